@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The message store: a commit log that all messages go to, one consume queue per topic and queue id
+ * that points into it, and a hash index by key. A library without networking.
+ *
+ * Threads. Any thread may append and read. The store runs two of its own: flush (fdatasync, then
+ * the flushed watermark moves) and dispatch (follows the log, writes consume queues and index, then
+ * reports arrivals). Positions in the log are bytes (int64_t ..._pos), offsets in a queue count
+ * messages (int64_t queue_offset).
+ *
+ * What is on disk is RocketMQ 4.9.2's format; docs/store.md tells it all.
+ */
+#ifndef BROKER_STORE_STORE_H
+#define BROKER_STORE_STORE_H
+
+#include "common/base/arena.h"
+#include "common/base/status.h"
+#include "common/sys/clock.h"
+#include "common/sys/vfs.h"
+#include "proto/record.h"
+
+#include <stdbool.h>
+
+enum store_role {
+    STORE_ROLE_MASTER,
+    STORE_ROLE_SLAVE, /* refuses appends */
+};
+
+enum store_flush {
+    STORE_FLUSH_SYNC,
+    STORE_FLUSH_ASYNC,
+};
+
+struct store_options {
+    const char *root;           /* storePathRootDir */
+    const char *commit_log;     /* storePathCommitLog */
+    int64_t segment_bytes;      /* mappedFileSizeCommitLog */
+    int64_t queue_file_bytes;   /* mappedFileSizeConsumeQueue, rounded up to 20 */
+    int32_t index_slots;        /* maxHashSlotNum */
+    int32_t index_entries;      /* maxIndexNum */
+    bool index_enable;          /* messageIndexEnable */
+    int32_t record_bytes_max;   /* maxMessageSize: limit of a whole record */
+    bool check_crc_on_recover;
+    enum store_role role;
+    enum store_flush flush;
+    int64_t flush_interval_ms;          /* ASYNC_FLUSH: at least this often */
+    int64_t flush_thorough_interval_ms;
+    int64_t flush_queues_interval_ms;
+    int64_t flush_queues_thorough_interval_ms;
+    int64_t file_reserved_hours;        /* fileReservedTime */
+    const char *delete_when;            /* deleteWhen */
+    int disk_max_used_percent;          /* diskMaxUsedSpaceRatio */
+    bool clean_forcibly;                /* cleanFileForciblyEnable */
+    int64_t clean_interval_ms;          /* cleanResourceInterval */
+    const int64_t *delay_levels_ms;     /* [0] is level 1; borrowed for the store's life */
+    int delay_level_count;
+    int64_t memory_bytes_hot; /* "in memory": within this many bytes of the end of the log */
+    int32_t transfer_bytes_memory, transfer_count_memory; /* one pull's limits, hot and cold */
+    int32_t transfer_bytes_disk, transfer_count_disk;
+};
+
+struct store;
+struct queue; /* a consume queue; see store_queue */
+
+/* Open or create the store in `options->root`: lock it, load, recover. Long work is reported in the
+ * log. Threads start with store_start.
+ * returns  OK | BUSY (another process has it) | CORRUPT (refused, with the mend) | IO */
+enum status store_open(const struct store_options *options, struct vfs *vfs,
+                       const struct clock *clock, struct store **out, struct err *err);
+
+/* What the store reports; called on its own threads, must be quick and must not call back into
+ * append. Set before store_start. */
+struct store_listener {
+    void *ctx;
+    /* A message became readable in `queue` at queue_offset (the new maximum is one more). Only for
+     * queues with interest (queue_set_interest). */
+    void (*on_arrival)(void *ctx, struct queue *queue);
+    /* store_flushed_pos moved, or writing ended for good (store_writable tells). */
+    void (*on_flushed)(void *ctx);
+};
+void store_set_listener(struct store *store, struct store_listener listener);
+enum status store_start(struct store *store, struct err *err);
+
+/* Flush everything, dispatch everything, write the checkpoint, remove the abort mark, free. Nobody
+ * may use the store any more. */
+void store_close(struct store *store);
+
+/* --- appending --- */
+
+enum put_status {
+    PUT_OK,
+    PUT_SERVICE_NOT_AVAILABLE, /* slave, disk full, failed disk, shutting down */
+    PUT_MESSAGE_ILLEGAL,       /* too large, topic or properties too long */
+    PUT_CREATE_FILE_FAILED,
+};
+
+/* Records on their way into the log, encoded already. One per loop, used again and again. */
+struct append_batch;
+struct append_batch *append_batch_new(struct store *store);
+void append_batch_free(struct append_batch *batch);
+
+struct append_result {
+    enum put_status status;
+    int64_t pos; /* of the record in the log */
+    int64_t end_pos; /* behind it: durable once store_flushed_pos() >= end_pos */
+    int64_t queue_offset;
+    int64_t store_timestamp_ms;
+    void *tag;
+};
+
+/* Encode `message` into the batch (body copied, checksum computed).
+ * message    queue_offset, physical_offset and store_timestamp_ms are ignored; topic and queue_id
+ *            must be those of `queue`
+ * glued      stay in one segment with the record added before, with the same store timestamp: the
+ *            messages of one SEND_BATCH_MESSAGE
+ * tag        comes back in the result
+ * returns  OK | TOO_LARGE (nothing added; answer MESSAGE_ILLEGAL) */
+enum status append_batch_add(struct append_batch *batch, struct queue *queue,
+                             const struct record *message, bool glued, void *tag);
+size_t append_batch_count(const struct append_batch *batch);
+size_t append_batch_bytes(const struct append_batch *batch);
+
+/* Append the batch under one hold of the log lock, normally by one pwritev, in the order added, and
+ * wake dispatch and flush as needed. Results are valid until append_batch_clear. */
+const struct append_result *store_append(struct store *store, struct append_batch *batch);
+void append_batch_clear(struct append_batch *batch);
+
+/* --- watermarks and state; any thread --- */
+
+int64_t store_min_pos(const struct store *store);
+int64_t store_appended_pos(const struct store *store); /* end of the log */
+int64_t store_flushed_pos(const struct store *store);
+int64_t store_dispatched_pos(const struct store *store);
+
+/* False when appends are refused; why (may be NULL) names disk, figure and mend. */
+bool store_writable(const struct store *store, char *why, size_t why_bytes);
+
+struct store_disk {
+    int commit_log_percent;
+    int queues_percent;
+    int64_t total_bytes;
+    int64_t free_bytes; /* of the commit log's file system */
+};
+struct store_disk store_disk(const struct store *store);
+
+/* --- queues --- */
+
+/* The queue of topic and id. Pointers stay valid until store_close, also when the topic is deleted
+ * (the queue is then empty and starts again at 0).
+ * create  false: NULL when there is none */
+struct queue *store_queue(struct store *store, struct slice topic, int32_t queue_id, bool create);
+
+struct slice queue_topic(const struct queue *queue);
+int32_t queue_id(const struct queue *queue);
+int64_t queue_min_offset(const struct queue *queue);
+int64_t queue_max_offset(const struct queue *queue); /* readable: entries written by dispatch */
+
+/* Destroy the files of every queue for which `doomed` says true. May wait on disk. */
+void store_delete_queues(struct store *store, bool (*doomed)(void *ctx, struct slice topic),
+                         void *ctx);
+
+/* Ask for on_arrival, or no longer. Counts: each true needs one false. After setting it, look at
+ * queue_max_offset once more: what arrived before is not reported. */
+void queue_set_interest(struct queue *queue, bool interested);
+
+/* A pointer for the owner of the listener (the table of held pulls). */
+void queue_set_context(struct queue *queue, void *context);
+void *queue_context(const struct queue *queue);
+
+/* First offset whose message was stored at or after... exactly 4.9.2's search: an exact hit, else
+ * the nearer neighbour (QY-04). May read from disk. */
+int64_t queue_offset_by_time(struct queue *queue, int64_t timestamp_ms);
+
+/* Store time of the message at an offset, -1 when there is none. May read from disk. */
+int64_t queue_store_time(struct queue *queue, int64_t queue_offset);
+
+struct queue_entry {
+    int64_t pos;
+    int32_t size;
+    int64_t tags_code;
+};
+
+/* Read one entry. False outside [min, max). */
+bool queue_entry_at(struct queue *queue, int64_t queue_offset, struct queue_entry *out);
+
+/* --- reading --- */
+
+/* GetMessageStatus of 4.9.2; the names are the remarks of pull answers. */
+enum get_status {
+    GET_FOUND,
+    GET_NO_MATCHED_MESSAGE,
+    GET_MESSAGE_WAS_REMOVING,
+    GET_OFFSET_FOUND_NULL,
+    GET_OFFSET_OVERFLOW_BADLY,
+    GET_OFFSET_OVERFLOW_ONE,
+    GET_OFFSET_TOO_SMALL,
+    GET_NO_MATCHED_LOGIC_QUEUE,
+    GET_NO_MESSAGE_IN_QUEUE,
+};
+const char *get_status_name(enum get_status status);
+
+/* Bytes of the log and the reference that keeps their segment mapped. */
+struct log_range {
+    const uint8_t *data;
+    size_t size;
+    void *segment;
+};
+void log_range_release(struct log_range *range);
+/* The same for use as body_part.release: pass range->segment. */
+void log_segment_release(void *segment);
+
+/* True when a message with these tags is wanted. tags_code is the entry's. */
+typedef bool (*tags_filter)(void *ctx, int64_t tags_code);
+
+#define GET_MESSAGES_MAX 1024
+
+struct get_result {
+    enum get_status status;
+    int64_t next_begin_offset;
+    int64_t min_offset;
+    int64_t max_offset;
+    bool far_behind; /* the last entry looked at lies deeper than memory_bytes_hot */
+    size_t bytes;
+    int count; /* messages */
+    /* Ranges that hold the messages back to back; neighbours in the log are merged, so there are at
+     * most `count`. The caller releases each. */
+    struct log_range *ranges;
+    int range_count;
+};
+
+/* Pull from a queue with 4.9.2's limits and corrections (PL-12 to PL-15).
+ * queue   may be NULL: NO_MATCHED_LOGIC_QUEUE
+ * filter  may be NULL: everything
+ * arena   takes the ranges' table */
+void store_get(struct store *store, struct queue *queue, int64_t queue_offset, int max_messages,
+               tags_filter filter, void *filter_ctx, struct arena *arena, struct get_result *out);
+
+/* The record at a log position.
+ * returns  OK | NOT_FOUND (outside the log, or no record starts there) */
+enum status store_read_record(struct store *store, int64_t pos, struct log_range *out);
+
+/* Positions of messages with that key, by the index, newest first, unverified (hash only).
+ * out       room for max_count
+ * returns  how many; also the index's last update in *last_timestamp_ms and *last_pos */
+int store_query_index(struct store *store, struct slice topic, struct slice key, int max_count,
+                      int64_t begin_ms, int64_t end_ms, int64_t *out,
+                      int64_t *last_timestamp_ms, int64_t *last_pos);
+
+#endif

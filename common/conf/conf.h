@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One table of options per daemon (broker_conf.def, namesrv_conf.def), filled from a libconfig file
+ * or a Java properties file, from flags and from live updates. The table is the only list of keys:
+ * defaults, checks, printing, the rewritten file and docs/configuration.md come from it.
+ *
+ * The values live in a struct whose members carry the keys' names, each atomic, so that any thread
+ * may read `conf->brokerPermission` while an administrator changes it. Replaced strings stay alive
+ * until the conf is released.
+ */
+#ifndef COMMON_CONF_CONF_H
+#define COMMON_CONF_CONF_H
+
+#include "common/base/buf.h"
+#include "common/base/status.h"
+
+enum conf_type {
+    CONF_BOOL,   /* _Atomic(bool) */
+    CONF_INT,    /* _Atomic(int64_t), bounded by min and max */
+    CONF_STRING, /* _Atomic(const char *), "" when unset */
+    CONF_ENUM,   /* _Atomic(int64_t), an index into names */
+};
+
+enum conf_use {
+    CONF_USED,
+    CONF_LATER,   /* known; the feature is not built yet: one warning when set */
+    CONF_NO_EFFECT, /* accepted; means nothing in a C server: one warning when set */
+};
+
+enum conf_flags {
+    CONF_LIVE = 1,      /* takes effect when updated while running */
+    CONF_IMPORTANT = 2, /* printed by -m */
+};
+
+struct conf_key {
+    const char *name;
+    enum conf_type type;
+    enum conf_use use;
+    int flags;
+    const char *default_text;
+    int64_t min;
+    int64_t max;
+    const char *const *names; /* ENUM: NULL-terminated */
+    size_t offset;            /* of the member in the values struct */
+    const char *doc;
+};
+
+struct conf {
+    const struct conf_key *keys;
+    size_t key_count;
+    void *values;         /* the daemon's struct */
+    struct conf_state *state; /* origins, replaced strings, unknown keys; private to conf.c */
+};
+
+/* What the loader wants a person to know: one call per warning, already worded. */
+typedef void (*conf_warn)(void *ctx, const char *text);
+
+/* Set every value to its default. `values` must outlive `conf`. */
+void conf_init(struct conf *conf, const struct conf_key *keys, size_t key_count, void *values);
+void conf_release(struct conf *conf);
+
+/* Load a file in either grammar. A file that parses as Java properties with a known key or that
+ * libconfig refuses is read as properties; see conf.c for the exact rule.
+ * returns  OK | NOT_FOUND | IO | MALFORMED | INVALID; err names file, line, key and what was
+ *          expected */
+enum status conf_load_file(struct conf *conf, const char *path, conf_warn warn, void *warn_ctx,
+                           struct err *err);
+
+/* Set one key from text; origin is remembered for printing ("-n", "environment NAMESRV_ADDR").
+ * returns  OK | NOT_FOUND | INVALID */
+enum status conf_set(struct conf *conf, const char *key, const char *text, const char *origin,
+                     struct err *err);
+
+/* The nearest known key by edit distance, or NULL when nothing is near. */
+const char *conf_nearest(const struct conf *conf, const char *name);
+
+/* Apply a properties text to the running daemon (UPDATE_BROKER_CONFIG): all lines are checked
+ * first, then all are set or none. Known keys that are not live are stored for the next start.
+ * returns  OK | INVALID | MALFORMED */
+enum status conf_update(struct conf *conf, struct slice properties, struct err *err);
+
+/* Every key as key=value lines (GET_BROKER_CONFIG); unknown keys of the file ride along. */
+void conf_list(const struct conf *conf, struct buf *out);
+
+/* For people: "key = value    # whence" per line. */
+void conf_print(const struct conf *conf, bool only_important, struct buf *out);
+
+/* Write the current values back into the file at `path` (old content kept in path.bak): comments
+ * and order stay, changed values are replaced, new keys are appended.
+ * returns  OK | IO */
+enum status conf_rewrite_file(const struct conf *conf, const char *path, struct err *err);
+
+/* Java properties text, for other users of that format: calls `each` for every pair, in order.
+ * err names the line. returns OK | MALFORMED, or what `each` returned when it was not OK */
+enum status java_properties_parse(struct slice text,
+                                  enum status (*each)(void *ctx, struct slice key,
+                                                      struct slice value, int line,
+                                                      struct err *err),
+                                  void *ctx, struct err *err);
+
+#endif

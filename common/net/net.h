@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Connections that speak the remoting protocol: a server that accepts them, calls that arrive on
+ * them, answers that leave, and calls of our own in both directions (RocketMQ's brokers call their
+ * clients back over the connection those opened).
+ *
+ * A connection lives and dies on one loop. Everybody else holds a `struct conn_ref`, which stays
+ * harmless after the connection is gone.
+ */
+#ifndef COMMON_NET_NET_H
+#define COMMON_NET_NET_H
+
+#include "common/net/loop.h"
+#include "proto/command.h"
+#include "proto/message_id.h"
+
+#include <protobuf-c/protobuf-c.h>
+
+struct conn;
+
+struct conn_ref {
+    struct loop *loop;
+    uint32_t slot;
+    uint32_t generation; /* 0: refers to nothing */
+};
+
+#define CONN_REF_NONE ((struct conn_ref){NULL, 0, 0})
+
+static inline bool conn_ref_equal(struct conn_ref a, struct conn_ref b)
+{
+    return a.loop == b.loop && a.slot == b.slot && a.generation == b.generation;
+}
+
+struct net_options {
+    size_t frame_bytes_max;         /* a longer frame closes the connection */
+    int connections_max;            /* beyond it new connections are closed at once */
+    size_t in_flight_bytes_max;     /* over all connections: bytes of half-received frames and of
+                                       detached calls; beyond it reading pauses */
+    size_t output_high_water_bytes; /* per connection: queued output that pauses its reading */
+    int64_t idle_ms;                /* close after this long without a byte either way */
+    int send_buffer_bytes;          /* SO_SNDBUF and SO_RCVBUF; 0 leaves the kernel's choice */
+    int receive_buffer_bytes;
+};
+
+struct net_options net_options_default(void);
+
+/* --- calls that arrive --- */
+
+struct call {
+    const struct command *request;
+    struct slice body;   /* borrowed: both are gone when the handler returns */
+    struct arena *arena; /* reset when the handler returns */
+    struct conn_ref conn;
+    struct host peer;
+    int port_tag;     /* which listener accepted the connection */
+    enum codec codec; /* of the request; the answer uses the same */
+};
+
+/* Where an answer goes; copy it freely and keep it as long as needed. */
+struct reply_to {
+    struct conn_ref conn;
+    int32_t opaque;
+    enum codec codec;
+    bool oneway; /* answers are dropped silently */
+};
+
+struct reply_to call_reply_to(const struct call *call);
+
+/* A piece of an answer's body that is sent without copying. `release` (may be NULL) is called
+ * exactly once, on the loop, when the bytes have left or the connection is gone. */
+struct body_part {
+    const void *data;
+    size_t size;
+    void (*release)(void *owner);
+    void *owner;
+};
+
+struct response {
+    int32_t code;
+    const char *remark;             /* NULL: none */
+    const ProtobufCMessage *header; /* NULL: the answer has no extFields, unless `ext` has some */
+    struct ext_map ext;             /* further fields, behind those of the header */
+    struct slice body;              /* copied */
+    const struct body_part *parts;  /* behind `body`, not copied */
+    size_t part_count;
+};
+
+/* Answer a call. Every two-way call is answered or declined exactly once. Any thread: elsewhere
+ * than on the connection's loop the answer is encoded and posted there (parts are then released on
+ * the loop too). */
+void net_reply(struct reply_to to, const struct response *response);
+
+/* The same with code and printf'ed remark only. */
+void net_reply_error(struct reply_to to, int32_t code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* No answer will come (the protocol wants silence). */
+void net_decline(struct reply_to to);
+
+/* A copy of a call that outlives the handler, with an arena of its own; for handing to a worker
+ * thread. Counts against in_flight_bytes_max until call_free. NULL when that is exceeded: answer
+ * SYSTEM_BUSY. */
+struct call *call_detach(const struct call *call);
+void call_free(struct call *call);
+
+/* --- server --- */
+
+struct service {
+    void *ctx;
+    /* A request has arrived; on the connection's loop. */
+    void (*on_request)(void *ctx, struct call *call);
+    /* The connection has gone (peer closed, error, idle, limit). NULL: not interested. */
+    void (*on_close)(void *ctx, struct conn_ref conn, const struct host *peer);
+};
+
+struct server;
+
+/* loops  borrowed; connections are spread over them round-robin */
+struct server *server_new(struct loop *const *loops, int loop_count, struct service service,
+                          const struct net_options *options);
+
+/* Listen on `host` (NULL or "": every address, IPv6 and IPv4) and `port` (0: any). Before the
+ * loops start, or on loops[0].
+ * returns  OK | EXISTS (port taken) | INVALID | IO */
+enum status server_listen(struct server *server, const char *host, int port, int port_tag,
+                          int *bound_port, struct err *err);
+
+/* Stop accepting, stop reading new requests, wait until every call under way is answered or
+ * timeout_ms has passed, flush output, close all. Not on a loop; the loops must run. */
+void server_drain(struct server *server, int64_t timeout_ms);
+void server_free(struct server *server); /* after the loops have stopped */
+
+struct net_stats {
+    int64_t connections;
+    int64_t accepted;
+    int64_t closed_malformed;
+    int64_t closed_idle;
+    int64_t refused;
+    int64_t requests;
+    int64_t in_flight_bytes;
+};
+struct net_stats server_stats(const struct server *server);
+
+/* Close a connection. Any thread. `reason` goes to the log. */
+void net_close(struct conn_ref conn, const char *reason);
+
+/* --- calls of our own --- */
+
+/* The answer, or why there is none: OK | TIMEOUT | CLOSED | IO (could not connect). `response` and
+ * `body` are borrowed. Called exactly once, on the connection's (or the client's) loop. */
+typedef void (*net_answer)(void *ctx, enum status status, const struct command *response,
+                           struct slice body, struct arena *arena);
+
+struct request {
+    int32_t code;
+    const ProtobufCMessage *header; /* may be NULL */
+    struct ext_map ext;
+    struct slice body;
+    enum codec codec;
+    int64_t timeout_ms;
+};
+
+/* Call the peer of a connection that it opened. answer NULL: one-way. Any thread. */
+void net_call(struct conn_ref conn, const struct request *request, net_answer answer, void *ctx);
+
+/* Connections that we open, by address, on demand, kept for reuse; one client per loop, used on its
+ * loop only. Connect time-out 3 s within the request's. */
+struct client *client_new(struct loop *loop, const struct net_options *options);
+void client_call(struct client *client, const char *address, const struct request *request,
+                 net_answer answer, void *ctx);
+/* Fail what is pending and close all. */
+void client_free(struct client *client);
+
+/* "host:port", "[v6]:port" -> parts. host_bytes >= 256. False when it is not of that form. */
+bool net_address_split(const char *address, char *host, size_t host_bytes, int *port);
+
+#endif

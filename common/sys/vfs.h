@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * All file access of the store, as a table of functions, so that tests can tear writes, drop
+ * unsynced pages, fill the disk or fail. Writes go through pwritev only; mappings are read-only,
+ * except for the rebuildable index file.
+ *
+ * Every function returns an enum status (OK, NOT_FOUND, EXISTS, FULL, IO) and leaves errno set.
+ */
+#ifndef COMMON_SYS_VFS_H
+#define COMMON_SYS_VFS_H
+
+#include "common/base/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+struct vfs;
+
+enum vfs_open_flags {
+    VFS_READ = 1,
+    VFS_WRITE = 2,
+    VFS_CREATE = 4,
+    VFS_EXCLUSIVE = 8, /* fail with EXISTS */
+    VFS_TRUNCATE = 16,
+};
+
+enum vfs_advice {
+    VFS_ADVICE_SEQUENTIAL,
+    VFS_ADVICE_WILL_NEED,
+    VFS_ADVICE_DONT_NEED,
+};
+
+struct vfs_stat {
+    int64_t size;
+    int64_t mtime_ms;
+    bool is_directory;
+};
+
+struct vfs_space {
+    int64_t total_bytes;
+    int64_t free_bytes; /* usable without being root */
+};
+
+struct vfs_ops {
+    enum status (*open)(struct vfs *vfs, const char *path, int flags, int *fd);
+    enum status (*close)(struct vfs *vfs, int fd);
+    /* All bytes or an error; short writes are continued inside. */
+    enum status (*pwritev)(struct vfs *vfs, int fd, const struct iovec *parts, int count,
+                           int64_t offset);
+    /* Up to `size` bytes; *got < size only at the end of the file. */
+    enum status (*pread)(struct vfs *vfs, int fd, void *data, size_t size, int64_t offset,
+                         size_t *got);
+    enum status (*fdatasync)(struct vfs *vfs, int fd);
+    /* Reserve blocks and extend the file to `size`. Falls back to ftruncate where the file system
+     * cannot. */
+    enum status (*allocate)(struct vfs *vfs, int fd, int64_t size);
+    enum status (*truncate)(struct vfs *vfs, int fd, int64_t size);
+    enum status (*map)(struct vfs *vfs, int fd, size_t size, bool writable, void **memory);
+    enum status (*unmap)(struct vfs *vfs, void *memory, size_t size);
+    enum status (*sync_map)(struct vfs *vfs, void *memory, size_t size);
+    enum status (*advise)(struct vfs *vfs, int fd, int64_t offset, int64_t size,
+                          enum vfs_advice advice);
+    enum status (*stat)(struct vfs *vfs, const char *path, struct vfs_stat *out);
+    enum status (*rename)(struct vfs *vfs, const char *from, const char *to);
+    enum status (*unlink)(struct vfs *vfs, const char *path);
+    enum status (*rmdir)(struct vfs *vfs, const char *path);
+    /* Create the directory and its parents; OK when it exists. */
+    enum status (*mkdirs)(struct vfs *vfs, const char *path);
+    /* Make entries created, renamed or removed in the directory durable. */
+    enum status (*sync_directory)(struct vfs *vfs, const char *path);
+    /* Call `each` with every entry name except . and .., sorted bytewise. */
+    enum status (*list)(struct vfs *vfs, const char *path,
+                        void (*each)(void *ctx, const char *name, bool is_directory), void *ctx);
+    /* Exclusive lock of byte 0, held until the file is closed; BUSY when another process has it. */
+    enum status (*lock)(struct vfs *vfs, int fd);
+    enum status (*space)(struct vfs *vfs, const char *path, struct vfs_space *out);
+};
+
+struct vfs {
+    const struct vfs_ops *ops;
+};
+
+/* The real thing; static storage, any thread. */
+struct vfs *vfs_posix(void);
+
+/* Read a whole file, NUL-terminated behind its size; *data is malloc'ed and the caller's.
+ * returns  OK | NOT_FOUND | TOO_LARGE (over max_bytes) | IO */
+enum status vfs_read_file(struct vfs *vfs, const char *path, size_t max_bytes, char **data,
+                          size_t *size);
+
+/* Replace `path` atomically and durably, as the config files of the store are written: write
+ * path.tmp, sync it, keep the old content as path.bak (when keep_backup), rename, sync the
+ * directory. */
+enum status vfs_replace_file(struct vfs *vfs, const char *path, const void *data, size_t size,
+                             bool keep_backup);
+
+#endif

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Request and response codes as enums, and the command table, made from command.def and
+ * response.def.
+ */
+#ifndef PROTO_CODES_H
+#define PROTO_CODES_H
+
+#include <stdint.h>
+
+enum request_code {
+#define X(code, name, request, response, server, executor, permission) REQUEST_##name = code,
+#include "proto/command.def"
+#undef X
+};
+
+enum response_code {
+#define X(code, name) RESPONSE_##name = code,
+#include "proto/response.def"
+#undef X
+};
+
+enum command_server {
+    SERVER_NOBODY,
+    SERVER_BROKER,
+    SERVER_NAMESRV,
+    SERVER_CLIENT,
+    SERVER_BROKER_AND_CLIENT,
+};
+
+enum command_executor {
+    EXECUTOR_LOOP,
+    EXECUTOR_WORKER,
+};
+
+enum command_permission {
+    PERMISSION_OPEN,
+    PERMISSION_ADMIN,
+    PERMISSION_TOPIC_PUB,
+    PERMISSION_TOPIC_SUB,
+    PERMISSION_GROUP_SUB,
+    PERMISSION_TOPIC_GROUP_SUB,
+    PERMISSION_TOPIC_PUB_GROUP_SUB,
+    PERMISSION_SUBSCRIPTIONS,
+};
+
+struct command_info {
+    int32_t code;
+    const char *name; /* "SEND_MESSAGE" */
+    enum command_server server;
+    enum command_executor executor;
+    enum command_permission permission;
+};
+
+/* The table's row for a request code, or NULL when 4.9.2 has none. */
+const struct command_info *command_info(int32_t code);
+
+/* "TOPIC_NOT_EXIST", or "?" for a code that 4.9.2 does not have. */
+const char *response_name(int32_t code);
+
+#endif

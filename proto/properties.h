@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The property string of a message: name 0x01 value, joined with 0x02. Pure.
+ */
+#ifndef PROTO_PROPERTIES_H
+#define PROTO_PROPERTIES_H
+
+#include "common/base/buf.h"
+#include "common/base/bytes.h"
+
+#define PROPERTY_NAME_VALUE_SEPARATOR 0x01
+#define PROPERTY_SEPARATOR 0x02
+
+/* Names used by the servers. */
+#define PROPERTY_KEYS "KEYS"
+#define PROPERTY_TAGS "TAGS"
+#define PROPERTY_WAIT "WAIT"
+#define PROPERTY_DELAY "DELAY"
+#define PROPERTY_RETRY_TOPIC "RETRY_TOPIC"
+#define PROPERTY_REAL_TOPIC "REAL_TOPIC"
+#define PROPERTY_REAL_QUEUE_ID "REAL_QID"
+#define PROPERTY_TRANSACTION_PREPARED "TRAN_MSG"
+#define PROPERTY_PRODUCER_GROUP "PGROUP"
+#define PROPERTY_ORIGIN_MESSAGE_ID "ORIGIN_MESSAGE_ID"
+#define PROPERTY_UNIQ_KEY "UNIQ_KEY"
+#define PROPERTY_CLUSTER "CLUSTER"
+#define PROPERTY_MSG_REGION "MSG_REGION"
+#define PROPERTY_TRACE_ON "TRACE_ON"
+
+/* Walk: start with *cursor = 0. Pieces that 4.9.2 drops (shorter than 3 characters, empty name,
+ * empty value) are skipped. False at the end. */
+bool properties_next(struct slice properties, size_t *cursor, struct slice *name,
+                     struct slice *value);
+
+/* The value of `name` (the last one when repeated, as in a Java map); false when absent. */
+bool properties_find(struct slice properties, struct slice name, struct slice *value);
+
+/* Append one pair to a string under construction, with a separator in front when needed. */
+void properties_append(struct buf *out, struct slice name, struct slice value);
+
+/* Append every pair of `properties` except those named `without`. */
+void properties_append_except(struct buf *out, struct slice properties, struct slice without);
+
+/* Java's String.hashCode over UTF-8 text: h = 31 h + c over its UTF-16 code units. */
+int32_t java_string_hash(struct slice utf8);
+
+/* The consume queue's tags code: hash of TAGS sign-extended, 0 without tags. */
+int64_t tags_code(struct slice tags);
+
+#endif
