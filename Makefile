@@ -20,7 +20,7 @@ ALL_LDFLAGS  := -pthread $(LDFLAGS) $(if $(SANITIZE),-fsanitize=$(SANITIZE))
 LDLIBS       := $(shell pkg-config --libs $(PACKAGES)) -lisal -lm
 
 # The rooms, bottom up; each may use only what stands after it in LINK_<room>.
-ROOMS      := base proto sys conf net store state proc namesrv client
+ROOMS      := base proto sys conf net store state proc namesrv client bench
 DIR_base   := common/base
 DIR_proto  := proto
 DIR_sys    := common/sys
@@ -31,6 +31,7 @@ DIR_state  := broker/state
 DIR_proc   := broker/proc
 DIR_namesrv := namesrv
 DIR_client := client
+DIR_bench  := tools/bench
 LINK_base  := base
 LINK_proto := proto base
 LINK_sys   := sys base
@@ -41,17 +42,18 @@ LINK_state := state store net conf proto sys base
 LINK_proc  := proc state store net conf proto sys base
 LINK_namesrv := namesrv net conf proto sys base
 LINK_client := client net proto sys base
+LINK_bench := bench client net proto sys base
 
 library = $(BUILD)/lib$(1).a
 objects = $(patsubst %.c,$(BUILD)/%.o,$(1))
 
-GENERATED := $(BUILD)/gen/proto/header.pb-c.c $(BUILD)/gen/proto/body.pb-c.c
+GENERATED := $(patsubst %,$(BUILD)/gen/proto/%.pb-c.c,header body command)
 GENERATED_HEADERS := $(GENERATED:.c=.h)
 
 BINARIES := $(BUILD)/bin/mqnamesrv $(BUILD)/bin/mqbroker \
             $(if $(wildcard tools/*.c),$(patsubst tools/%.c,$(BUILD)/bin/%,$(wildcard tools/*.c)))
 
-.PHONY: all check bench fuzz asan tsan tidy install clean help format docs
+.PHONY: all check bench fuzz fuzzers replay asan tsan tidy install clean help format docs
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -62,8 +64,10 @@ help:
 	@echo 'check    unit tests and make tidy'
 	@echo 'bench    measure (ANCHOR=1: beside Apache 4.9.2)'
 	@echo 'fuzz     run each fuzz target for FUZZ_SECONDS (default 30); needs clang'
+	@echo 'replay   run each fuzz target over its corpus, with any compiler'
 	@echo 'asan     the unit and end-to-end tests under ASan and UBSan; tsan: under TSan'
 	@echo 'tidy     layering, formatting and style checks'
+	@echo 'docs     rewrite the pages of docs/ that come from tables'
 	@echo 'install  to $$DESTDIR$$PREFIX (default $(PREFIX))'
 
 # --- compiling -------------------------------------------------------------------------------
@@ -98,7 +102,7 @@ $(BUILD)/bin/mqbroker: $(BUILD)/broker/main.o $(call libraries,proc)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
 
-$(BUILD)/bin/%: $(BUILD)/tools/%.o $(call libraries,client)
+$(BUILD)/bin/%: $(BUILD)/tools/%.o $(call libraries,bench)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
 
@@ -106,31 +110,51 @@ $(BUILD)/bin/%: $(BUILD)/tools/%.o $(call libraries,client)
 
 UNIT_TESTS := $(patsubst test/%.c,$(BUILD)/test/%,$(wildcard test/unit/*/t_*.c))
 
+# What tests share: test/unit/support/*.c, an archive of which each test takes what it needs.
+SUPPORT := $(BUILD)/libtestsupport.a
+$(SUPPORT): $(call objects,$(wildcard test/unit/support/*.c))
+	rm -f $@ && $(AR) rcs $@ $^
+
 define unit_rule
-$(BUILD)/test/unit/$(1)/%: $(BUILD)/test/unit/$(1)/%.o $(call libraries,$(1))
+$(BUILD)/test/unit/$(1)/%: $(BUILD)/test/unit/$(1)/%.o $(SUPPORT) $(call libraries,$(1))
 	$$(CC) $$(ALL_LDFLAGS) -o $$@ $$^ -lcmocka $$(LDLIBS)
 endef
 $(foreach room,$(ROOMS),$(eval $(call unit_rule,$(room))))
 
 unit-tests: $(UNIT_TESTS)
 
-check: unit-tests tidy
+# Tools of test/interop/, which are run by the scripts there.
+$(BUILD)/test/interop/%: $(BUILD)/test/interop/%.o $(SUPPORT) $(call libraries,proto)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
+
+check: unit-tests replay tidy
 	sh test/run unit
 
 # --- fuzz targets: test/fuzz/f_*.c --------------------------------------------------------------
+# fuzz/f_<name> searches with libFuzzer (clang only); replay/f_<name> runs the files it is given, with
+# any compiler. Seeds lie in test/fuzz/corpus/<name>/.
 
 FUZZ_SECONDS ?= 30
-FUZZERS := $(patsubst test/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard test/fuzz/f_*.c))
+FUZZ_NAMES := $(patsubst test/fuzz/%.c,%,$(wildcard test/fuzz/f_*.c))
+FUZZERS := $(addprefix $(BUILD)/fuzz/,$(FUZZ_NAMES))
+REPLAYS := $(addprefix $(BUILD)/replay/,$(FUZZ_NAMES))
 
-$(BUILD)/fuzz/%: test/fuzz/%.c $(call libraries,store)
+$(BUILD)/fuzz/%: $(BUILD)/test/fuzz/%.o $(SUPPORT) $(call libraries,proc)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(if $(FUZZ_MAIN),$(FUZZ_MAIN),-fsanitize=fuzzer) -o $@ $(filter %.c %.a,$^) $(LDLIBS)
+	$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS)
+
+$(BUILD)/replay/%: $(BUILD)/test/fuzz/%.o $(BUILD)/test/fuzz/replay_main.o $(SUPPORT) $(call libraries,proc)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
 
 fuzzers: $(FUZZERS)
 
 fuzz:
 	$(MAKE) BUILD=build-fuzz CC=clang SANITIZE=address,undefined CFLAGS='-O1 -g -fsanitize=fuzzer-no-link' fuzzers
 	sh test/fuzz/run build-fuzz/fuzz $(FUZZ_SECONDS)
+
+replay: $(REPLAYS)
+	sh test/fuzz/replay $(BUILD)/replay
 
 asan:
 	$(MAKE) BUILD=build-asan SANITIZE=address,undefined all unit-tests
@@ -148,6 +172,15 @@ format:
 
 bench: all
 	sh test/bench/run
+
+# --- pages written from tables ------------------------------------------------------------------
+
+$(BUILD)/docs/%: $(BUILD)/docs/generate/%.o $(call libraries,conf)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
+
+docs: $(BUILD)/docs/configuration
+	$(BUILD)/docs/configuration >docs/configuration.md
 
 # --- install ------------------------------------------------------------------------------------
 

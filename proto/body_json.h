@@ -16,6 +16,8 @@
  * message  initialised by its __init; everything it points to is put into `arena`, so never use
  *          free_unpacked on it. Missing `required` strings become "" so that no caller meets NULL;
  *          missing required messages are zeroed ones. JSON null counts as missing.
+ *          A string holding U+0000 is MALFORMED. Unknown members are ignored. A map key given twice
+ *          gives two entries, of which the last counts in Java.
  * err      may be NULL; names the member and the byte offset
  * returns  OK | MALFORMED | TOO_LARGE */
 enum status body_decode(struct slice json, struct arena *arena, ProtobufCMessage *message,

@@ -6,6 +6,7 @@
 #ifndef PROTO_CODES_H
 #define PROTO_CODES_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum request_code {
@@ -47,6 +48,7 @@ enum command_permission {
 struct command_info {
     int32_t code;
     const char *name; /* "SEND_MESSAGE" */
+    bool has_response_header;
     enum command_server server;
     enum command_executor executor;
     enum command_permission permission;

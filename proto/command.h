@@ -41,6 +41,9 @@ enum language {
 
 const char *language_name(uint8_t language); /* "JAVA"; "OTHER" for unknown ones */
 
+/* The number of a name in any case; LANGUAGE_UNKNOWN when there is none such. */
+uint8_t language_number(struct slice name);
+
 struct ext_field {
     struct slice name;
     struct slice value;
@@ -49,7 +52,9 @@ struct ext_field {
 struct ext_map {
     struct ext_field *fields; /* in wire order; on duplicates the last one counts */
     uint32_t count;
-    bool present; /* false: the frame had no extFields member at all */
+    bool present;      /* false: the frame had no extFields member at all */
+    uint32_t capacity; /* fields that fit into the table; 0 when the table is a caller's own array,
+                          which ext_append leaves alone and copies */
 };
 
 struct command {
@@ -76,8 +81,22 @@ static inline bool command_is_oneway(const struct command *command)
 /* The last field of that name; false when there is none. */
 bool ext_find(const struct ext_map *ext, struct slice name, struct slice *value);
 
+/* A larger table for `ext`, from `arena`. */
+void ext_grow(struct ext_map *ext, struct arena *arena);
+
+/* Append one field; the slices must live as long as the map. The table grows in `arena`. */
+static inline void ext_append(struct ext_map *ext, struct arena *arena, struct slice name,
+                              struct slice value)
+{
+    if (ext->count >= ext->capacity)
+        ext_grow(ext, arena);
+    ext->fields[ext->count++] = (struct ext_field){name, value};
+    ext->present = true;
+}
+
 /* Decode one frame header.
  * header  borrowed; `out` points into it
+ * out     undefined unless OK
  * arena   takes unescaped strings and the field table
  * returns  OK | MALFORMED | TOO_LARGE (more than EXT_FIELDS_MAX fields). As lenient as 4.9.2:
  *          unknown JSON members are skipped, numbers may be strings and strings numbers, absent
@@ -87,7 +106,8 @@ enum status command_decode(enum codec codec, struct slice header, struct arena *
 
 /* Append a whole frame up to, but without, its body: both length words and the header.
  * body_bytes  what the caller will send behind it
- * returns  OK | TOO_LARGE (a string too long for the codec) */
+ * returns  OK | TOO_LARGE (the codec cannot carry it: a string or the frame is too long, or, with
+ *          ROCKETMQ, code or version do not fit 16 bits); then nothing has been appended */
 enum status command_encode(enum codec codec, const struct command *command, size_t body_bytes,
                            struct buf *out);
 

@@ -21,12 +21,10 @@
 enum status ext_to_message(const struct ext_map *ext, struct arena *arena,
                            ProtobufCMessage *message, const char **bad_field);
 
-/* The reverse: set fields of `message`, in descriptor order, appended to `ext` (whose table is
- * re-allocated in `arena`). Required fields are always written, except strings that are NULL. */
+/* The reverse: set fields of `message`, in descriptor order, appended to `ext` (whose table grows
+ * in `arena`). Required fields are always written, except strings that are NULL. Strings are
+ * borrowed from the message; the text of numbers lies in `arena`. */
 void ext_from_message(const ProtobufCMessage *message, struct arena *arena, struct ext_map *ext);
-
-/* Append one field; the slices must live as long as the map. */
-void ext_append(struct ext_map *ext, struct arena *arena, struct slice name, struct slice value);
 
 /* Wire name of field number `index` in the descriptor: "producerGroup" for producer_group. */
 const char *wire_name(const ProtobufCMessageDescriptor *descriptor, unsigned index);

@@ -23,7 +23,7 @@ enum json_type {
 
 struct json_value {
     enum json_type type;
-    struct slice text;
+    struct slice text;        /* other types: as written, brackets included */
     struct json_value *items; /* ARRAY: elements; OBJECT: values */
     struct json_value *keys;  /* OBJECT: STRING, NUMBER or OBJECT */
     uint32_t count;
@@ -39,8 +39,9 @@ enum status json_parse(struct slice text, struct arena *arena, struct json_value
 /* The value under `key` in an object (last one wins), or NULL. */
 const struct json_value *json_get(const struct json_value *object, const char *key);
 
-/* Conversions as fastjson does them: numbers from numeric strings, booleans from "true"/1.
- * False when the value cannot be read that way. */
+/* Conversions as fastjson does them: numbers from numeric strings, booleans from "true"/1,
+ * fractions cut off. False (and *out undefined) when the value cannot be read that way or does not
+ * fit. */
 bool json_as_i64(const struct json_value *value, int64_t *out);
 bool json_as_bool(const struct json_value *value, bool *out);
 bool json_as_double(const struct json_value *value, double *out);
@@ -48,7 +49,8 @@ bool json_as_double(const struct json_value *value, double *out);
 /* Append a quoted string with fastjson's escapes. */
 void json_write_string(struct buf *out, struct slice text);
 
-/* Append a double as Java's Double.toString prints it; NaN and infinities as null. */
+/* Append a double as Java's Double.toString prints it since JDK 19 (the shortest digits; older ones
+ * print one digit more now and then); NaN and infinities as null. */
 void json_write_double(struct buf *out, double value);
 
 #endif

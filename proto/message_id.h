@@ -16,9 +16,13 @@ struct host {
 
 #define HOST_TEXT_BYTES 56 /* "[ipv6]:port" and a NUL */
 
-/* "127.0.0.1:10911" or "[::1]:10911" as Java prints the socket address without its slash:
- * IPv6 without brackets in full groups, e.g. "0:0:0:0:0:0:0:1:10911". */
+/* "127.0.0.1:10911" or "[0:0:0:0:0:0:0:1]:10911": as Java (since 14; older ones leave out the
+ * brackets) prints a socket address, without its slash. NUL-terminated. */
 void host_format(const struct host *host, char out[HOST_TEXT_BYTES]);
+
+/* The reverse for a numeric address without its port ("127.0.0.1", "::1"); false when it is none.
+ */
+bool host_parse(const char *ip, int32_t port, struct host *out);
 
 #define MESSAGE_ID_TEXT_BYTES 56 /* 32 characters for IPv4; no NUL counted */
 

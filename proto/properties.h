@@ -32,16 +32,21 @@
 bool properties_next(struct slice properties, size_t *cursor, struct slice *name,
                      struct slice *value);
 
-/* The value of `name` (the last one when repeated, as in a Java map); false when absent. */
+/* The value of `name` (the last one when repeated, as in a Java map); false when absent.
+ * name  holds neither separator */
 bool properties_find(struct slice properties, struct slice name, struct slice *value);
 
-/* Append one pair to a string under construction, with a separator in front when needed. */
+/* Append one pair to a string under construction, with a separator in front when needed.
+ * out   the string from its beginning, nothing in front of it
+ * name, value  not empty; readers would drop the pair */
 void properties_append(struct buf *out, struct slice name, struct slice value);
 
-/* Append every pair of `properties` except those named `without`. */
+/* Append every pair of `properties` except those named `without`, as properties_append does. Pieces
+ * that properties_next skips are left out; no separator at the end. */
 void properties_append_except(struct buf *out, struct slice properties, struct slice without);
 
-/* Java's String.hashCode over UTF-8 text: h = 31 h + c over its UTF-16 code units. */
+/* Java's String.hashCode over UTF-8 text: h = 31 h + c over its UTF-16 code units. Bytes that are
+ * not UTF-8 count as the U+FFFD that Java's decoder puts in their place. */
 int32_t java_string_hash(struct slice utf8);
 
 /* The consume queue's tags code: hash of TAGS sign-extended, 0 without tags. */

@@ -14,8 +14,8 @@
 /* Inflate and decode; at most DECODE_BYTES_MAX inflated bytes.
  * message  everything it points to is put into `arena`
  * returns  OK | MALFORMED (does not inflate, or its content is wrong) | TOO_LARGE */
-enum status register_body_inflate(struct slice in, struct arena *arena,
-                                  RegisterBrokerBody *message, struct err *err);
+enum status register_body_inflate(struct slice in, struct arena *arena, RegisterBrokerBody *message,
+                                  struct err *err);
 
 /* Encode and deflate at level 9, as 4.9.2. topicSysFlag and order are lost in this form. */
 void register_body_deflate(const RegisterBrokerBody *message, struct buf *out);

@@ -32,27 +32,27 @@ enum store_flush {
 };
 
 struct store_options {
-    const char *root;           /* storePathRootDir */
-    const char *commit_log;     /* storePathCommitLog */
-    int64_t segment_bytes;      /* mappedFileSizeCommitLog */
-    int64_t queue_file_bytes;   /* mappedFileSizeConsumeQueue, rounded up to 20 */
-    int32_t index_slots;        /* maxHashSlotNum */
-    int32_t index_entries;      /* maxIndexNum */
-    bool index_enable;          /* messageIndexEnable */
-    int32_t record_bytes_max;   /* maxMessageSize: limit of a whole record */
+    const char *root;         /* storePathRootDir */
+    const char *commit_log;   /* storePathCommitLog */
+    int64_t segment_bytes;    /* mappedFileSizeCommitLog */
+    int64_t queue_file_bytes; /* mappedFileSizeConsumeQueue, rounded up to 20 */
+    int32_t index_slots;      /* maxHashSlotNum */
+    int32_t index_entries;    /* maxIndexNum */
+    bool index_enable;        /* messageIndexEnable */
+    int32_t record_bytes_max; /* maxMessageSize: limit of a whole record */
     bool check_crc_on_recover;
     enum store_role role;
     enum store_flush flush;
-    int64_t flush_interval_ms;          /* ASYNC_FLUSH: at least this often */
+    int64_t flush_interval_ms; /* ASYNC_FLUSH: at least this often */
     int64_t flush_thorough_interval_ms;
     int64_t flush_queues_interval_ms;
     int64_t flush_queues_thorough_interval_ms;
-    int64_t file_reserved_hours;        /* fileReservedTime */
-    const char *delete_when;            /* deleteWhen */
-    int disk_max_used_percent;          /* diskMaxUsedSpaceRatio */
-    bool clean_forcibly;                /* cleanFileForciblyEnable */
-    int64_t clean_interval_ms;          /* cleanResourceInterval */
-    const int64_t *delay_levels_ms;     /* [0] is level 1; borrowed for the store's life */
+    int64_t file_reserved_hours;    /* fileReservedTime */
+    const char *delete_when;        /* deleteWhen */
+    int disk_max_used_percent;      /* diskMaxUsedSpaceRatio */
+    bool clean_forcibly;            /* cleanFileForciblyEnable */
+    int64_t clean_interval_ms;      /* cleanResourceInterval */
+    const int64_t *delay_levels_ms; /* [0] is level 1; borrowed for the store's life */
     int delay_level_count;
     int64_t memory_bytes_hot; /* "in memory": within this many bytes of the end of the log */
     int32_t transfer_bytes_memory, transfer_count_memory; /* one pull's limits, hot and cold */
@@ -81,8 +81,12 @@ struct store_listener {
 void store_set_listener(struct store *store, struct store_listener listener);
 enum status store_start(struct store *store, struct err *err);
 
-/* Flush everything, dispatch everything, write the checkpoint, remove the abort mark, free. Nobody
- * may use the store any more. */
+/* Refuse appends from here on, flush everything, dispatch everything, join the threads, write the
+ * checkpoint and remove the abort mark. Afterwards the listener hears nothing more; reading still
+ * works. One thread, once appends have ended. */
+void store_stop(struct store *store);
+
+/* Stop, if that has not happened, and free. Nobody may use the store any more. */
 void store_close(struct store *store);
 
 /* --- appending --- */
@@ -101,7 +105,7 @@ void append_batch_free(struct append_batch *batch);
 
 struct append_result {
     enum put_status status;
-    int64_t pos; /* of the record in the log */
+    int64_t pos;     /* of the record in the log */
     int64_t end_pos; /* behind it: durable once store_flushed_pos() >= end_pos */
     int64_t queue_offset;
     int64_t store_timestamp_ms;
@@ -243,7 +247,7 @@ enum status store_read_record(struct store *store, int64_t pos, struct log_range
  * out       room for max_count
  * returns  how many; also the index's last update in *last_timestamp_ms and *last_pos */
 int store_query_index(struct store *store, struct slice topic, struct slice key, int max_count,
-                      int64_t begin_ms, int64_t end_ms, int64_t *out,
-                      int64_t *last_timestamp_ms, int64_t *last_pos);
+                      int64_t begin_ms, int64_t end_ms, int64_t *out, int64_t *last_timestamp_ms,
+                      int64_t *last_pos);
 
 #endif

@@ -61,6 +61,8 @@ static struct arena_block *block_new(size_t size)
 
 void *arena_alloc(struct arena *arena, size_t size)
 {
+    if (size == 0)
+        size = 1; /* an address all the same */
     size_t rounded = (size + ALIGNMENT - 1) & ~(size_t)(ALIGNMENT - 1);
     CHECK(rounded >= size);
     arena->used_bytes += rounded;

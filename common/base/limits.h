@@ -29,4 +29,25 @@
 /* Queues of one topic: beyond this a topic command is refused (4.9.2 has no limit). */
 #define TOPIC_QUEUES_MAX 65536
 
+/* The broker's tables that grow by what clients name (4.9.2 has no limits). A config file made of a
+ * full table must still fit into DECODE_BYTES_MAX when it is loaded; the tests of broker/state fill
+ * them and load them again. */
+#define TOPICS_MAX 100000 /* the registration of so many just fits into a frame */
+#define GROUPS_MAX 50000
+#define OFFSET_KEYS_MAX 100000    /* topic@group */
+#define OFFSET_QUEUES_MAX 1000000 /* offsets over all of them */
+
+/* Groups that one connection may be in as producer or consumer. */
+#define CONNECTION_GROUPS_MAX 4096
+
+/* Bytes of members and subscriptions over all groups; beyond it heartbeats add nothing. */
+#define CLIENTS_BYTES_MAX (512LL * 1024 * 1024)
+
+/* Tags of one subscription, and the bytes of its expression. */
+#define SUBSCRIPTION_TAGS_MAX 4096
+#define SUBSCRIPTION_EXPRESSION_BYTES_MAX 65536
+
+/* Queues locked for ordered consumption, over all groups. */
+#define QUEUE_LOCKS_MAX 1000000
+
 #endif

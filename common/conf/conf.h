@@ -7,6 +7,9 @@
  * The values live in a struct whose members carry the keys' names, each atomic, so that any thread
  * may read `conf->brokerPermission` while an administrator changes it. Replaced strings stay alive
  * until the conf is released.
+ *
+ * Threads: conf_update, conf_list, conf_print and conf_rewrite_file may be called from any thread
+ * at any time; everything else belongs to the start, before there are threads.
  */
 #ifndef COMMON_CONF_CONF_H
 #define COMMON_CONF_CONF_H
@@ -15,15 +18,16 @@
 #include "common/base/status.h"
 
 enum conf_type {
-    CONF_BOOL,   /* _Atomic(bool) */
-    CONF_INT,    /* _Atomic(int64_t), bounded by min and max */
-    CONF_STRING, /* _Atomic(const char *), "" when unset */
-    CONF_ENUM,   /* _Atomic(int64_t), an index into names */
+    CONF_BOOL,    /* _Atomic(bool) */
+    CONF_INT,     /* _Atomic(int64_t), bounded by min and max */
+    CONF_STRING,  /* _Atomic(const char *), "" when unset */
+    CONF_ENUM,    /* _Atomic(int64_t), an index into names */
+    CONF_FOREIGN, /* no member: a key of another version, kept as unknown ones are */
 };
 
 enum conf_use {
     CONF_USED,
-    CONF_LATER,   /* known; the feature is not built yet: one warning when set */
+    CONF_LATER,     /* known; the feature is not built yet: one warning when set */
     CONF_NO_EFFECT, /* accepted; means nothing in a C server: one warning when set */
 };
 
@@ -48,8 +52,8 @@ struct conf_key {
 struct conf {
     const struct conf_key *keys;
     size_t key_count;
-    void *values;         /* the daemon's struct */
-    struct conf_state *state; /* origins, replaced strings, unknown keys; private to conf.c */
+    void *values;             /* the daemon's struct */
+    struct conf_state *state; /* origins, replaced strings, unknown keys; private to the room */
 };
 
 /* What the loader wants a person to know: one call per warning, already worded. */
@@ -59,23 +63,38 @@ typedef void (*conf_warn)(void *ctx, const char *text);
 void conf_init(struct conf *conf, const struct conf_key *keys, size_t key_count, void *values);
 void conf_release(struct conf *conf);
 
-/* Load a file in either grammar. A file that parses as Java properties with a known key or that
- * libconfig refuses is read as properties; see conf.c for the exact rule.
- * returns  OK | NOT_FOUND | IO | MALFORMED | INVALID; err names file, line, key and what was
- *          expected */
+/* Longest file that is read, in bytes. */
+#define CONF_FILE_BYTES_MAX (1024 * 1024)
+
+/* Load a file in either grammar; conf_file.c has the rule by which it is told apart. Values that
+ * were read before an error stay set: the daemon is expected to stop.
+ * warn     may be NULL
+ * returns  OK | NOT_FOUND | IO | TOO_LARGE | MALFORMED | INVALID; err names file, line, key and
+ *          what was expected */
 enum status conf_load_file(struct conf *conf, const char *path, conf_warn warn, void *warn_ctx,
                            struct err *err);
+
+/* The absolute path of the file loaded last, or NULL. */
+const char *conf_file_path(const struct conf *conf);
 
 /* Set one key from text; origin is remembered for printing ("-n", "environment NAMESRV_ADDR").
  * returns  OK | NOT_FOUND | INVALID */
 enum status conf_set(struct conf *conf, const char *key, const char *text, const char *origin,
                      struct err *err);
 
+/* Resolve a value that nobody has chosen: the same, but the key still counts as unset. */
+void conf_set_default(struct conf *conf, const char *key, const char *text, const char *origin);
+
+/* True when neither file nor flag nor environment has set `key`, which must be known. */
+bool conf_is_default(const struct conf *conf, const char *key);
+
 /* The nearest known key by edit distance, or NULL when nothing is near. */
 const char *conf_nearest(const struct conf *conf, const char *name);
 
 /* Apply a properties text to the running daemon (UPDATE_BROKER_CONFIG): all lines are checked
- * first, then all are set or none. Known keys that are not live are stored for the next start.
+ * first, then all are set or none. Known keys that are not live are stored for the next start:
+ * conf_list and the rewritten file show them, the value in use stays. Unknown keys are skipped, as
+ * 4.9.2 does, and logged.
  * returns  OK | INVALID | MALFORMED */
 enum status conf_update(struct conf *conf, struct slice properties, struct err *err);
 
@@ -85,13 +104,16 @@ void conf_list(const struct conf *conf, struct buf *out);
 /* For people: "key = value    # whence" per line. */
 void conf_print(const struct conf *conf, bool only_important, struct buf *out);
 
-/* Write the current values back into the file at `path` (old content kept in path.bak): comments
- * and order stay, changed values are replaced, new keys are appended.
- * returns  OK | IO */
+/* Write what conf_update has changed back into the file at `path` (old content kept in path.bak):
+ * comments and order stay, changed values are replaced, keys that the file does not have are
+ * appended, in the file's own grammar. Values that came from flags are not written. A file that
+ * does not exist is created, with its folder.
+ * returns  OK | IO | MALFORMED (the file was damaged since it was loaded) */
 enum status conf_rewrite_file(const struct conf *conf, const char *path, struct err *err);
 
 /* Java properties text, for other users of that format: calls `each` for every pair, in order.
- * err names the line. returns OK | MALFORMED, or what `each` returned when it was not OK */
+ * properties_file.h has the grammar. err names the line.
+ * returns  OK | MALFORMED, or what `each` returned when it was not OK */
 enum status java_properties_parse(struct slice text,
                                   enum status (*each)(void *ctx, struct slice key,
                                                       struct slice value, int line,

@@ -27,6 +27,10 @@ void loop_free(struct loop *loop);
 enum status loop_start(struct loop *loop, struct err *err);
 void loop_stop(struct loop *loop);
 
+/* Run the tasks that are left, on the calling thread, which counts as the loop's meanwhile. After
+ * loop_stop, so that the owners of tasks can be freed before the loop is. */
+void loop_settle(struct loop *loop);
+
 int loop_index(const struct loop *loop);
 bool loop_is_current(const struct loop *loop);
 const struct clock *loop_clock(const struct loop *loop);

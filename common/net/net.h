@@ -35,7 +35,8 @@ struct net_options {
     size_t frame_bytes_max;         /* a longer frame closes the connection */
     int connections_max;            /* beyond it new connections are closed at once */
     size_t in_flight_bytes_max;     /* over all connections: bytes of half-received frames and of
-                                       detached calls; beyond it reading pauses */
+                                       detached calls; beyond it connections that hold
+                                       half a frame are not read, except one per loop */
     size_t output_high_water_bytes; /* per connection: queued output that pauses its reading */
     int64_t idle_ms;                /* close after this long without a byte either way */
     int send_buffer_bytes;          /* SO_SNDBUF and SO_RCVBUF; 0 leaves the kernel's choice */
@@ -85,9 +86,11 @@ struct response {
     size_t part_count;
 };
 
-/* Answer a call. Every two-way call is answered or declined exactly once. Any thread: elsewhere
- * than on the connection's loop the answer is encoded and posted there (parts are then released on
- * the loop too). */
+/* Answer a call. Every two-way call is answered or declined exactly once; one answer too many is
+ * dropped and counted (net_stats.replies_unexpected), and aborts in DEBUG builds. Any thread:
+ * elsewhere than on the connection's loop the answer is encoded and posted there (parts are then
+ * released on the loop too). An answer that does not fit its codec goes out as SYSTEM_ERROR. With
+ * CONN_REF_NONE parts are released at once. */
 void net_reply(struct reply_to to, const struct response *response);
 
 /* The same with code and printf'ed remark only. */
@@ -98,8 +101,8 @@ void net_reply_error(struct reply_to to, int32_t code, const char *format, ...)
 void net_decline(struct reply_to to);
 
 /* A copy of a call that outlives the handler, with an arena of its own; for handing to a worker
- * thread. Counts against in_flight_bytes_max until call_free. NULL when that is exceeded: answer
- * SYSTEM_BUSY. */
+ * thread. On the loop. Counts against in_flight_bytes_max until call_free, which any thread may
+ * call but not after server_free. NULL when that is exceeded: answer SYSTEM_BUSY. */
 struct call *call_detach(const struct call *call);
 void call_free(struct call *call);
 
@@ -115,12 +118,13 @@ struct service {
 
 struct server;
 
-/* loops  borrowed; connections are spread over them round-robin */
+/* Before the loops start.
+ * loops  borrowed; connections are spread over them round-robin */
 struct server *server_new(struct loop *const *loops, int loop_count, struct service service,
                           const struct net_options *options);
 
 /* Listen on `host` (NULL or "": every address, IPv6 and IPv4) and `port` (0: any). Before the
- * loops start, or on loops[0].
+ * loops start, or on loops[0]. A host that is a name is looked up, which may wait.
  * returns  OK | EXISTS (port taken) | INVALID | IO */
 enum status server_listen(struct server *server, const char *host, int port, int port_tag,
                           int *bound_port, struct err *err);
@@ -128,16 +132,21 @@ enum status server_listen(struct server *server, const char *host, int port, int
 /* Stop accepting, stop reading new requests, wait until every call under way is answered or
  * timeout_ms has passed, flush output, close all. Not on a loop; the loops must run. */
 void server_drain(struct server *server, int64_t timeout_ms);
-void server_free(struct server *server); /* after the loops have stopped */
+/* After the loops have stopped. Connections still open are closed without on_close. */
+void server_free(struct server *server);
 
 struct net_stats {
     int64_t connections;
     int64_t accepted;
     int64_t closed_malformed;
     int64_t closed_idle;
+    int64_t closed_stalled; /* half a frame for too long while memory was short */
     int64_t refused;
     int64_t requests;
     int64_t in_flight_bytes;
+    int64_t calls_under_way;    /* two-way requests neither answered nor declined yet */
+    int64_t replies_unexpected; /* answers of ours beyond one per call: a fault of ours */
+    int64_t answers_unexpected; /* responses that nobody waits for (any more) */
 };
 struct net_stats server_stats(const struct server *server);
 
@@ -146,8 +155,10 @@ void net_close(struct conn_ref conn, const char *reason);
 
 /* --- calls of our own --- */
 
-/* The answer, or why there is none: OK | TIMEOUT | CLOSED | IO (could not connect). `response` and
- * `body` are borrowed. Called exactly once, on the connection's (or the client's) loop. */
+/* The answer, or why there is none: OK | TIMEOUT | CLOSED | IO (could not connect) | BUSY (the peer
+ * does not take what is queued for it, or too many calls wait for the connection) | TOO_LARGE (a
+ * field does not fit the codec) | INVALID (no address). `response` and `body` are borrowed. Called
+ * exactly once, on the connection's (or the client's) loop, never from inside the call itself. */
 typedef void (*net_answer)(void *ctx, enum status status, const struct command *response,
                            struct slice body, struct arena *arena);
 
@@ -160,7 +171,8 @@ struct request {
     int64_t timeout_ms;
 };
 
-/* Call the peer of a connection that it opened. answer NULL: one-way. Any thread. */
+/* Call the peer of a connection that it opened. answer NULL: one-way. Any thread. With
+ * CONN_REF_NONE, which names no loop, the answer CLOSED is given at once. */
 void net_call(struct conn_ref conn, const struct request *request, net_answer answer, void *ctx);
 
 /* Connections that we open, by address, on demand, kept for reuse; one client per loop, used on its
@@ -168,10 +180,15 @@ void net_call(struct conn_ref conn, const struct request *request, net_answer an
 struct client *client_new(struct loop *loop, const struct net_options *options);
 void client_call(struct client *client, const char *address, const struct request *request,
                  net_answer answer, void *ctx);
-/* Fail what is pending and close all. */
+/* Requests that a peer sends over a connection of ours go to `service`, which answers them like a
+ * server's. Without one they are answered REQUEST_CODE_NOT_SUPPORTED. Before the first call. */
+void client_serve(struct client *client, struct service service);
+/* Fail what is pending and close all. On the loop or after it has stopped. */
 void client_free(struct client *client);
 
-/* "host:port", "[v6]:port" -> parts. host_bytes >= 256. False when it is not of that form. */
+/* "host:port", "[v6]:port" -> parts; the port is what follows the last colon, so IPv6 without
+ * brackets, as Java prints it, is understood too. host_bytes >= 256. False when it is not of that
+ * form. */
 bool net_address_split(const char *address, char *host, size_t host_bytes, int *port);
 
 #endif

@@ -39,8 +39,8 @@ struct vfs_stat {
 };
 
 struct vfs_space {
-    int64_t total_bytes;
-    int64_t free_bytes; /* usable without being root */
+    int64_t total_bytes; /* without what is reserved for root */
+    int64_t free_bytes;  /* usable without being root */
 };
 
 struct vfs_ops {
@@ -76,6 +76,10 @@ struct vfs_ops {
     /* Exclusive lock of byte 0, held until the file is closed; BUSY when another process has it. */
     enum status (*lock)(struct vfs *vfs, int fd);
     enum status (*space)(struct vfs *vfs, const char *path, struct vfs_space *out);
+    /* Make a range inside the file read as zeros; the size of the file does not change.
+     * keep_blocks  its blocks stay reserved where the file system can; false: they are given back
+     */
+    enum status (*zero)(struct vfs *vfs, int fd, int64_t offset, int64_t size, bool keep_blocks);
 };
 
 struct vfs {

@@ -1,0 +1,13 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# For scripts written for RocketMQ, where `runbroker.sh CLASS ARGUMENTS` starts a Java class with JVM
+# options: starts mqbroker with the arguments. The class, JAVA_OPT and JVM options have no meaning here.
+
+while [ $# -gt 0 ]; do
+  case $1 in
+  org.apache.rocketmq.* | -D* | -X* | -server) shift ;;
+  *) break ;;
+  esac
+done
+exec sh "$(dirname "$(readlink -f "$0")")/mqbroker" "$@"

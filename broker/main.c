@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * mqbroker: what is started in which order, and stopped in which order. Nothing else.
+ *
+ * Start: options, log, store (locks its folder, recovers), tables, loops, listeners, registration.
+ * Stop:  unregister, so that clients go elsewhere; let held pulls go; stop reading and answer what
+ *        is under way; stop the clockwork; join the loops; save; close the store.
+ * A second signal while stopping ends the process at once; what was acknowledged is in the log.
+ */
+#include "broker/proc/acks.h"
+#include "broker/proc/broker.h"
+#include "broker/proc/housekeeper.h"
+#include "broker/proc/parked_sends.h"
+#include "broker/proc/pull.h"
+#include "broker/proc/registrar.h"
+#include "broker/proc/send.h"
+
+#include "common/base/check.h"
+#include "common/conf/broker_conf.h"
+#include "common/conf/server_conf.h"
+#include "common/sys/log.h"
+
+#include <malloc.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define PATH_BYTES 4096
+#define WORKER_THREADS 4
+#define WORKER_QUEUE_MAX 20000
+
+static void die(const char *what, const struct err *err)
+{
+    log_error("broker", what, "cause=\"%s\"", err->text);
+    (void)fprintf(stderr, "mqbroker: %s: %s\n", what, err->text);
+    log_close();
+    exit(1);
+}
+
+static void start_log(const struct broker_conf *conf)
+{
+    struct err err = {0};
+    const char *path = conf->logFile;
+    struct log_options options = {
+        .path = strcmp(path, "-") == 0 ? NULL : path,
+        .file_bytes = conf->logFileBytes,
+        .kept_files = (int)conf->logFilesKept,
+        .level = (enum log_level)conf->logLevel,
+    };
+    if (log_open(&options, &err) != STATUS_OK)
+        die("the log can not be opened", &err);
+}
+
+int64_t broker_hot_bytes(const struct broker *broker)
+{
+    int64_t ram = (int64_t)sysconf(_SC_PHYS_PAGES) * (int64_t)sysconf(_SC_PAGESIZE);
+    return ram / 100 * broker->conf.accessMessageInMemoryMaxRatio;
+}
+
+static void open_store(struct broker *broker)
+{
+    const struct broker_conf *conf = &broker->conf;
+    struct err err = {0};
+    if (delay_levels_parse(conf->messageDelayLevel, broker->delay_levels_ms,
+                           &broker->delay_level_count, &err) != STATUS_OK)
+        die("messageDelayLevel can not be read", &err);
+    struct store_options options = {
+        .root = conf->storePathRootDir,
+        .commit_log = conf->storePathCommitLog,
+        .segment_bytes = conf->mappedFileSizeCommitLog,
+        .queue_file_bytes = conf->mappedFileSizeConsumeQueue,
+        .index_slots = (int32_t)conf->maxHashSlotNum,
+        .index_entries = (int32_t)conf->maxIndexNum,
+        .index_enable = conf->messageIndexEnable,
+        .record_bytes_max = (int32_t)conf->maxMessageSize,
+        .check_crc_on_recover = conf->checkCRCOnRecover,
+        .role = broker->slave ? STORE_ROLE_SLAVE : STORE_ROLE_MASTER,
+        .flush = conf->flushDiskType == FLUSH_DISK_SYNC ? STORE_FLUSH_SYNC : STORE_FLUSH_ASYNC,
+        .flush_interval_ms = conf->flushIntervalCommitLog,
+        .flush_thorough_interval_ms = conf->flushCommitLogThoroughInterval,
+        .flush_queues_interval_ms = conf->flushIntervalConsumeQueue,
+        .flush_queues_thorough_interval_ms = conf->flushConsumeQueueThoroughInterval,
+        .file_reserved_hours = conf->fileReservedTime,
+        .delete_when = conf->deleteWhen,
+        .disk_max_used_percent = (int)conf->diskMaxUsedSpaceRatio,
+        .clean_forcibly = conf->cleanFileForciblyEnable,
+        .clean_interval_ms = conf->cleanResourceInterval,
+        .delay_levels_ms = broker->delay_levels_ms,
+        .delay_level_count = broker->delay_level_count,
+        .memory_bytes_hot = broker_hot_bytes(broker),
+        .transfer_bytes_memory = (int32_t)conf->maxTransferBytesOnMessageInMemory,
+        .transfer_count_memory = (int32_t)conf->maxTransferCountOnMessageInMemory,
+        .transfer_bytes_disk = (int32_t)conf->maxTransferBytesOnMessageInDisk,
+        .transfer_count_disk = (int32_t)conf->maxTransferCountOnMessageInDisk,
+    };
+    if (store_open(&options, broker->vfs, broker->clock, &broker->store, &err) != STATUS_OK)
+        die("the store can not be opened", &err);
+}
+
+static const char *config_path(const struct broker *broker, char out[PATH_BYTES], const char *file)
+{
+    (void)snprintf(out, PATH_BYTES, "%s/config/%s", (const char *)broker->conf.storePathRootDir,
+                   file);
+    return out;
+}
+
+static void load_tables(struct broker *broker)
+{
+    const struct broker_conf *conf = &broker->conf;
+    struct err err = {0};
+    char path[PATH_BYTES];
+    struct topics_options topics = {
+        .path = config_path(broker, path, "topics.json"),
+        .cluster_name = conf->brokerClusterName,
+        .broker_name = conf->brokerName,
+        .trace_topic_name = conf->msgTraceTopicName,
+        .default_queues = (int32_t)conf->defaultTopicQueueNums,
+        .auto_create = conf->autoCreateTopicEnable,
+        .cluster_topic = conf->clusterTopicEnable,
+        .broker_topic = conf->brokerTopicEnable,
+        .trace_topic = conf->traceTopicEnable,
+    };
+    if (topics_load(&topics, broker->vfs, broker->clock, &broker->topics, &err) != STATUS_OK ||
+        groups_load(config_path(broker, path, "subscriptionGroup.json"), broker->vfs, broker->clock,
+                    &broker->groups, &err) != STATUS_OK ||
+        offsets_load(config_path(broker, path, "consumerOffset.json"), broker->vfs,
+                     &broker->offsets, &err) != STATUS_OK)
+        die("a table of the store can not be loaded", &err);
+    if (!broker->slave && delay_load(config_path(broker, path, "delayOffset.json"), broker->vfs,
+                                     broker->store, broker->delay_levels_ms,
+                                     broker->delay_level_count, &broker->delay, &err) != STATUS_OK)
+        die("the delay table of the store can not be loaded", &err);
+    broker->clients = clients_new();
+    broker->queue_locks = queue_locks_new(QUEUE_LOCK_MAX_LIVE_MS);
+    broker->stats = stats_new(broker->boot_ms);
+}
+
+/* "ip:port" of a configured address, as Java prints it and registers it. */
+static void set_address(const char *ip, int port, char out[HOST_TEXT_BYTES])
+{
+    (void)snprintf(out, HOST_TEXT_BYTES, strchr(ip, ':') != NULL ? "[%s]:%d" : "%s:%d", ip, port);
+}
+
+static void set_addresses(struct broker *broker)
+{
+    const struct broker_conf *conf = &broker->conf;
+    struct err err = {0};
+    if (!host_parse(conf->brokerIP1, (int)conf->listenPort, &broker->store_host)) {
+        (void)err_set(&err, STATUS_INVALID,
+                      "\"%s\" is not an IPv4 or IPv6 address; message ids hold this address, so "
+                      "write a number, not a name",
+                      (const char *)conf->brokerIP1);
+        die("brokerIP1 can not be used", &err);
+    }
+    set_address(conf->brokerIP1, (int)conf->listenPort, broker->address);
+    set_address(conf->brokerIP2, (int)conf->haListenPort, broker->ha_address);
+}
+
+static void make_loops(struct broker *broker)
+{
+    struct err err = {0};
+    broker->loop_count = (int)broker->conf.serverSelectorThreads;
+    broker->loops = xcalloc((size_t)broker->loop_count, sizeof(struct loop *));
+    broker->per_loop = xcalloc((size_t)broker->loop_count, sizeof *broker->per_loop);
+    struct hold_callbacks *callbacks =
+        xcalloc((size_t)broker->loop_count, sizeof(struct hold_callbacks));
+    for (int i = 0; i < broker->loop_count; i++) {
+        char name[16];
+        (void)snprintf(name, sizeof name, "io-%d", i);
+        if (loop_new(name, i, broker->clock, &broker->loops[i], &err) != STATUS_OK)
+            die("an I/O loop can not be made", &err);
+        callbacks[i] = (struct hold_callbacks){&broker->per_loop[i], pull_on_arrival,
+                                               pull_on_expire, pull_on_drop};
+    }
+    broker->holds = hold_tables_new(broker->loops, broker->loop_count, callbacks);
+    free(callbacks);
+    for (int i = 0; i < broker->loop_count; i++) {
+        struct broker_loop *bl = &broker->per_loop[i];
+        bl->broker = broker;
+        bl->loop = broker->loops[i];
+        bl->holds = hold_tables_get(broker->holds, i);
+        bl->batch = append_batch_new(broker->store);
+        bl->acks = acks_new(bl);
+        bl->parked = parked_sends_new(bl, send_resume);
+    }
+    broker->worker_batch = append_batch_new(broker->store);
+    CHECK(pthread_mutex_init(&broker->worker_batch_lock, NULL) == 0);
+    if (worker_pool_new("worker", WORKER_THREADS, WORKER_QUEUE_MAX, &broker->workers, &err) !=
+        STATUS_OK)
+        die("the worker threads can not be started", &err);
+}
+
+static void listen_on(struct broker *broker, int port, int tag)
+{
+    struct err err = {0};
+    if (server_listen(broker->server, broker->conf.bindAddress, port, tag, NULL, &err) != STATUS_OK)
+        die("a port can not be opened; another broker may be running here, else set listenPort",
+            &err);
+}
+
+static void make_server(struct broker *broker)
+{
+    const struct broker_conf *conf = &broker->conf;
+    struct net_options options = net_options_default();
+    options.frame_bytes_max = (size_t)conf->frameMaxLength;
+    options.connections_max = (int)conf->maxConnections;
+    options.in_flight_bytes_max = (size_t)conf->maxInFlightBytes;
+    options.output_high_water_bytes = (size_t)conf->outputHighWaterBytes;
+    options.idle_ms = conf->serverChannelMaxIdleTimeSeconds * 1000;
+    options.send_buffer_bytes = (int)conf->serverSocketSndBufSize;
+    options.receive_buffer_bytes = (int)conf->serverSocketRcvBufSize;
+    struct service service = {broker, broker_on_request, broker_on_close};
+    broker->server = server_new(broker->loops, broker->loop_count, service, &options);
+    listen_on(broker, (int)conf->listenPort, PORT_TAG_MAIN);
+    listen_on(broker, (int)conf->listenPort - 2, PORT_TAG_FAST);
+}
+
+static void start_threads(struct broker *broker, struct housekeeper **keeper)
+{
+    struct err err = {0};
+    struct store_listener listener = {broker, broker_on_arrival, acks_on_flushed};
+    store_set_listener(broker->store, listener);
+    if (store_start(broker->store, &err) != STATUS_OK ||
+        housekeeper_start(broker, keeper, &err) != STATUS_OK)
+        die("a thread can not be started", &err);
+    for (int i = 0; i < broker->loop_count; i++)
+        if (loop_start(broker->loops[i], &err) != STATUS_OK)
+            die("an I/O loop can not be started", &err);
+}
+
+static void announce_boot(const struct broker *broker)
+{
+    const struct broker_conf *conf = &broker->conf;
+    const char *name_servers = conf->namesrvAddr;
+    char text[1024];
+    (void)snprintf(text, sizeof text, "The broker[%s, %s] boot success. serializeType=%s%s%s",
+                   (const char *)conf->brokerName, broker->address, conf_serialize_type(),
+                   name_servers[0] == '\0' ? "" : " and name server is ", name_servers);
+    log_info("broker", text, "pid=%d version=%s", (int)getpid(), COMETMQ_VERSION);
+    (void)printf("%s\n", text);
+    (void)fflush(stdout);
+}
+
+/* --- stopping --- */
+
+struct release_task {
+    struct loop_task task;
+    struct broker_loop *bl;
+};
+
+static void release_held(struct loop_task *task)
+{
+    struct release_task *release = (struct release_task *)(void *)task;
+    hold_expire_all(release->bl->holds);
+    free(release);
+}
+
+static void stop(struct broker *broker, struct housekeeper *keeper)
+{
+    log_info("broker", "stopping", "connections=%lld",
+             (long long)server_stats(broker->server).connections);
+    atomic_store(&broker->stopping, true);
+    registrar_stop(broker->registrar);
+    for (int i = 0; i < broker->loop_count; i++) {
+        struct release_task *release = xcalloc(1, sizeof *release);
+        release->task.run = release_held;
+        release->bl = &broker->per_loop[i];
+        loop_post(broker->loops[i], &release->task);
+    }
+    server_drain(broker->server, broker->conf.shutdownTimeoutMillis);
+    worker_pool_free(broker->workers);
+    for (int i = 0; i < broker->loop_count; i++)
+        loop_stop(broker->loops[i]);
+    housekeeper_stop(keeper);
+    store_stop(broker->store);
+    /* What the store and the workers still posted; nobody posts any more. */
+    for (int i = 0; i < broker->loop_count; i++)
+        loop_settle(broker->loops[i]);
+}
+
+static void tear_down(struct broker *broker)
+{
+    registrar_free(broker->registrar);
+    for (int i = 0; i < broker->loop_count; i++) {
+        parked_sends_free(broker->per_loop[i].parked);
+        acks_free(broker->per_loop[i].acks);
+        append_batch_free(broker->per_loop[i].batch);
+        buf_release(&broker->per_loop[i].scratch);
+    }
+    append_batch_free(broker->worker_batch);
+    hold_tables_free(broker->holds);
+    server_free(broker->server);
+    for (int i = 0; i < broker->loop_count; i++)
+        loop_free(broker->loops[i]);
+    free(broker->loops);
+    free(broker->per_loop);
+    if (broker->delay != NULL)
+        delay_free(broker->delay);
+    store_close(broker->store);
+    stats_free(broker->stats);
+    queue_locks_free(broker->queue_locks);
+    clients_free(broker->clients);
+    offsets_free(broker->offsets);
+    groups_free(broker->groups);
+    topics_free(broker->topics);
+    pthread_mutex_destroy(&broker->worker_batch_lock);
+    free((void *)(uintptr_t)broker->conf_path);
+    conf_release(&broker->conf_table);
+}
+
+static void block_signals(sigset_t *set)
+{
+    (void)signal(SIGPIPE, SIG_IGN);
+    (void)sigemptyset(set);
+    (void)sigaddset(set, SIGTERM);
+    (void)sigaddset(set, SIGINT);
+    (void)sigaddset(set, SIGHUP);
+    CHECK(pthread_sigmask(SIG_BLOCK, set, NULL) == 0);
+}
+
+static void wait_for_stop(const sigset_t *set)
+{
+    int signal_number = 0;
+    while (sigwait(set, &signal_number) != 0 || signal_number == SIGHUP)
+        log_reopen();
+    log_info("broker", "signal received", "signal=%d", signal_number);
+    /* From here on the default action: a second signal ends the process. */
+    sigset_t again = *set;
+    (void)sigdelset(&again, SIGHUP);
+    CHECK(pthread_sigmask(SIG_UNBLOCK, &again, NULL) == 0);
+}
+
+int main(int argc, char **argv)
+{
+    static struct broker broker;
+    struct housekeeper *keeper = NULL;
+    sigset_t signals;
+    int exit_code = 0;
+    /* One heap arena per core is enough, and keeps the resident memory small. */
+    (void)mallopt(M_ARENA_MAX, 2);
+    if (!broker_conf_boot(argc, argv, &broker.conf, &broker.conf_table, &exit_code))
+        return exit_code;
+    block_signals(&signals);
+    broker.clock = clock_real();
+    broker.vfs = vfs_posix();
+    broker.boot_ms = clock_wall_ms(broker.clock);
+    broker.conf_path = broker_conf_rewrite_path(&broker.conf_table);
+    broker.slave = broker.conf.brokerRole == BROKER_ROLE_SLAVE;
+    start_log(&broker.conf);
+    set_addresses(&broker);
+    open_store(&broker);
+    load_tables(&broker);
+    make_loops(&broker);
+    make_server(&broker);
+    broker.registrar = registrar_new(&broker);
+    start_threads(&broker, &keeper);
+    registrar_start(broker.registrar);
+    announce_boot(&broker);
+    wait_for_stop(&signals);
+    stop(&broker, keeper);
+    tear_down(&broker);
+    log_info("broker", "stopped", "%s", "");
+    log_close();
+    return 0;
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The acknowledgement of sends: from "in this turn's batch" over "in the log" to "answered". One
+ * per loop. An answer leaves only when what it promises is true:
+ * - appended, and
+ * - with SYNC_FLUSH, below the store's flushed watermark, unless the message said WAIT=false, and
+ * - with SYNC_MASTER, on a slave (none exists before replication is built: SLAVE_NOT_AVAILABLE).
+ */
+#ifndef BROKER_PROC_ACKS_H
+#define BROKER_PROC_ACKS_H
+
+#include "broker/proc/broker.h"
+
+struct acks *acks_new(struct broker_loop *bl);
+void acks_free(struct acks *acks);
+
+/* A send whose `records` records were the last ones added to the loop's batch.
+ * queue_id  what the answer shows
+ * wait      the message asked to wait for disk and slave */
+void acks_add(struct acks *acks, struct reply_to to, int32_t queue_id, int records, bool wait);
+
+/* Records of our own in the batch that nobody waits for. */
+void acks_add_silent(struct acks *acks, int records);
+
+/* Sends that are not answered yet. */
+size_t acks_pending(const struct acks *acks);
+
+/* Append the loop's batch and answer what may be answered. At the end of each turn, and earlier
+ * when the batch is large. */
+void acks_commit(struct acks *acks);
+
+/* store_listener.on_flushed for the whole broker; any thread. */
+void acks_on_flushed(void *broker);
+
+/* An error answer to a send: every answer to a send carries the region and the trace switch. */
+void send_fail(struct broker *broker, struct reply_to to, int32_t code, const char *remark);
+
+#endif

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Topics as an administrator changes and lists them (TP-07, TP-08, AD-01, AD-13; parts of
+ * AdminBrokerProcessor of 4.9.2). On the worker pool: changes are written to disk before they are
+ * answered.
+ */
+#include "broker/proc/admin.h"
+#include "broker/proc/broker.h"
+#include "broker/proc/handlers.h"
+#include "broker/proc/registrar.h"
+
+#include "common/base/check.h"
+#include "common/base/limits.h"
+#include "common/sys/log.h"
+#include "proto/header.pb-c.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Answer a call when the round of registrations that follows it is over. */
+struct after_registration {
+    struct reply_to to;
+};
+
+static void answer_registered(void *ctx)
+{
+    struct after_registration *after = ctx;
+    struct response response = {.code = RESPONSE_SUCCESS};
+    net_reply(after->to, &response);
+    free(after);
+}
+
+/* TP-02 and TP-03. False when the call was answered. */
+static bool check_name(struct broker *broker, struct call *call, struct slice topic)
+{
+    const char *fault = topic_name_fault(topic);
+    if (fault != NULL)
+        call_fail(call, RESPONSE_SYSTEM_ERROR, "%s", fault);
+    else if (topics_is_system(broker->topics, topic))
+        call_fail(call, RESPONSE_SYSTEM_ERROR, "The topic[%.*s] is conflict with system topic.",
+                  SLICE_ARGS(topic));
+    else
+        return true;
+    return false;
+}
+
+static bool check_shape(struct call *call, const CreateTopicRequestHeader *header)
+{
+    bool known_filter = strcmp(header->topic_filter_type, "SINGLE_TAG") == 0 ||
+                        strcmp(header->topic_filter_type, "MULTI_TAG") == 0;
+    if (header->read_queue_nums < 0 || header->read_queue_nums > TOPIC_QUEUES_MAX ||
+        header->write_queue_nums < 0 || header->write_queue_nums > TOPIC_QUEUES_MAX)
+        call_fail(call, RESPONSE_SYSTEM_ERROR,
+                  "readQueueNums %d and writeQueueNums %d must lie between 0 and %d",
+                  (int)header->read_queue_nums, (int)header->write_queue_nums, TOPIC_QUEUES_MAX);
+    else if (header->perm < 0 || header->perm > (PERM_INHERIT | PERM_READ | PERM_WRITE))
+        call_fail(call, RESPONSE_SYSTEM_ERROR,
+                  "perm %d is not a sum of 4 (read), 2 (write) and 1 (inherit)", (int)header->perm);
+    else if (!known_filter)
+        call_fail(call, RESPONSE_SYSTEM_ERROR,
+                  "topicFilterType = [%s] value invalid: SINGLE_TAG and MULTI_TAG are known",
+                  header->topic_filter_type);
+    else
+        return true;
+    return false;
+}
+
+void handle_update_and_create_topic(struct broker *broker, struct call *call)
+{
+    CreateTopicRequestHeader header;
+    struct err err = {0};
+    create_topic_request_header__init(&header);
+    if (!call_bind(call, &header.base))
+        return;
+    struct slice name = slice_of_cstr(header.topic);
+    if (!check_name(broker, call, name) || !check_shape(call, &header))
+        return;
+    struct topic_config config = {
+        .read_queues = header.read_queue_nums,
+        .write_queues = header.write_queue_nums,
+        .perm = header.perm,
+        .sys_flag = header.has_topic_sys_flag ? header.topic_sys_flag : 0,
+        .multi_tag = strcmp(header.topic_filter_type, "MULTI_TAG") == 0,
+    };
+    topics_put(broker->topics, name, &config);
+    if (topics_persist(broker->topics, &err) != STATUS_OK) {
+        call_fail(call, RESPONSE_SYSTEM_ERROR, "the topic was not saved: %s", err.text);
+        return;
+    }
+    log_info("topics", "topic set by an administrator", "topic=%s read=%d write=%d perm=%d",
+             header.topic, (int)config.read_queues, (int)config.write_queues, (int)config.perm);
+    struct after_registration *after = xmalloc(sizeof *after);
+    after->to = call_reply_to(call);
+    registrar_announce_then(broker->registrar, answer_registered, after);
+}
+
+bool admin_queue_has_no_topic(void *ctx, struct slice topic)
+{
+    struct broker *broker = ctx;
+    struct topic_config config;
+    return !topics_get(broker->topics, topic, &config) && !slice_is(topic, TOPIC_SCHEDULE) &&
+           !slice_is(topic, TOPIC_TRANS_OP_HALF) && !slice_is(topic, TOPIC_TRANS_HALF);
+}
+
+void handle_delete_topic_in_broker(struct broker *broker, struct call *call)
+{
+    DeleteTopicRequestHeader header;
+    struct err err = {0};
+    delete_topic_request_header__init(&header);
+    if (!call_bind(call, &header.base))
+        return;
+    struct slice name = slice_of_cstr(header.topic);
+    if (!check_name(broker, call, name))
+        return;
+    bool existed = topics_remove(broker->topics, name);
+    if (topics_persist(broker->topics, &err) != STATUS_OK) {
+        call_fail(call, RESPONSE_SYSTEM_ERROR, "the removal was not saved: %s", err.text);
+        return;
+    }
+    if (existed)
+        log_info("topics", "topic deleted by an administrator", "topic=%s", header.topic);
+    store_delete_queues(broker->store, admin_queue_has_no_topic, broker);
+    call_succeed(call, NULL);
+}
+
+void handle_get_all_topic_config(struct broker *broker, struct call *call)
+{
+    GetAllTopicConfigResponseHeader header;
+    TopicConfigSerializeWrapper body;
+    get_all_topic_config_response_header__init(&header);
+    topic_config_serialize_wrapper__init(&body);
+    topics_wrap(broker->topics, NULL, -1, call->arena, &body);
+    call_succeed_body(call, &header.base, &body.base);
+}
+
+struct system_topics {
+    struct broker *broker;
+    struct arena *arena;
+    char **names;
+    size_t count;
+    size_t capacity;
+};
+
+static void add_name(struct system_topics *list, const char *name)
+{
+    for (size_t i = 0; i < list->count; i++)
+        if (strcmp(list->names[i], name) == 0)
+            return;
+    if (list->count == list->capacity) {
+        list->capacity = list->capacity == 0 ? 32 : list->capacity * 2;
+        char **larger = arena_alloc(list->arena, list->capacity * sizeof *larger);
+        if (list->count > 0)
+            memcpy(larger, list->names, list->count * sizeof *larger);
+        list->names = larger;
+    }
+    list->names[list->count++] = (char *)(uintptr_t)name;
+}
+
+static void add_if_system(void *ctx, const struct topic_config *config)
+{
+    struct system_topics *list = ctx;
+    if (topics_is_system(list->broker->topics, slice_of_cstr(config->name)))
+        add_name(list, config->name);
+}
+
+void handle_get_system_topic_list_from_broker(struct broker *broker, struct call *call)
+{
+    /* Known by name even while the broker has no such topic. */
+    static const char *const always[] = {
+        TOPIC_TBW102,        TOPIC_SCHEDULE,           TOPIC_TRANS_HALF,
+        TOPIC_TRANS_OP_HALF, "BenchmarkTest",          TOPIC_TRANS_CHECK_MAX_TIME,
+        "SELF_TEST_TOPIC",   TOPIC_OFFSET_MOVED_EVENT, "RMQ_SYS_TRACE_TOPIC"};
+    struct system_topics list = {.broker = broker, .arena = call->arena};
+    TopicList body;
+    topic_list__init(&body);
+    for (size_t i = 0; i < sizeof always / sizeof always[0]; i++)
+        add_name(&list, always[i]);
+    topics_walk(broker->topics, add_if_system, &list);
+    body.n_topic_list = list.count;
+    body.topic_list = list.names;
+    call_succeed_body(call, NULL, &body.base);
+}

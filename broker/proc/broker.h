@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The broker as its processors see it: the parts it is made of, and what each loop keeps for
+ * itself. main.c builds it; nothing here owns threads.
+ */
+#ifndef BROKER_PROC_BROKER_H
+#define BROKER_PROC_BROKER_H
+
+#include "broker/state/clients.h"
+#include "broker/state/delay.h"
+#include "broker/state/groups.h"
+#include "broker/state/hold.h"
+#include "broker/state/offsets.h"
+#include "broker/state/queue_locks.h"
+#include "broker/state/stats.h"
+#include "broker/state/topics.h"
+#include "broker/store/store.h"
+#include "common/conf/broker_conf.h"
+#include "common/net/net.h"
+#include "common/sys/worker.h"
+#include "proto/codes.h"
+
+#include <pthread.h>
+
+#define PORT_TAG_MAIN 0
+#define PORT_TAG_FAST 1
+
+struct acks;
+struct parked_sends;
+struct registrar;
+
+/* What one loop keeps for itself; used on that loop only. */
+struct broker_loop {
+    struct broker *broker;
+    struct loop *loop;
+    struct hold_table *holds;
+    struct append_batch *batch;  /* what this turn's sends have put together */
+    struct acks *acks;           /* sends in `batch`, and those that wait for the disk */
+    struct parked_sends *parked; /* sends whose topic is being created */
+    struct buf scratch;          /* one message's property string */
+};
+
+struct broker {
+    struct broker_conf conf;
+    struct conf conf_table; /* over `conf` */
+    const char *conf_path;  /* the file that UPDATE_BROKER_CONFIG rewrites */
+    const struct clock *clock;
+    struct vfs *vfs;
+    int64_t boot_ms; /* wall clock */
+
+    struct host store_host; /* brokerIP1:listenPort, in every record and message id */
+    char address[HOST_TEXT_BYTES];
+    char ha_address[HOST_TEXT_BYTES];
+    bool slave;
+
+    struct store *store;
+    struct topics *topics;
+    struct groups *groups;
+    struct offsets *offsets;
+    struct clients *clients;
+    struct queue_locks *queue_locks;
+    struct delay *delay; /* NULL on a slave */
+    struct stats *stats;
+    int64_t delay_levels_ms[DELAY_LEVELS_MAX];
+    int delay_level_count;
+
+    struct worker_pool *workers;
+    struct hold_tables *holds;
+    struct registrar *registrar;
+    struct server *server;
+    int loop_count;
+    struct loop **loops;
+    struct broker_loop *per_loop;
+
+    /* Appends from worker threads share one batch. */
+    pthread_mutex_t worker_batch_lock;
+    struct append_batch *worker_batch;
+
+    _Atomic int64_t conf_changes; /* the counter of GET_BROKER_CONFIG's version */
+    _Atomic bool stopping;
+};
+
+/* The slot of the loop that a call came in on. Only while on that loop. */
+struct broker_loop *broker_loop_of(struct broker *broker, const struct call *call);
+
+/* The service of the server: look the command up in the table of processors and run it here or on
+ * the worker pool. */
+void broker_on_request(void *broker, struct call *call);
+void broker_on_close(void *broker, struct conn_ref conn, const struct host *peer);
+
+/* store_listener.on_arrival: wake the pulls that wait for the queue. */
+void broker_on_arrival(void *broker, struct queue *queue);
+
+/* Messages within this many bytes of the end of the log count as "in memory" (40 % of the RAM, by
+ * accessMessageInMemoryMaxRatio). */
+int64_t broker_hot_bytes(const struct broker *broker);
+
+/* Fill a header message from the call's ext fields. When a required field is missing or does not
+ * parse, the call is answered with SYSTEM_ERROR naming it, and false returned. */
+bool call_bind(struct call *call, ProtobufCMessage *header);
+
+/* Decode the call's JSON body, or answer SYSTEM_ERROR and return false. */
+bool call_decode_body(struct call *call, ProtobufCMessage *body);
+
+/* Answers of common shapes. */
+void call_succeed(const struct call *call, const ProtobufCMessage *header);
+void call_succeed_body(const struct call *call, const ProtobufCMessage *header,
+                       const ProtobufCMessage *body);
+void call_fail(const struct call *call, int32_t code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* The end that 4.9.2 adds to remarks which have a page in its FAQ. */
+#define SEE_FAQ "\nSee http://rocketmq.apache.org/docs/faq/ for further details."
+
+#endif

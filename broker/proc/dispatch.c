@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * From a request code to its processor. The table is made from BROKER_HANDLERS; whether a command
+ * runs on the loop or on the worker pool is a column of command.def.
+ *
+ * Also the small helpers that every processor uses to read its header and to answer.
+ */
+#include "broker/proc/broker.h"
+#include "broker/proc/handlers.h"
+
+#include "common/base/buf.h"
+#include "common/base/check.h"
+#include "proto/body_json.h"
+#include "proto/ext_bind.h"
+
+#include <stdlib.h>
+
+#define CODES_MAX 512
+
+static broker_handler handlers[CODES_MAX] = {
+#define X(name, function) [REQUEST_##name] = function,
+    BROKER_HANDLERS(X)
+#undef X
+};
+
+struct detached {
+    struct worker_task task;
+    struct broker *broker;
+    struct call *call;
+    broker_handler handler;
+};
+
+static void detached_run(struct worker_task *task)
+{
+    struct detached *detached = (struct detached *)(void *)task;
+    detached->handler(detached->broker, detached->call);
+    call_free(detached->call);
+    free(detached);
+}
+
+static void run_on_worker(struct broker *broker, struct call *call, broker_handler handler)
+{
+    struct call *copy = call_detach(call);
+    if (copy != NULL) {
+        struct detached *detached = xmalloc(sizeof *detached);
+        *detached = (struct detached){{NULL, detached_run}, broker, copy, handler};
+        if (worker_submit(broker->workers, &detached->task))
+            return;
+        free(detached);
+        call_free(copy);
+    }
+    call_fail(call, RESPONSE_SYSTEM_BUSY,
+              "[OVERLOAD]system busy, start flow control for a while: too many commands wait for "
+              "the broker's worker threads; try again later");
+}
+
+void broker_on_request(void *ctx, struct call *call)
+{
+    struct broker *broker = ctx;
+    int32_t code = call->request->code;
+    broker_handler handler = code >= 0 && code < CODES_MAX ? handlers[code] : NULL;
+    if (handler == NULL) {
+        call_fail(call, RESPONSE_REQUEST_CODE_NOT_SUPPORTED, " request type %d not supported",
+                  (int)code);
+        return;
+    }
+    const struct command_info *info = command_info(code);
+    CHECK(info != NULL);
+    if (info->executor == EXECUTOR_WORKER)
+        run_on_worker(broker, call, handler);
+    else
+        handler(broker, call);
+}
+
+struct broker_loop *broker_loop_of(struct broker *broker, const struct call *call)
+{
+    struct loop *loop = call->conn.loop;
+    DCHECK(loop_is_current(loop));
+    return &broker->per_loop[loop_index(loop)];
+}
+
+static void fail(const struct call *call, int32_t code, bool with_fields, const char *format,
+                 va_list args)
+{
+    struct response response = {.code = code, .remark = arena_vprintf(call->arena, format, args)};
+    response.ext.present = with_fields;
+    net_reply(call_reply_to(call), &response);
+}
+
+void call_fail(const struct call *call, int32_t code, const char *format, ...)
+{
+    const struct command_info *info = command_info(call->request->code);
+    va_list args;
+    va_start(args, format);
+    /* RM-04: an answer made with a header class has extFields, be they empty. */
+    fail(call, code, info != NULL && info->has_response_header, format, args);
+    va_end(args);
+}
+
+/* For faults that 4.9.2 throws as exceptions: their answers have no header. */
+static void fail_bare(const struct call *call, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+static void fail_bare(const struct call *call, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    fail(call, RESPONSE_SYSTEM_ERROR, false, format, args);
+    va_end(args);
+}
+
+bool call_bind(struct call *call, ProtobufCMessage *header)
+{
+    const char *field = NULL;
+    enum status status = ext_to_message(&call->request->ext, call->arena, header, &field);
+    if (status == STATUS_OK)
+        return true;
+    fail_bare(call, "the field <%s> of %s is missing or is not of its type; send it and try again",
+              field == NULL ? "?" : field, header->descriptor->short_name);
+    return false;
+}
+
+bool call_decode_body(struct call *call, ProtobufCMessage *body)
+{
+    struct err err = {0};
+    if (body_decode(call->body, call->arena, body, &err) == STATUS_OK)
+        return true;
+    fail_bare(call, "the request's body is not a %s: %s", body->descriptor->short_name, err.text);
+    return false;
+}
+
+void call_succeed(const struct call *call, const ProtobufCMessage *header)
+{
+    struct response response = {.code = RESPONSE_SUCCESS, .header = header};
+    net_reply(call_reply_to(call), &response);
+}
+
+void call_succeed_body(const struct call *call, const ProtobufCMessage *header,
+                       const ProtobufCMessage *body)
+{
+    struct buf json = BUF_EMPTY;
+    body_encode(body, BODY_COMPACT, &json);
+    struct response response = {
+        .code = RESPONSE_SUCCESS, .header = header, .body = buf_slice(&json)};
+    net_reply(call_reply_to(call), &response);
+    buf_release(&json);
+}

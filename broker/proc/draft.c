@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The common path of puts. Source of the rules: CommitLog.asyncPutMessage of 4.9.2 for the delay
+ * redirection, SendMessageProcessor for the properties.
+ */
+#include "broker/proc/draft.h"
+
+#include "common/base/number.h"
+#include "proto/properties.h"
+
+#include <stdio.h>
+
+static void wish(struct slice name, struct slice value, struct property_wishes *wishes)
+{
+    switch (name.size) {
+    case 4:
+        if (slice_is(name, PROPERTY_WAIT))
+            wishes->wait = parse_java_bool(value);
+        break;
+    case 5:
+        if (slice_is(name, PROPERTY_DELAY) && !parse_i32(value, &wishes->delay_level))
+            wishes->delay_level = 0;
+        break;
+    case 8:
+        if (slice_is(name, PROPERTY_TRANSACTION_PREPARED))
+            wishes->transaction = parse_java_bool(value);
+        break;
+    case 11:
+        if (slice_is(name, PROPERTY_RETRY_TOPIC))
+            wishes->retry_topic = value;
+        break;
+    default:
+        break;
+    }
+}
+
+void properties_read_wishes(struct slice properties, struct property_wishes *wishes)
+{
+    *wishes = (struct property_wishes){.wait = true};
+    size_t cursor = 0;
+    struct slice name;
+    struct slice value;
+    while (properties_next(properties, &cursor, &name, &value))
+        wish(name, value, wishes);
+}
+
+void properties_rewrite(struct slice properties, struct slice cluster, bool keep_wait,
+                        struct buf *out, struct property_wishes *wishes)
+{
+    *wishes = (struct property_wishes){.wait = true};
+    size_t cursor = 0;
+    struct slice name;
+    struct slice value;
+    while (properties_next(properties, &cursor, &name, &value)) {
+        wish(name, value, wishes);
+        bool replaced = name.size == 7 && slice_is(name, PROPERTY_CLUSTER);
+        bool dropped = !keep_wait && name.size == 4 && slice_is(name, PROPERTY_WAIT);
+        if (!replaced && !dropped)
+            properties_append(out, name, value);
+    }
+    properties_append(out, SLICE_LITERAL(PROPERTY_CLUSTER), cluster);
+}
+
+int draft_delay(struct broker *broker, int32_t level, struct buf *properties, struct record *record)
+{
+    if (level <= 0 || broker->delay_level_count == 0)
+        return 0;
+    char text[I64_TEXT_BYTES];
+    if (level > broker->delay_level_count) {
+        level = broker->delay_level_count;
+        struct buf copy = BUF_EMPTY;
+        properties_append_except(&copy, record->properties, SLICE_LITERAL(PROPERTY_DELAY));
+        buf_clear(properties);
+        buf_append_slice(properties, buf_slice(&copy));
+        buf_release(&copy);
+        properties_append(properties, SLICE_LITERAL(PROPERTY_DELAY),
+                          slice_of(text, format_i64(level, text)));
+    }
+    properties_append(properties, SLICE_LITERAL(PROPERTY_REAL_TOPIC), record->topic);
+    properties_append(properties, SLICE_LITERAL(PROPERTY_REAL_QUEUE_ID),
+                      slice_of(text, format_i64(record->queue_id, text)));
+    record->properties = buf_slice(properties);
+    record->topic = SLICE_LITERAL(TOPIC_SCHEDULE);
+    record->queue_id = level - 1;
+    return level;
+}
+
+struct append_result draft_append_now(struct broker *broker, const struct record *record)
+{
+    struct append_result result = {.status = PUT_MESSAGE_ILLEGAL};
+    struct queue *queue = store_queue(broker->store, record->topic, record->queue_id, true);
+    pthread_mutex_lock(&broker->worker_batch_lock);
+    if (append_batch_add(broker->worker_batch, queue, record, false, NULL) == STATUS_OK) {
+        result = *store_append(broker->store, broker->worker_batch);
+        append_batch_clear(broker->worker_batch);
+    }
+    pthread_mutex_unlock(&broker->worker_batch_lock);
+    if (result.status == PUT_OK)
+        stats_put(broker->stats, 1, result.end_pos - result.pos);
+    return result;
+}

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Jobs with a period, run by one thread in a bounded step each. Periods are 4.9.2's (LC-04):
+ * offsets flushConsumerOffsetInterval, delay offsets flushDelayOffsetInterval, clients every 10 s.
+ */
+#include "broker/proc/housekeeper.h"
+
+#include "broker/proc/client_manage.h"
+#include "common/base/check.h"
+#include "common/sys/log.h"
+#include "common/sys/thread.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <time.h>
+
+#define TICK_MS 100
+#define SAVE_PERIOD_MS 1000
+#define EXPIRE_PERIOD_MS 10000
+#define CLIENT_SILENCE_MAX_MS 120000
+
+struct job {
+    void (*run)(struct housekeeper *keeper);
+    int64_t (*period_ms)(const struct broker *broker);
+    int64_t due_ms; /* monotonic */
+};
+
+#define JOBS 5
+
+struct housekeeper {
+    struct broker *broker;
+    pthread_t thread;
+    pthread_t deliverer;
+    pthread_mutex_t lock; /* for sleeping and waking only */
+    pthread_cond_t wake;
+    bool stopping;
+    struct job jobs[JOBS];
+    struct arena arena;
+};
+
+static void complain(const char *what, enum status status, const struct err *err)
+{
+    static struct log_gate gate;
+    int64_t swallowed;
+    if (status != STATUS_OK && log_gate_open(&gate, &swallowed))
+        log_error("housekeeper", "table not saved, will try again", "table=%s cause=\"%s\"", what,
+                  err->text);
+}
+
+static void save_tables(struct housekeeper *keeper)
+{
+    struct err err = {0};
+    complain("topics", topics_persist(keeper->broker->topics, &err), &err);
+    complain("groups", groups_persist(keeper->broker->groups, &err), &err);
+}
+
+static void save_offsets(struct housekeeper *keeper)
+{
+    struct err err = {0};
+    complain("offsets", offsets_persist(keeper->broker->offsets, &err), &err);
+}
+
+static void save_delays(struct housekeeper *keeper)
+{
+    struct err err = {0};
+    if (keeper->broker->delay != NULL)
+        complain("delay offsets", delay_persist(keeper->broker->delay, &err), &err);
+}
+
+static void expire(struct housekeeper *keeper)
+{
+    struct broker *broker = keeper->broker;
+    struct notify_list *silent = NULL;
+    int64_t now_ms = clock_wall_ms(broker->clock);
+    clients_expire(broker->clients, now_ms, CLIENT_SILENCE_MAX_MS, &keeper->arena, &silent);
+    for (const struct notify_list *list = silent; list != NULL; list = list->next)
+        for (size_t i = 0; i < list->count; i++)
+            net_close(list->conns[i], "no heartbeat for 120 s");
+    queue_locks_expire(broker->queue_locks, now_ms);
+    arena_reset(&keeper->arena);
+}
+
+static void sample(struct housekeeper *keeper)
+{
+    stats_step(keeper->broker->stats, clock_wall_ms(keeper->broker->clock));
+}
+
+static int64_t every_second(const struct broker *broker)
+{
+    (void)broker;
+    return SAVE_PERIOD_MS;
+}
+
+static int64_t offsets_period(const struct broker *broker)
+{
+    return broker->conf.flushConsumerOffsetInterval;
+}
+
+static int64_t delays_period(const struct broker *broker)
+{
+    return broker->conf.flushDelayOffsetInterval;
+}
+
+static int64_t expire_period(const struct broker *broker)
+{
+    (void)broker;
+    return EXPIRE_PERIOD_MS;
+}
+
+/* Sleep, but no longer than it takes to be told to stop. False: stop. */
+static bool doze(struct housekeeper *keeper, int64_t ms)
+{
+    struct timespec until;
+    (void)clock_gettime(CLOCK_MONOTONIC, &until);
+    int64_t ns = until.tv_nsec + ms * 1000000;
+    until.tv_sec += ns / 1000000000;
+    until.tv_nsec = ns % 1000000000;
+    pthread_mutex_lock(&keeper->lock);
+    while (!keeper->stopping)
+        if (pthread_cond_timedwait(&keeper->wake, &keeper->lock, &until) != 0)
+            break;
+    bool go_on = !keeper->stopping;
+    pthread_mutex_unlock(&keeper->lock);
+    return go_on;
+}
+
+static void *keep(void *arg)
+{
+    struct housekeeper *keeper = arg;
+    while (doze(keeper, TICK_MS)) {
+        int64_t now_ms = clock_monotonic_ms(keeper->broker->clock);
+        for (int i = 0; i < JOBS; i++) {
+            struct job *job = &keeper->jobs[i];
+            if (now_ms < job->due_ms)
+                continue;
+            job->run(keeper);
+            int64_t period_ms = job->period_ms(keeper->broker);
+            job->due_ms = now_ms + (period_ms < TICK_MS ? TICK_MS : period_ms);
+        }
+    }
+    return NULL;
+}
+
+static void *deliver(void *arg)
+{
+    struct housekeeper *keeper = arg;
+    int64_t wait_ms = 0;
+    while (doze(keeper, wait_ms))
+        wait_ms = delay_step(keeper->broker->delay, clock_wall_ms(keeper->broker->clock));
+    return NULL;
+}
+
+enum status housekeeper_start(struct broker *broker, struct housekeeper **out, struct err *err)
+{
+    struct housekeeper *keeper = xcalloc(1, sizeof *keeper);
+    pthread_condattr_t attributes;
+    keeper->broker = broker;
+    arena_init(&keeper->arena, 4096);
+    CHECK(pthread_mutex_init(&keeper->lock, NULL) == 0);
+    CHECK(pthread_condattr_init(&attributes) == 0);
+    CHECK(pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC) == 0);
+    CHECK(pthread_cond_init(&keeper->wake, &attributes) == 0);
+    pthread_condattr_destroy(&attributes);
+    const struct job jobs[JOBS] = {
+        {save_tables, every_second, 0},  {save_offsets, offsets_period, 0},
+        {save_delays, delays_period, 0}, {expire, expire_period, 0},
+        {sample, every_second, 0},
+    };
+    memcpy(keeper->jobs, jobs, sizeof jobs);
+    enum status status = thread_start(&keeper->thread, "housekeeper", keep, keeper, err);
+    if (status != STATUS_OK) {
+        free(keeper);
+        return status;
+    }
+    if (broker->delay != NULL && (status = thread_start(&keeper->deliverer, "deliverer", deliver,
+                                                        keeper, err)) != STATUS_OK) {
+        housekeeper_stop(keeper);
+        return status;
+    }
+    *out = keeper;
+    return STATUS_OK;
+}
+
+void housekeeper_stop(struct housekeeper *keeper)
+{
+    pthread_mutex_lock(&keeper->lock);
+    keeper->stopping = true;
+    pthread_cond_broadcast(&keeper->wake);
+    pthread_mutex_unlock(&keeper->lock);
+    thread_join(keeper->thread);
+    if (keeper->deliverer != 0)
+        thread_join(keeper->deliverer);
+    save_tables(keeper);
+    save_offsets(keeper);
+    save_delays(keeper);
+    arena_release(&keeper->arena);
+    pthread_cond_destroy(&keeper->wake);
+    pthread_mutex_destroy(&keeper->lock);
+    free(keeper);
+}

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The broker's clockwork: two threads that do what must be done now and then, away from the loops.
+ * The housekeeper saves tables and forgets silent clients; it may wait on disk. The deliverer moves
+ * delayed messages that are due, so that no slow save makes one late.
+ */
+#ifndef BROKER_PROC_HOUSEKEEPER_H
+#define BROKER_PROC_HOUSEKEEPER_H
+
+#include "broker/proc/broker.h"
+
+struct housekeeper;
+
+enum status housekeeper_start(struct broker *broker, struct housekeeper **out, struct err *err);
+
+/* Stop both threads, then save every table once more. */
+void housekeeper_stop(struct housekeeper *keeper);
+
+#endif

@@ -1,0 +1,394 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Registration with the name servers.
+ *
+ * One round = one body, built on a worker, then one call per name server from loop 0. A round that
+ * is asked for while another is being built or is under way follows it, once, however often it was
+ * asked for: `asked` and `served` count requests, and a round serves all that were asked before its
+ * body was built.
+ *
+ * Locks: `lock` guards the counters and the answers of the round (docs/locks.md: registrar).
+ */
+#include "broker/proc/registrar.h"
+
+#include "common/base/check.h"
+#include "common/base/crc32.h"
+#include "common/sys/log.h"
+#include "proto/body_json.h"
+#include "proto/ext_bind.h"
+#include "proto/header.pb-c.h"
+#include "proto/register_body.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#define NAME_SERVERS_MAX 32
+#define ADDRESS_BYTES 256
+#define RETRY_MS 3000
+#define PERIOD_MIN_MS 10000
+#define PERIOD_MAX_MS 60000
+#define UNREGISTER_TIMEOUT_MS 3000
+
+struct name_server {
+    struct registrar *registrar;
+    char address[ADDRESS_BYTES];
+    bool registered; /* the last round reached it; for one log line per change */
+    bool known;      /* `registered` means something */
+};
+
+/* Somebody who wants to know when their round is over. */
+struct waiter {
+    struct waiter *next;
+    int64_t asked;
+    void (*done)(void *ctx);
+    void *ctx;
+};
+
+struct registrar {
+    struct broker *broker;
+    struct client *client; /* on loop 0 */
+    struct loop_timer *timer;
+    struct worker_task build_task;
+    struct loop_task send_task;
+
+    pthread_mutex_t lock;
+    int64_t asked;  /* rounds asked for */
+    int64_t served; /* rounds answered by every name server, or given up */
+    bool busy;      /* a round is being built or under way */
+    bool stopped;
+    struct waiter *waiters;
+
+    /* the round; touched by whoever has the baton: worker, then loop 0 */
+    int64_t round_serves;
+    struct buf body;
+    bool compressed;
+    int answers_due;
+    bool round_failed;
+
+    struct name_server servers[NAME_SERVERS_MAX];
+    int server_count;
+};
+
+static void build_run(struct worker_task *task);
+static void send_run(struct loop_task *task);
+static void period_over(void *ctx);
+
+struct registrar *registrar_new(struct broker *broker)
+{
+    struct registrar *registrar = xcalloc(1, sizeof *registrar);
+    struct net_options options = net_options_default();
+    registrar->broker = broker;
+    registrar->client = client_new(broker->loops[0], &options);
+    registrar->timer = loop_timer_new(broker->loops[0], period_over, registrar);
+    registrar->build_task.run = build_run;
+    registrar->send_task.run = send_run;
+    CHECK(pthread_mutex_init(&registrar->lock, NULL) == 0);
+    return registrar;
+}
+
+void registrar_free(struct registrar *registrar)
+{
+    loop_timer_free(registrar->timer);
+    client_free(registrar->client);
+    buf_release(&registrar->body);
+    pthread_mutex_destroy(&registrar->lock);
+    free(registrar);
+}
+
+/* --- rounds --- */
+
+/* Start a round when one is due and none is under way. The lock is held. */
+static void start_round(struct registrar *registrar)
+{
+    if (registrar->busy || registrar->stopped || registrar->asked == registrar->served)
+        return;
+    registrar->busy = worker_submit(registrar->broker->workers, &registrar->build_task);
+}
+
+void registrar_announce(struct registrar *registrar)
+{
+    pthread_mutex_lock(&registrar->lock);
+    registrar->asked++;
+    start_round(registrar);
+    pthread_mutex_unlock(&registrar->lock);
+}
+
+void registrar_announce_then(struct registrar *registrar, void (*done)(void *ctx), void *ctx)
+{
+    struct waiter *waiter = xmalloc(sizeof *waiter);
+    pthread_mutex_lock(&registrar->lock);
+    *waiter = (struct waiter){registrar->waiters, ++registrar->asked, done, ctx};
+    registrar->waiters = waiter;
+    start_round(registrar);
+    pthread_mutex_unlock(&registrar->lock);
+}
+
+/* Take out the waiters that are served up to `served`. The lock is held. */
+static struct waiter *served_waiters(struct registrar *registrar, int64_t served)
+{
+    struct waiter *out = NULL;
+    for (struct waiter **link = &registrar->waiters; *link != NULL;) {
+        struct waiter *waiter = *link;
+        if (waiter->asked > served) {
+            link = &waiter->next;
+            continue;
+        }
+        *link = waiter->next;
+        waiter->next = out;
+        out = waiter;
+    }
+    return out;
+}
+
+static void waiters_done(struct waiter *waiters)
+{
+    for (struct waiter *next; waiters != NULL; waiters = next) {
+        next = waiters->next;
+        waiters->done(waiters->ctx);
+        free(waiters);
+    }
+}
+
+/* TP-11: what the topics are shown with. */
+static int32_t shown_perm(const struct broker *broker)
+{
+    int32_t perm = (int32_t)broker->conf.brokerPermission;
+    int32_t both = PERM_READ | PERM_WRITE;
+    return (perm & both) == both ? -1 : perm;
+}
+
+/* On a worker: the body of this round. */
+static void build_run(struct worker_task *task)
+{
+    struct registrar *registrar =
+        (struct registrar *)(void *)((char *)task - offsetof(struct registrar, build_task));
+    struct broker *broker = registrar->broker;
+    pthread_mutex_lock(&registrar->lock);
+    registrar->round_serves = registrar->asked;
+    pthread_mutex_unlock(&registrar->lock);
+
+    struct arena arena;
+    TopicConfigSerializeWrapper topics;
+    RegisterBrokerBody body;
+    arena_init(&arena, 64 * 1024);
+    topic_config_serialize_wrapper__init(&topics);
+    register_broker_body__init(&body);
+    topics_wrap(broker->topics, NULL, shown_perm(broker), &arena, &topics);
+    body.topic_config_serialize_wrapper = &topics;
+    buf_clear(&registrar->body);
+    registrar->compressed = broker->conf.compressedRegister;
+    if (registrar->compressed)
+        register_body_deflate(&body, &registrar->body);
+    else
+        body_encode(&body.base, BODY_COMPACT, &registrar->body);
+    arena_release(&arena);
+    loop_post(broker->loops[0], &registrar->send_task);
+}
+
+/* Read the list of name servers again: it may have been updated. On loop 0. */
+static void read_addresses(struct registrar *registrar)
+{
+    const char *rest = registrar->broker->conf.namesrvAddr;
+    int count = 0;
+    while (*rest != '\0' && count < NAME_SERVERS_MAX) {
+        size_t size = strcspn(rest, ";");
+        struct name_server *server = &registrar->servers[count];
+        if (size > 0 && size < ADDRESS_BYTES) {
+            if (strncmp(server->address, rest, size) != 0 || server->address[size] != '\0') {
+                memcpy(server->address, rest, size);
+                server->address[size] = '\0';
+                server->known = false;
+            }
+            server->registrar = registrar;
+            count++;
+        }
+        rest += size;
+        rest += *rest == ';';
+    }
+    registrar->server_count = count;
+}
+
+static void round_over(struct registrar *registrar)
+{
+    int64_t period_ms = registrar->broker->conf.registerNameServerPeriod;
+    period_ms = period_ms < PERIOD_MIN_MS   ? PERIOD_MIN_MS
+                : period_ms > PERIOD_MAX_MS ? PERIOD_MAX_MS
+                                            : period_ms;
+    pthread_mutex_lock(&registrar->lock);
+    registrar->served = registrar->round_serves;
+    registrar->busy = false;
+    start_round(registrar);
+    if (!registrar->stopped)
+        loop_timer_set(registrar->timer, registrar->round_failed ? RETRY_MS : period_ms);
+    struct waiter *waiters = served_waiters(registrar, registrar->served);
+    pthread_mutex_unlock(&registrar->lock);
+    waiters_done(waiters);
+}
+
+static void note_outcome(struct name_server *server, enum status status, int32_t code,
+                         const char *remark)
+{
+    bool registered = status == STATUS_OK && code == RESPONSE_SUCCESS;
+    if (server->known && server->registered == registered)
+        return;
+    server->known = true;
+    server->registered = registered;
+    if (registered)
+        log_info("registrar", "registered", "name_server=%s", server->address);
+    else if (status == STATUS_OK)
+        log_warn("registrar", "name server refused the registration",
+                 "name_server=%s code=%d remark=\"%s\"", server->address, (int)code, remark);
+    else
+        log_warn("registrar", "name server not reached, will try again", "name_server=%s cause=%s",
+                 server->address, status_name(status));
+}
+
+/* TP-10: the order configuration that came back with a registration. */
+static void take_order_table(struct registrar *registrar, struct slice body, struct arena *arena)
+{
+    KVTable table;
+    kvtable__init(&table);
+    if (body.size > 0 && body_decode(body, arena, &table.base, NULL) == STATUS_OK)
+        topics_set_order(registrar->broker->topics, &table);
+}
+
+static void answered(void *ctx, enum status status, const struct command *response,
+                     struct slice body, struct arena *arena)
+{
+    struct name_server *server = ctx;
+    struct registrar *registrar = server->registrar;
+    bool ok = status == STATUS_OK && response->code == RESPONSE_SUCCESS;
+    note_outcome(server, status, response == NULL ? 0 : response->code,
+                 response != NULL && response->has_remark ? arena_cstr(arena, response->remark)
+                                                          : "");
+    if (ok)
+        take_order_table(registrar, body, arena);
+    else
+        registrar->round_failed = true;
+    if (--registrar->answers_due == 0)
+        round_over(registrar);
+}
+
+static void send_run(struct loop_task *task)
+{
+    struct registrar *registrar =
+        (struct registrar *)(void *)((char *)task - offsetof(struct registrar, send_task));
+    struct broker *broker = registrar->broker;
+    RegisterBrokerRequestHeader header;
+    register_broker_request_header__init(&header);
+    header.broker_name = (char *)(uintptr_t)(const char *)broker->conf.brokerName;
+    header.broker_addr = broker->address;
+    header.cluster_name = (char *)(uintptr_t)(const char *)broker->conf.brokerClusterName;
+    header.ha_server_addr = broker->ha_address;
+    header.broker_id = broker->conf.brokerId;
+    header.has_compressed = true;
+    header.compressed = registrar->compressed;
+    header.has_body_crc32 = true;
+    header.body_crc32 = (int32_t)rocketmq_crc32(buf_slice(&registrar->body));
+    struct request request = {
+        .code = REQUEST_REGISTER_BROKER,
+        .header = &header.base,
+        .body = buf_slice(&registrar->body),
+        .codec = CODEC_JSON,
+        .timeout_ms = broker->conf.registerBrokerTimeoutMills,
+    };
+    read_addresses(registrar);
+    if (atomic_load(&broker->stopping))
+        registrar->server_count = 0; /* the farewell is on its way */
+    registrar->round_failed = false;
+    registrar->answers_due = registrar->server_count + 1; /* one for this function */
+    for (int i = 0; i < registrar->server_count; i++)
+        client_call(registrar->client, registrar->servers[i].address, &request, answered,
+                    &registrar->servers[i]);
+    if (--registrar->answers_due == 0)
+        round_over(registrar);
+}
+
+static void period_over(void *ctx)
+{
+    registrar_announce(ctx);
+}
+
+void registrar_start(struct registrar *registrar)
+{
+    registrar_announce(registrar);
+}
+
+/* --- the farewell --- */
+
+struct farewell {
+    struct loop_task task;
+    struct registrar *registrar;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    int due; /* answers, plus one for the task itself */
+};
+
+static void farewell_done(struct farewell *farewell)
+{
+    pthread_mutex_lock(&farewell->lock);
+    farewell->due--;
+    pthread_cond_signal(&farewell->changed);
+    pthread_mutex_unlock(&farewell->lock);
+}
+
+static void unregistered(void *ctx, enum status status, const struct command *response,
+                         struct slice body, struct arena *arena)
+{
+    (void)body;
+    (void)arena;
+    if (status != STATUS_OK || response->code != RESPONSE_SUCCESS)
+        log_warn("registrar", "a name server was not told of the shutdown",
+                 "cause=%s; its route disappears by itself when the connection closes",
+                 status_name(status));
+    farewell_done(ctx);
+}
+
+static void farewell_run(struct loop_task *task)
+{
+    struct farewell *farewell = (struct farewell *)(void *)task;
+    struct registrar *registrar = farewell->registrar;
+    struct broker *broker = registrar->broker;
+    UnRegisterBrokerRequestHeader header;
+    loop_timer_cancel(registrar->timer);
+    pthread_mutex_lock(&registrar->lock);
+    struct waiter *waiters = served_waiters(registrar, INT64_MAX);
+    pthread_mutex_unlock(&registrar->lock);
+    waiters_done(waiters);
+    un_register_broker_request_header__init(&header);
+    header.broker_name = (char *)(uintptr_t)(const char *)broker->conf.brokerName;
+    header.broker_addr = broker->address;
+    header.cluster_name = (char *)(uintptr_t)(const char *)broker->conf.brokerClusterName;
+    header.broker_id = broker->conf.brokerId;
+    struct request request = {.code = REQUEST_UNREGISTER_BROKER,
+                              .header = &header.base,
+                              .codec = CODEC_JSON,
+                              .timeout_ms = UNREGISTER_TIMEOUT_MS};
+    read_addresses(registrar);
+    pthread_mutex_lock(&farewell->lock);
+    farewell->due += registrar->server_count;
+    pthread_mutex_unlock(&farewell->lock);
+    for (int i = 0; i < registrar->server_count; i++)
+        client_call(registrar->client, registrar->servers[i].address, &request, unregistered,
+                    farewell);
+    farewell_done(farewell);
+}
+
+void registrar_stop(struct registrar *registrar)
+{
+    pthread_mutex_lock(&registrar->lock);
+    registrar->stopped = true;
+    pthread_mutex_unlock(&registrar->lock);
+    struct farewell farewell = {.registrar = registrar, .due = 1};
+    farewell.task.run = farewell_run;
+    CHECK(pthread_mutex_init(&farewell.lock, NULL) == 0);
+    CHECK(pthread_cond_init(&farewell.changed, NULL) == 0);
+    loop_post(registrar->broker->loops[0], &farewell.task);
+    /* Every call ends within UNREGISTER_TIMEOUT_MS, so this wait is bounded. */
+    pthread_mutex_lock(&farewell.lock);
+    while (farewell.due > 0)
+        pthread_cond_wait(&farewell.changed, &farewell.lock);
+    pthread_mutex_unlock(&farewell.lock);
+    pthread_cond_destroy(&farewell.changed);
+    pthread_mutex_destroy(&farewell.lock);
+}

@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * SEND_MESSAGE, SEND_MESSAGE_V2 and SEND_BATCH_MESSAGE. The order of the checks, codes and remarks
+ * are 4.9.2's (SendMessageProcessor, AbstractSendMessageProcessor), so that the same request gets
+ * the same answer.
+ *
+ * Runs on the connection's loop and never waits: records go into the loop's batch, which is
+ * appended at the end of the turn; acks.c answers.
+ */
+#include "broker/proc/send.h"
+#include "broker/proc/acks.h"
+#include "broker/proc/broker.h"
+#include "broker/proc/draft.h"
+#include "broker/proc/handlers.h"
+#include "broker/proc/parked_sends.h"
+#include "broker/proc/registrar.h"
+#include "broker/proc/send_header.h"
+
+#include "common/base/check.h"
+#include "common/base/limits.h"
+#include "proto/properties.h"
+
+#include <stdlib.h>
+#include <time.h>
+
+/* A batch is appended at once when it has grown to this, without waiting for the turn's end. */
+#define COMMIT_AT_BYTES (1024 * 1024)
+#define COMMIT_AT_RECORDS 1024
+
+/* Clients of this version or later tell maxReconsumeTimes themselves (MQVersion V3_4_9). */
+#define VERSION_3_4_9 121
+
+struct send {
+    struct broker *broker;
+    struct broker_loop *bl;
+    struct call *call;
+    struct send_header header;
+    struct topic_config topic;
+};
+
+static void fail(struct send *send, int32_t code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static void fail(struct send *send, int32_t code, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    const char *remark = arena_vprintf(send->call->arena, format, args);
+    va_end(args);
+    send_fail(send->broker, call_reply_to(send->call), code, remark);
+}
+
+static void fail_topic_missing(struct send *send)
+{
+    fail(send, RESPONSE_TOPIC_NOT_EXIST, "topic[%.*s] not exist, apply first please!" SEE_FAQ,
+         SLICE_ARGS(send->header.topic));
+}
+
+/* SD-01: not before the configured time. */
+static bool accepting(struct send *send)
+{
+    int64_t start_ms = send->broker->conf.startAcceptSendRequestTimeStamp;
+    if (start_ms == 0 || clock_wall_ms(send->broker->clock) >= start_ms)
+        return true;
+    time_t seconds = (time_t)(start_ms / 1000);
+    struct tm when;
+    char text[32];
+    (void)localtime_r(&seconds, &when);
+    (void)strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S", &when);
+    fail(send, RESPONSE_SYSTEM_ERROR, "broker unable to service, until %s,%03d", text,
+         (int)(start_ms % 1000));
+    return false;
+}
+
+/* SD-02 to SD-05 for a topic that exists. */
+static bool check_topic(struct send *send)
+{
+    const struct topic_config *topic = &send->topic;
+    if ((send->broker->conf.brokerPermission & PERM_WRITE) == 0 && topic->order) {
+        fail(send, RESPONSE_NO_PERMISSION, "the broker[%s] sending message is forbidden",
+             (const char *)send->broker->conf.brokerIP1);
+        return false;
+    }
+    int32_t queues =
+        topic->read_queues > topic->write_queues ? topic->read_queues : topic->write_queues;
+    if (send->header.queue_id >= queues) {
+        char peer[HOST_TEXT_BYTES];
+        host_format(&send->call->peer, peer);
+        fail(send, RESPONSE_SYSTEM_ERROR,
+             "request queueId[%d] is illegal, TopicConfig [topicName=%s, readQueueNums=%d, "
+             "writeQueueNums=%d, perm=%s%s%s, topicFilterType=%s, topicSysFlag=%d, order=%s] "
+             "Producer: %s",
+             (int)send->header.queue_id, topic->name, (int)topic->read_queues,
+             (int)topic->write_queues, (topic->perm & PERM_READ) != 0 ? "R" : "-",
+             (topic->perm & PERM_WRITE) != 0 ? "W" : "-",
+             (topic->perm & PERM_INHERIT) != 0 ? "X" : "-",
+             topic->multi_tag ? "MULTI_TAG" : "SINGLE_TAG", (int)topic->sys_flag,
+             topic->order ? "true" : "false", peer);
+        return false;
+    }
+    return true;
+}
+
+static void record_init(const struct send *send, int32_t queue_id, struct record *record)
+{
+    *record = (struct record){
+        .queue_id = queue_id,
+        .flag = send->header.flag,
+        .sys_flag = send->header.sys_flag | (send->topic.multi_tag ? SYS_FLAG_MULTI_TAGS : 0),
+        .born_timestamp_ms = send->header.born_timestamp_ms,
+        .born_host = send->call->peer,
+        .store_host = send->broker->store_host,
+        .reconsume_times = send->header.reconsume_times,
+        .body = send->call->body,
+        .topic = slice_of_cstr(send->topic.name),
+    };
+}
+
+static void add(struct send *send, const struct record *record, int32_t shown_queue_id, bool wait)
+{
+    struct broker_loop *bl = send->bl;
+    struct queue *queue = store_queue(send->broker->store, record->topic, record->queue_id, true);
+    if (append_batch_add(bl->batch, queue, record, false, NULL) != STATUS_OK) {
+        fail(send, RESPONSE_MESSAGE_ILLEGAL,
+             "the message is illegal, maybe msg body or properties length not matched. The record "
+             "takes %zu bytes of at most %lld (maxMessageSize), its properties %zu of at most %d.",
+             record_size(record), (long long)send->broker->conf.maxMessageSize,
+             record->properties.size, PROPERTIES_BYTES_MAX);
+        return;
+    }
+    acks_add(bl->acks, call_reply_to(send->call), shown_queue_id, 1, wait);
+    if (append_batch_bytes(bl->batch) >= COMMIT_AT_BYTES ||
+        append_batch_count(bl->batch) >= COMMIT_AT_RECORDS)
+        acks_commit(bl->acks);
+}
+
+/* SD-06 and SD-12: a send to a retry topic may end among the dead letters. False: answered. */
+static bool redirect_retry(struct send *send, struct record *record, bool *dead)
+{
+    struct broker *broker = send->broker;
+    struct slice group = slice_from(send->header.topic, sizeof TOPIC_RETRY_PREFIX - 1);
+    struct group_config config;
+    *dead = false;
+    if (!groups_get(broker->groups, group, broker->conf.autoCreateSubscriptionGroup, &config)) {
+        fail(send, RESPONSE_SUBSCRIPTION_GROUP_NOT_EXIST,
+             "subscription group not exist, %.*s " SEE_FAQ, SLICE_ARGS(group));
+        return false;
+    }
+    int32_t max_times = config.retry_max_times;
+    if (send->call->request->version >= VERSION_3_4_9) {
+        if (!send->header.has_max_reconsume_times) {
+            fail(send, RESPONSE_SYSTEM_ERROR,
+                 "the field maxReconsumeTimes of a send to a retry topic is missing or is not a "
+                 "number");
+            return false;
+        }
+        max_times = send->header.max_reconsume_times;
+    }
+    if (send->header.reconsume_times < max_times)
+        return true;
+    struct topic_config dead_letters;
+    bool created = false;
+    const char *name =
+        arena_printf(send->call->arena, "%s%.*s", TOPIC_DLQ_PREFIX, SLICE_ARGS(group));
+    topics_ensure(broker->topics, slice_of_cstr(name), 1, PERM_READ | PERM_WRITE, 0, &dead_letters,
+                  &created);
+    record->topic = slice_of_cstr(dead_letters.name);
+    record->queue_id = 0;
+    *dead = true;
+    if (created)
+        registrar_announce(broker->registrar);
+    return true;
+}
+
+static void send_single(struct send *send, int32_t queue_id)
+{
+    struct broker *broker = send->broker;
+    struct buf *properties = &send->bl->scratch;
+    struct slice cluster = slice_of_cstr(broker->conf.brokerClusterName);
+    struct property_wishes wishes;
+    struct record record;
+    bool dead = false;
+    record_init(send, queue_id, &record);
+    if (slice_starts_with(send->header.topic, SLICE_LITERAL(TOPIC_RETRY_PREFIX)) &&
+        !redirect_retry(send, &record, &dead))
+        return;
+    buf_clear(properties);
+    properties_rewrite(send->header.properties, cluster, false, properties, &wishes);
+    if (wishes.transaction) {
+        fail(send, RESPONSE_NO_PERMISSION,
+             "the broker[%s] sending transaction message is forbidden: this version does not "
+             "serve transactions",
+             (const char *)broker->conf.brokerIP1);
+        return;
+    }
+    record.properties = buf_slice(properties);
+    if (wishes.delay_level > 0 && !dead) {
+        buf_clear(properties);
+        properties_rewrite(send->header.properties, cluster, true, properties, &wishes);
+        record.properties = buf_slice(properties);
+        (void)draft_delay(broker, wishes.delay_level, properties, &record);
+    }
+    add(send, &record, queue_id, wishes.wait);
+}
+
+/* The properties of one message of a batch as they are stored: its own, CLUSTER, and those of the
+ * batch (SD-20; 4.9.2 forgets the separator between them, SD-21). */
+static void batch_properties(const struct send *send, struct slice own, struct buf *out,
+                             struct property_wishes *wishes)
+{
+    buf_clear(out);
+    properties_rewrite(own, slice_of_cstr(send->broker->conf.brokerClusterName), false, out,
+                       wishes);
+    properties_append_except(out, send->header.properties, SLICE_LITERAL(PROPERTY_WAIT));
+}
+
+/* Check a whole batch before anything of it is stored.
+ * records  out, in the call's arena: body, flag and properties of each are set
+ * returns  their number, 0 when the call was answered */
+static int read_batch(struct send *send, struct record **records)
+{
+    struct arena *arena = send->call->arena;
+    size_t limit = (size_t)send->broker->conf.maxMessageSize;
+    struct record *table = NULL;
+    int capacity = 0;
+    int count = 0;
+    size_t total = 0;
+    size_t cursor = 0;
+    struct batch_message message;
+    enum status status;
+    const char *fault = NULL;
+    if ((send->header.sys_flag & SYS_FLAG_TRANSACTION_MASK) != 0)
+        fault = "a batch can not be part of a transaction";
+    while ((status = batch_next(send->call->body, &cursor, &message)) == STATUS_OK &&
+           fault == NULL) {
+        if (count == capacity) {
+            capacity = capacity == 0 ? 32 : capacity * 2;
+            struct record *larger = arena_alloc(arena, (size_t)capacity * sizeof *larger);
+            if (count > 0)
+                memcpy(larger, table, (size_t)count * sizeof *larger);
+            table = larger;
+        }
+        struct record *record = &table[count++];
+        struct property_wishes wishes;
+        record_init(send, 0, record);
+        record->flag = message.flag;
+        record->body = message.body;
+        batch_properties(send, message.properties, &send->bl->scratch, &wishes);
+        record->properties = arena_copy(arena, buf_slice(&send->bl->scratch));
+        total += record_size(record);
+        if (record->properties.size > PROPERTIES_BYTES_MAX)
+            fault = "the properties of one message take more than 32767 bytes";
+        else if (wishes.delay_level > 0)
+            fault = "a batch can not be delayed";
+        else if (total > limit)
+            fault = "the batch takes more than maxMessageSize";
+    }
+    if (fault == NULL && status == STATUS_NOT_FOUND && count > 0) {
+        *records = table;
+        return count;
+    }
+    if (fault != NULL)
+        fail(send, RESPONSE_MESSAGE_ILLEGAL,
+             "the message is illegal, maybe msg body or properties length not matched: %s", fault);
+    else
+        fail(send, RESPONSE_SYSTEM_ERROR, "the body is not a batch of messages");
+    return 0;
+}
+
+static void send_batch(struct send *send, int32_t queue_id)
+{
+    struct broker_loop *bl = send->bl;
+    struct record *records = NULL;
+    int count = read_batch(send, &records);
+    if (count == 0)
+        return;
+    struct property_wishes wishes;
+    properties_read_wishes(send->header.properties, &wishes);
+    struct queue *queue =
+        store_queue(send->broker->store, slice_of_cstr(send->topic.name), queue_id, true);
+    for (int i = 0; i < count; i++) {
+        records[i].queue_id = queue_id;
+        /* read_batch has checked every limit. */
+        CHECK(append_batch_add(bl->batch, queue, &records[i], i > 0, NULL) == STATUS_OK);
+    }
+    acks_add(bl->acks, call_reply_to(send->call), queue_id, count, wishes.wait);
+    if (append_batch_bytes(bl->batch) >= COMMIT_AT_BYTES)
+        acks_commit(bl->acks);
+}
+
+static void send_to_topic(struct send *send)
+{
+    if (!check_topic(send))
+        return;
+    int32_t queue_id = send->header.queue_id;
+    if (queue_id < 0)
+        queue_id = send->topic.write_queues <= 0
+                       ? 0
+                       : (int32_t)arc4random_uniform((uint32_t)send->topic.write_queues);
+    if (send->header.batch)
+        send_batch(send, queue_id);
+    else
+        send_single(send, queue_id);
+}
+
+/* Header and name checks; false when the call was answered. */
+static bool begin(struct send *send, struct broker *broker, struct call *call)
+{
+    const char *missing = NULL;
+    *send = (struct send){.broker = broker, .bl = broker_loop_of(broker, call), .call = call};
+    bool short_names = call->request->code != REQUEST_SEND_MESSAGE;
+    if (send_header_read(&call->request->ext, short_names, &send->header, &missing) != STATUS_OK) {
+        call_fail(call, RESPONSE_SYSTEM_ERROR,
+                  "the custom field <%s> is null: a send needs it, and as a number where it is one",
+                  missing);
+        return false;
+    }
+    if (acks_pending(send->bl->acks) >= (size_t)broker->conf.sendThreadPoolQueueCapacity) {
+        fail(send, RESPONSE_SYSTEM_BUSY,
+             "[OVERLOAD]system busy, start flow control for a while: %lld sends wait for the disk",
+             (long long)broker->conf.sendThreadPoolQueueCapacity);
+        return false;
+    }
+    if (!accepting(send))
+        return false;
+    const char *fault = topic_name_fault(send->header.topic);
+    if (fault != NULL) {
+        fail(send, RESPONSE_SYSTEM_ERROR, "%s", fault);
+        return false;
+    }
+    if (slice_is(send->header.topic, TOPIC_SCHEDULE)) {
+        fail(send, RESPONSE_NO_PERMISSION, "Sending message to topic[%s] is forbidden.",
+             TOPIC_SCHEDULE);
+        return false;
+    }
+    return true;
+}
+
+void handle_send_message(struct broker *broker, struct call *call)
+{
+    struct send send;
+    if (!begin(&send, broker, call))
+        return;
+    if (parked_sends_join(send.bl->parked, call, send.header.topic))
+        return;
+    if (topics_get(broker->topics, send.header.topic, &send.topic))
+        send_to_topic(&send);
+    else if (broker->slave)
+        fail_topic_missing(&send);
+    else
+        parked_sends_start(send.bl->parked, call, &send.header);
+}
+
+void send_resume(struct broker *broker, struct call *call, bool created)
+{
+    struct send send;
+    if (!begin(&send, broker, call))
+        return;
+    if (created && topics_get(broker->topics, send.header.topic, &send.topic))
+        send_to_topic(&send);
+    else
+        fail_topic_missing(&send);
+}

@@ -1,0 +1,492 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Delivery of delayed messages. The schedule topic's queue `level - 1` holds the messages of a
+ * level in the order in which they are due, with the due time in place of the tags code. A step
+ * takes what is due from the head of each queue, puts each message under its real topic and queue,
+ * and appends them as one batch per level.
+ *
+ * Invariant: a level's next_offset moves past an entry only when its message has been appended, or
+ * can never be. So a crash delivers again rather than not at all.
+ *
+ * Threads: delay_step has everything to itself but next_offset, changes, delivered and
+ * delivered_pos, which others read.
+ * Source: RMQ store/.../ScheduleMessageService.java. Differs: the body's checksum is verified
+ * before it is computed anew, and progress is not saved ahead of the log.
+ */
+#include "broker/state/delay.h"
+
+#include "broker/state/config_file.h"
+#include "broker/state/topics.h"
+#include "common/base/check.h"
+#include "common/base/limits.h"
+#include "common/base/number.h"
+#include "common/sys/log.h"
+#include "proto/properties.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <time.h>
+
+#define IDLE_MS 100
+#define RETRY_MS 10000
+#define BATCH_MESSAGES_MAX 256
+#define BATCH_BYTES_MAX (4 * 1024 * 1024)
+#define FLUSH_WAIT_MS 2000
+#define FLUSH_POLL_MS 5
+#define OFFSET_UNKNOWN (-1)
+
+struct level {
+    _Atomic int64_t
+        next_offset;       /* OFFSET_UNKNOWN until the level has a message or a saved offset */
+    int64_t not_before_ms; /* after a failed append */
+    struct queue *queue;   /* NULL until it exists */
+};
+
+struct delay {
+    struct store *store;
+    struct append_batch *batch;
+    int64_t levels_ms[DELAY_LEVELS_MAX];
+    int level_count;
+    bool settled; /* the loaded offsets have been brought into range */
+    int64_t settle_pos;
+    _Atomic int64_t delivered;
+    _Atomic int64_t delivered_pos; /* end of the newest delivered message in the log */
+    _Atomic uint64_t changes;
+    struct config_file file;
+    struct level levels[DELAY_LEVELS_MAX]; /* [0] is level 1; also those beyond level_count */
+};
+
+/* --- levels --- */
+
+static bool unit_ms(uint8_t unit, int64_t *out)
+{
+    switch (unit) {
+    case 's':
+        *out = 1000;
+        return true;
+    case 'm':
+        *out = 60 * 1000;
+        return true;
+    case 'h':
+        *out = 60 * 60 * 1000;
+        return true;
+    case 'd':
+        *out = 24 * 60 * 60 * 1000;
+        return true;
+    default:
+        return false;
+    }
+}
+
+static bool parse_level(struct slice piece, int64_t *out)
+{
+    int64_t unit;
+    int64_t number;
+    return piece.size > 1 && unit_ms(piece.data[piece.size - 1], &unit) &&
+           parse_i64(slice_of(piece.data, piece.size - 1), &number) &&
+           !__builtin_mul_overflow(number, unit, out);
+}
+
+enum status delay_levels_parse(const char *text, int64_t out[DELAY_LEVELS_MAX], int *count,
+                               struct err *err)
+{
+    struct slice rest = slice_of_cstr(text);
+    int found = 0;
+    while (rest.size != 0 && rest.data[rest.size - 1] == ' ')
+        rest.size--;
+    for (bool more = true; more;) {
+        const uint8_t *space = rest.size == 0 ? NULL : memchr(rest.data, ' ', rest.size);
+        size_t size = space == NULL ? rest.size : (size_t)(space - rest.data);
+        struct slice piece = slice_of(rest.data, size);
+        if (found == DELAY_LEVELS_MAX)
+            return err_set(err, STATUS_TOO_LARGE, "messageDelayLevel names more than %d levels",
+                           DELAY_LEVELS_MAX);
+        if (!parse_level(piece, &out[found]))
+            return err_set(err, STATUS_MALFORMED,
+                           "messageDelayLevel: level %d, \"%.*s\", is not a number with one of the "
+                           "units s m h d",
+                           found + 1, SLICE_ARGS(piece));
+        found++;
+        more = space != NULL;
+        if (more)
+            rest = slice_from(rest, size + 1);
+    }
+    *count = found;
+    return STATUS_OK;
+}
+
+/* --- loading --- */
+
+static void level_set_offset(struct delay *delay, struct level *level, int64_t offset)
+{
+    if (atomic_load_explicit(&level->next_offset, memory_order_relaxed) == offset)
+        return;
+    atomic_store_explicit(&level->next_offset, offset, memory_order_release);
+    (void)atomic_fetch_add_explicit(&delay->changes, 1, memory_order_release);
+}
+
+static void merge_body(struct delay *delay, const DelayOffsetSerializeWrapper *body)
+{
+    for (size_t i = 0; i < body->n_offset_table; i++) {
+        int32_t level = body->offset_table[i]->key;
+        int64_t offset = body->offset_table[i]->value;
+        if (level >= 1 && level <= DELAY_LEVELS_MAX && offset >= 0)
+            atomic_init(&delay->levels[level - 1].next_offset, offset);
+        else
+            log_warn("state", "impossible delay offset ignored", "level=%d offset=%lld", level,
+                     (long long)offset);
+    }
+}
+
+enum status delay_load(const char *path, struct vfs *vfs, struct store *store,
+                       const int64_t *levels_ms, int level_count, struct delay **out,
+                       struct err *err)
+{
+    CHECK(level_count >= 0 && level_count <= DELAY_LEVELS_MAX);
+    struct delay *delay = xcalloc(1, sizeof *delay);
+    struct arena arena;
+    DelayOffsetSerializeWrapper body;
+    enum config_source source;
+
+    delay->store = store;
+    delay->batch = append_batch_new(store);
+    delay->level_count = level_count;
+    memcpy(delay->levels_ms, levels_ms, (size_t)level_count * sizeof *levels_ms);
+    for (int i = 0; i < DELAY_LEVELS_MAX; i++)
+        atomic_init(&delay->levels[i].next_offset, OFFSET_UNKNOWN);
+    delay->settle_pos = store_appended_pos(store);
+    config_file_init(&delay->file, path, vfs);
+
+    arena_init(&arena, 4096);
+    enum status status =
+        config_file_load(&delay->file, "delay offsets", &delay_offset_serialize_wrapper__descriptor,
+                         &arena, &body.base, &source, err);
+    if (status == STATUS_OK) {
+        merge_body(delay, &body);
+        atomic_init(&delay->changes, source == CONFIG_SOURCE_BACKUP);
+        *out = delay;
+    } else {
+        delay_free(delay);
+    }
+    arena_release(&arena);
+    return status;
+}
+
+void delay_free(struct delay *delay)
+{
+    append_batch_free(delay->batch);
+    config_file_release(&delay->file);
+    free(delay);
+}
+
+static struct queue *level_queue(struct delay *delay, int index)
+{
+    struct level *level = &delay->levels[index];
+    if (level->queue == NULL)
+        level->queue = store_queue(delay->store, slice_of_cstr(TOPIC_SCHEDULE), index, false);
+    return level->queue;
+}
+
+static void level_correct(struct delay *delay, int index, int64_t offset, const char *what)
+{
+    struct level *level = &delay->levels[index];
+    log_error("state", what, "level=%d from=%lld to=%lld", index + 1,
+              (long long)atomic_load_explicit(&level->next_offset, memory_order_relaxed),
+              (long long)offset);
+    level_set_offset(delay, level, offset);
+}
+
+/* The loaded offsets into [min, max] of their queues; a queue that does not exist starts at 0. Not
+ * before dispatch has seen what the log held at the load: until then the maxima are too small. */
+static bool settle(struct delay *delay)
+{
+    if (store_dispatched_pos(delay->store) < delay->settle_pos)
+        return false;
+    for (int i = 0; i < delay->level_count; i++) {
+        int64_t offset = atomic_load_explicit(&delay->levels[i].next_offset, memory_order_relaxed);
+        const struct queue *queue = level_queue(delay, i);
+        int64_t min = queue == NULL ? 0 : queue_min_offset(queue);
+        int64_t max = queue == NULL ? 0 : queue_max_offset(queue);
+        if (offset == OFFSET_UNKNOWN)
+            continue;
+        if (offset < min)
+            level_correct(delay, i, min, "delay offset below its queue corrected");
+        else if (offset > max)
+            level_correct(delay, i, max, "delay offset behind its queue corrected");
+    }
+    return true;
+}
+
+/* --- delivering --- */
+
+enum taken {
+    TAKEN_ADDED,   /* in the batch */
+    TAKEN_DROPPED, /* never deliverable */
+    TAKEN_LATER,   /* not now */
+};
+
+/* The messages of one level on their way. */
+struct delivery {
+    int64_t offsets[BATCH_MESSAGES_MAX]; /* in the level's queue */
+    size_t count;
+    int64_t next_offset; /* behind the last entry dealt with */
+    bool later;          /* stopped at an entry that must be tried again */
+    int64_t wait_ms;     /* until the next entry is due, IDLE_MS at the end of the queue */
+};
+
+static enum taken drop(int index, int64_t offset, int64_t pos, const char *cause)
+{
+    static struct log_gate gate;
+    int64_t suppressed;
+    if (log_gate_open(&gate, &suppressed))
+        log_error("state", "delayed message dropped",
+                  "level=%d offset=%lld pos=%lld cause=\"%s\" others=%lld", index + 1,
+                  (long long)offset, (long long)pos, cause, (long long)suppressed);
+    return TAKEN_DROPPED;
+}
+
+/* Turn the stored message into the one to deliver: the real topic and queue, the same properties.
+ * returns  NULL, or why it cannot be delivered */
+static const char *restore(struct record *record)
+{
+    struct slice topic;
+    struct slice queue_id;
+    if (!properties_find(record->properties, SLICE_LITERAL(PROPERTY_REAL_TOPIC), &topic) ||
+        topic_name_fault(topic) != NULL)
+        return "REAL_TOPIC is missing or no topic name";
+    if (!properties_find(record->properties, SLICE_LITERAL(PROPERTY_REAL_QUEUE_ID), &queue_id) ||
+        !parse_i32(queue_id, &record->queue_id) || record->queue_id < 0 ||
+        record->queue_id >= TOPIC_QUEUES_MAX)
+        return "REAL_QID is missing or no queue id";
+    if (slice_is(topic, TOPIC_TRANS_HALF))
+        return "a half message must not be delayed";
+    record->topic = topic;
+    record->prepared_transaction_offset = 0;
+    return NULL;
+}
+
+static enum taken take(struct delay *delay, int index, int64_t offset,
+                       const struct queue_entry *entry)
+{
+    struct log_range range;
+    struct record record;
+    if (store_read_record(delay->store, entry->pos, &range) != STATUS_OK)
+        return drop(index, offset, entry->pos, "there is no record at its position");
+    enum taken taken = TAKEN_ADDED;
+    const char *cause = NULL;
+    if (record_decode(slice_of(range.data, range.size), RECORD_CHECK_CRC, &record) != STATUS_OK)
+        cause = "its record is damaged";
+    else
+        cause = restore(&record);
+    if (cause != NULL) {
+        taken = drop(index, offset, entry->pos, cause);
+    } else {
+        struct queue *queue = store_queue(delay->store, record.topic, record.queue_id, true);
+        if (queue == NULL ||
+            append_batch_add(delay->batch, queue, &record, false, NULL) != STATUS_OK) {
+            log_error("state", "delayed message refused, trying again",
+                      "level=%d offset=%lld topic=%.*s bytes=%d retry_ms=%d "
+                      "mend=\"is maxMessageSize smaller than before?\"",
+                      index + 1, (long long)offset, SLICE_ARGS(record.topic), record.size,
+                      RETRY_MS);
+            taken = TAKEN_LATER;
+        }
+    }
+    log_range_release(&range);
+    return taken;
+}
+
+/* Fill the batch with what is due from `offset` on. */
+static void gather(struct delay *delay, int index, int64_t offset, int64_t now_ms,
+                   struct delivery *delivery)
+{
+    struct queue *queue = delay->levels[index].queue;
+    struct queue_entry entry;
+    delivery->count = 0;
+    delivery->later = false;
+    delivery->wait_ms = IDLE_MS;
+    delivery->next_offset = offset;
+    append_batch_clear(delay->batch);
+    while (queue_entry_at(queue, delivery->next_offset, &entry)) {
+        int64_t due_ms = entry.tags_code;
+        if (due_ms > now_ms + delay->levels_ms[index])
+            due_ms = now_ms; /* the clock was ahead when it was stored */
+        if (due_ms > now_ms) {
+            delivery->wait_ms = due_ms - now_ms;
+            return;
+        }
+        if (delivery->count == BATCH_MESSAGES_MAX ||
+            append_batch_bytes(delay->batch) >= BATCH_BYTES_MAX) {
+            delivery->wait_ms = 0;
+            return;
+        }
+        enum taken taken = take(delay, index, delivery->next_offset, &entry);
+        delivery->later = taken == TAKEN_LATER;
+        if (delivery->later)
+            return;
+        if (taken == TAKEN_ADDED)
+            delivery->offsets[delivery->count++] = delivery->next_offset;
+        delivery->next_offset++;
+    }
+}
+
+/* Append the batch; on a failure the level goes back to the first message that was refused. */
+static void append(struct delay *delay, int index, struct delivery *delivery)
+{
+    if (delivery->count == 0)
+        return;
+    const struct append_result *results = store_append(delay->store, delay->batch);
+    size_t done = 0;
+    while (done < delivery->count && results[done].status == PUT_OK)
+        done++;
+    if (done != 0) {
+        atomic_store_explicit(&delay->delivered_pos, results[done - 1].end_pos,
+                              memory_order_release);
+        (void)atomic_fetch_add_explicit(&delay->delivered, (int64_t)done, memory_order_relaxed);
+    }
+    if (done == delivery->count)
+        return;
+    delivery->next_offset = delivery->offsets[done];
+    delivery->later = true;
+    log_error("state", "delayed messages not appended, trying again",
+              "level=%d offset=%lld put_status=%d retry_ms=%d", index + 1,
+              (long long)delivery->next_offset, (int)results[done].status, RETRY_MS);
+}
+
+/* returns  milliseconds until the level wants to be looked at again */
+static int64_t level_step(struct delay *delay, int index, int64_t now_ms)
+{
+    struct level *level = &delay->levels[index];
+    const struct queue *queue = level_queue(delay, index);
+    if (queue == NULL)
+        return IDLE_MS;
+    /* The second test is for a clock that has been set back. */
+    if (now_ms < level->not_before_ms && level->not_before_ms - now_ms <= RETRY_MS)
+        return level->not_before_ms - now_ms;
+
+    int64_t offset = atomic_load_explicit(&level->next_offset, memory_order_relaxed);
+    int64_t min = queue_min_offset(queue);
+    int64_t max = queue_max_offset(queue);
+    if (offset == OFFSET_UNKNOWN)
+        offset = min;
+    if (offset < min || offset > max) {
+        level_correct(delay, index, min,
+                      offset < min ? "delayed messages were deleted undelivered"
+                                   : "schedule queue has begun anew");
+        offset = min;
+    }
+    if (offset == max)
+        return IDLE_MS;
+
+    struct delivery delivery;
+    gather(delay, index, offset, now_ms, &delivery);
+    append(delay, index, &delivery);
+    append_batch_clear(delay->batch);
+    level_set_offset(delay, level, delivery.next_offset);
+    level->not_before_ms = delivery.later ? now_ms + RETRY_MS : 0;
+    return delivery.later ? RETRY_MS : delivery.wait_ms;
+}
+
+int64_t delay_step(struct delay *delay, int64_t now_ms)
+{
+    int64_t wait_ms = IDLE_MS;
+    if (!delay->settled)
+        delay->settled = settle(delay);
+    if (!delay->settled)
+        return IDLE_MS;
+    for (int i = 0; i < delay->level_count; i++) {
+        int64_t level_ms = level_step(delay, i, now_ms);
+        if (level_ms < wait_ms)
+            wait_ms = level_ms;
+    }
+    return wait_ms;
+}
+
+int64_t delay_delivered(const struct delay *delay)
+{
+    return atomic_load_explicit(&delay->delivered, memory_order_relaxed);
+}
+
+int64_t delay_offset(const struct delay *delay, int level)
+{
+    CHECK(level >= 1 && level <= DELAY_LEVELS_MAX);
+    int64_t offset =
+        atomic_load_explicit(&delay->levels[level - 1].next_offset, memory_order_acquire);
+    return offset == OFFSET_UNKNOWN ? 0 : offset;
+}
+
+/* --- snapshots --- */
+
+struct snapshot {
+    uint64_t changes;
+    int64_t delivered_pos;
+    int64_t offsets[DELAY_LEVELS_MAX];
+};
+
+/* Offsets are read before delivered_pos, which is written before them: it covers them all. */
+static void snapshot_take(const struct delay *delay, struct snapshot *out)
+{
+    out->changes = atomic_load_explicit(&delay->changes, memory_order_acquire);
+    for (int i = 0; i < DELAY_LEVELS_MAX; i++)
+        out->offsets[i] = atomic_load_explicit(&delay->levels[i].next_offset, memory_order_acquire);
+    out->delivered_pos = atomic_load_explicit(&delay->delivered_pos, memory_order_acquire);
+}
+
+static void snapshot_wrap(const struct snapshot *snapshot, struct arena *arena,
+                          DelayOffsetSerializeWrapper *out)
+{
+    delay_offset_serialize_wrapper__init(out);
+    out->offset_table = arena_alloc(arena, DELAY_LEVELS_MAX * sizeof *out->offset_table);
+    for (int i = 0; i < DELAY_LEVELS_MAX; i++) {
+        if (snapshot->offsets[i] == OFFSET_UNKNOWN)
+            continue;
+        IntOffsetEntry *entry = arena_alloc(arena, sizeof *entry);
+        int_offset_entry__init(entry);
+        entry->key = i + 1;
+        entry->value = snapshot->offsets[i];
+        out->offset_table[out->n_offset_table++] = entry;
+    }
+}
+
+void delay_wrap(const struct delay *delay, struct arena *arena, DelayOffsetSerializeWrapper *out)
+{
+    struct snapshot snapshot;
+    snapshot_take(delay, &snapshot);
+    snapshot_wrap(&snapshot, arena, out);
+}
+
+static const ProtobufCMessage *snapshot_message(const void *table, struct arena *arena,
+                                                uint64_t saved_changes, uint64_t *changes)
+{
+    const struct snapshot *snapshot = table;
+    DelayOffsetSerializeWrapper *body;
+    *changes = snapshot->changes;
+    if (snapshot->changes <= saved_changes)
+        return NULL;
+    body = arena_alloc(arena, sizeof *body);
+    snapshot_wrap(snapshot, arena, body);
+    return &body->base;
+}
+
+static bool wait_flushed(const struct store *store, int64_t pos)
+{
+    const struct timespec poll = {.tv_nsec = FLUSH_POLL_MS * 1000000L};
+    for (int waited_ms = 0; store_flushed_pos(store) < pos; waited_ms += FLUSH_POLL_MS) {
+        if (waited_ms >= FLUSH_WAIT_MS)
+            return false;
+        (void)nanosleep(&poll, NULL);
+    }
+    return true;
+}
+
+enum status delay_persist(struct delay *delay, struct err *err)
+{
+    struct snapshot snapshot;
+    snapshot_take(delay, &snapshot);
+    if (!wait_flushed(delay->store, snapshot.delivered_pos))
+        return err_set(err, STATUS_TIMEOUT,
+                       "%s is not written: delivered messages up to log position %lld are not on "
+                       "disk yet",
+                       delay->file.path, (long long)snapshot.delivered_pos);
+    return config_file_save(&delay->file, snapshot_message, &snapshot, err);
+}

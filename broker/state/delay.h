@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Delayed messages: stored in SCHEDULE_TOPIC_XXXX, queue = level - 1, and appended again to their
+ * real topic and queue when due. Progress is kept in config/delayOffset.json. A step function on
+ * one thread of its own (the caller's); only on masters.
+ */
+#ifndef BROKER_STATE_DELAY_H
+#define BROKER_STATE_DELAY_H
+
+#include "broker/store/store.h"
+#include "common/base/arena.h"
+#include "proto/body.pb-c.h"
+
+#define DELAY_LEVELS_MAX 256
+
+/* "1s 5s 10s ... 2h" -> milliseconds per level. Units s m h d, one space between pieces.
+ * returns  OK | MALFORMED (err names the piece) | TOO_LARGE */
+enum status delay_levels_parse(const char *text, int64_t out[DELAY_LEVELS_MAX], int *count,
+                               struct err *err);
+
+struct delay;
+
+/* Load the progress and get ready. Offsets outside their queues are brought into range by the first
+ * step at which dispatch has passed what the log held now.
+ * store      borrowed, as the levels are not: they are copied
+ * Faults as topics_load. */
+enum status delay_load(const char *path, struct vfs *vfs, struct store *store,
+                       const int64_t *levels_ms, int level_count, struct delay **out,
+                       struct err *err);
+void delay_free(struct delay *delay);
+
+/* Deliver what is due, a bounded number per call, in order per level. One thread. A level whose
+ * head cannot be appended tries again after 10 s; the others go on. now_ms  wall clock returns
+ * milliseconds until the next step is useful, 0 when there is more to do now, at most 100 (a new
+ * message may be due before those known) */
+int64_t delay_step(struct delay *delay, int64_t now_ms);
+
+/* Messages delivered so far; any thread. */
+int64_t delay_delivered(const struct delay *delay);
+
+/* The table of code 45 and of the file; any thread. */
+void delay_wrap(const struct delay *delay, struct arena *arena, DelayOffsetSerializeWrapper *out);
+/* Next offset of a level (1..count), 0 while it has no message; any thread. */
+int64_t delay_offset(const struct delay *delay, int level);
+
+/* Write the file when something changed since the last time; before that, wait up to 2 s until what
+ * was delivered is on disk, for a progress that outlived a delivery would lose messages. Worker
+ * threads only.
+ * returns  OK | TIMEOUT (not flushed; nothing written) | IO | FULL */
+enum status delay_persist(struct delay *delay, struct err *err);
+
+#endif

@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Held pulls. Each queue that was ever waited on has a `waiters`: per loop a list of held requests
+ * and one task. The dispatch thread posts the task of every loop that holds something, at most once
+ * until it has run. Deadlines live in a wheel of coarse slots; one timer turns it while anything is
+ * held.
+ *
+ * Invariants: a held request is in exactly three lists (queue, deadline slot, connection bucket) of
+ * its loop's table; `count` of a waiters slot equals the length of its list; interest in a queue is
+ * counted once per held request.
+ *
+ * A waiters is made once per queue, under `lock`, and lives until hold_tables_free: queues are
+ * never freed while the store is open.
+ */
+#include "broker/state/hold.h"
+
+#include "common/base/check.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#define WHEEL_SLOTS 1024
+#define WHEEL_SLOT_MS 50
+#define CONN_BUCKETS 1024
+
+struct waiters_slot {
+    struct loop_task task;
+    struct waiters *waiters;
+    struct hold_table *table;
+    struct list held;
+    _Atomic int count;
+    _Atomic bool posted;
+};
+
+struct waiters {
+    struct waiters *next;
+    struct queue *queue;
+    struct waiters_slot slots[]; /* one per loop */
+};
+
+struct hold_table {
+    struct hold_tables *tables;
+    struct loop *loop;
+    int index;
+    struct hold_callbacks callbacks;
+    struct loop_timer *timer;
+    bool timer_set;
+    size_t count;
+    int64_t turned_ms; /* the wheel has been turned up to here */
+    struct list wheel[WHEEL_SLOTS];
+    struct list conns[CONN_BUCKETS];
+};
+
+struct hold_tables {
+    pthread_mutex_t lock; /* making a waiters */
+    struct waiters *waiters;
+    int loop_count;
+    struct hold_table *tables;
+};
+
+static void wheel_turn(void *ctx);
+
+struct hold_tables *hold_tables_new(struct loop *const *loops, int loop_count,
+                                    const struct hold_callbacks *callbacks)
+{
+    struct hold_tables *tables = xcalloc(1, sizeof *tables);
+    CHECK(pthread_mutex_init(&tables->lock, NULL) == 0);
+    tables->loop_count = loop_count;
+    tables->tables = xcalloc((size_t)loop_count, sizeof *tables->tables);
+    for (int i = 0; i < loop_count; i++) {
+        struct hold_table *table = &tables->tables[i];
+        table->tables = tables;
+        table->loop = loops[i];
+        table->index = i;
+        table->callbacks = callbacks[i];
+        table->timer = loop_timer_new(loops[i], wheel_turn, table);
+        for (int slot = 0; slot < WHEEL_SLOTS; slot++)
+            list_init(&table->wheel[slot]);
+        for (int bucket = 0; bucket < CONN_BUCKETS; bucket++)
+            list_init(&table->conns[bucket]);
+    }
+    return tables;
+}
+
+static void drop_all(struct hold_table *table)
+{
+    for (int bucket = 0; bucket < CONN_BUCKETS; bucket++)
+        list_for_each (node, &table->conns[bucket]) {
+            struct held *held = list_entry(node, struct held, by_conn);
+            hold_remove(table, held);
+            table->callbacks.on_drop(table->callbacks.ctx, held);
+        }
+}
+
+void hold_tables_free(struct hold_tables *tables)
+{
+    for (int i = 0; i < tables->loop_count; i++) {
+        drop_all(&tables->tables[i]);
+        loop_timer_free(tables->tables[i].timer);
+    }
+    for (struct waiters *waiters = tables->waiters, *next; waiters != NULL; waiters = next) {
+        next = waiters->next;
+        queue_set_context(waiters->queue, NULL);
+        free(waiters);
+    }
+    free(tables->tables);
+    pthread_mutex_destroy(&tables->lock);
+    free(tables);
+}
+
+struct hold_table *hold_tables_get(struct hold_tables *tables, int loop_index)
+{
+    return &tables->tables[loop_index];
+}
+
+/* The task posted by hold_arrival: let the owner look at each request held for the queue. */
+static void waiters_run(struct loop_task *task)
+{
+    struct waiters_slot *slot =
+        (struct waiters_slot *)(void *)((char *)task - offsetof(struct waiters_slot, task));
+    struct hold_table *table = slot->table;
+    /* Before looking, so that an arrival during the look posts again. */
+    atomic_store(&slot->posted, false);
+    list_for_each (node, &slot->held)
+        table->callbacks.on_arrival(table->callbacks.ctx, list_entry(node, struct held, by_queue));
+}
+
+static struct waiters *waiters_of(struct hold_tables *tables, struct queue *queue)
+{
+    struct waiters *waiters = queue_context(queue);
+    if (waiters != NULL)
+        return waiters;
+    pthread_mutex_lock(&tables->lock);
+    waiters = queue_context(queue);
+    if (waiters == NULL) {
+        waiters =
+            xcalloc(1, sizeof *waiters + (size_t)tables->loop_count * sizeof(struct waiters_slot));
+        waiters->queue = queue;
+        for (int i = 0; i < tables->loop_count; i++) {
+            struct waiters_slot *slot = &waiters->slots[i];
+            slot->task.run = waiters_run;
+            slot->waiters = waiters;
+            slot->table = &tables->tables[i];
+            list_init(&slot->held);
+        }
+        waiters->next = tables->waiters;
+        tables->waiters = waiters;
+        queue_set_context(queue, waiters);
+    }
+    pthread_mutex_unlock(&tables->lock);
+    return waiters;
+}
+
+static struct list *conn_bucket(struct hold_table *table, struct conn_ref conn)
+{
+    return &table->conns[conn.slot % CONN_BUCKETS];
+}
+
+static struct list *wheel_slot(struct hold_table *table, int64_t deadline_ms)
+{
+    return &table->wheel[(uint64_t)(deadline_ms / WHEEL_SLOT_MS) % WHEEL_SLOTS];
+}
+
+void hold_add(struct hold_table *table, struct held *held)
+{
+    struct waiters *waiters = waiters_of(table->tables, held->queue);
+    struct waiters_slot *slot = &waiters->slots[table->index];
+    int64_t now_ms = loop_now_ms(table->loop);
+    if (held->deadline_ms < now_ms)
+        held->deadline_ms = now_ms;
+    if (table->count++ == 0)
+        table->turned_ms = now_ms;
+    list_append(&slot->held, &held->by_queue);
+    list_append(wheel_slot(table, held->deadline_ms), &held->by_deadline);
+    list_append(conn_bucket(table, held->conn), &held->by_conn);
+    atomic_fetch_add(&slot->count, 1);
+    queue_set_interest(held->queue, true);
+    if (!table->timer_set) {
+        table->timer_set = true;
+        loop_timer_set(table->timer, WHEEL_SLOT_MS);
+    }
+}
+
+void hold_remove(struct hold_table *table, struct held *held)
+{
+    struct waiters *waiters = queue_context(held->queue);
+    queue_set_interest(held->queue, false);
+    atomic_fetch_sub(&waiters->slots[table->index].count, 1);
+    list_remove(&held->by_queue);
+    list_remove(&held->by_deadline);
+    list_remove(&held->by_conn);
+    table->count--;
+}
+
+static void expire_slot(struct hold_table *table, struct list *slot, int64_t now_ms)
+{
+    list_for_each (node, slot) {
+        struct held *held = list_entry(node, struct held, by_deadline);
+        if (held->deadline_ms > now_ms)
+            continue; /* a later round of the wheel */
+        hold_remove(table, held);
+        table->callbacks.on_expire(table->callbacks.ctx, held);
+    }
+}
+
+static void wheel_turn(void *ctx)
+{
+    struct hold_table *table = ctx;
+    int64_t now_ms = loop_now_ms(table->loop);
+    int64_t first = table->turned_ms / WHEEL_SLOT_MS;
+    int64_t last = now_ms / WHEEL_SLOT_MS;
+    if (last - first >= WHEEL_SLOTS)
+        first = last - WHEEL_SLOTS + 1;
+    for (int64_t slot = first; slot <= last; slot++)
+        expire_slot(table, &table->wheel[(uint64_t)slot % WHEEL_SLOTS], now_ms);
+    table->turned_ms = now_ms;
+    table->timer_set = table->count > 0;
+    if (table->timer_set)
+        loop_timer_set(table->timer, WHEEL_SLOT_MS);
+}
+
+void hold_conn_closed(struct hold_table *table, struct conn_ref conn)
+{
+    list_for_each (node, conn_bucket(table, conn)) {
+        struct held *held = list_entry(node, struct held, by_conn);
+        if (!conn_ref_equal(held->conn, conn))
+            continue;
+        hold_remove(table, held);
+        table->callbacks.on_drop(table->callbacks.ctx, held);
+    }
+}
+
+void hold_expire_all(struct hold_table *table)
+{
+    for (int slot = 0; slot < WHEEL_SLOTS; slot++)
+        expire_slot(table, &table->wheel[slot], INT64_MAX);
+}
+
+size_t hold_count(const struct hold_table *table)
+{
+    return table->count;
+}
+
+void hold_arrival(void *ctx, struct queue *queue)
+{
+    struct hold_tables *tables = ctx;
+    struct waiters *waiters = queue_context(queue);
+    if (waiters == NULL)
+        return;
+    for (int i = 0; i < tables->loop_count; i++) {
+        struct waiters_slot *slot = &waiters->slots[i];
+        if (atomic_load(&slot->count) > 0 && !atomic_exchange(&slot->posted, true))
+            loop_post(slot->table->loop, &slot->task);
+    }
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Held pulls (long polling): requests parked until a message arrives in their queue or their time
+ * is up. One table per loop, used on that loop only; the store's dispatch thread reports arrivals
+ * through hold_arrival, which posts to each loop that holds a pull of the queue.
+ */
+#ifndef BROKER_STATE_HOLD_H
+#define BROKER_STATE_HOLD_H
+
+#include "broker/store/store.h"
+#include "common/base/list.h"
+#include "common/net/net.h"
+
+/* One parked request; embed it. Belongs to the table between hold_add and its callback or
+ * hold_remove. */
+struct held {
+    struct list by_queue;
+    struct list by_deadline;
+    struct list by_conn;
+    struct queue *queue;
+    struct conn_ref conn;
+    int64_t deadline_ms; /* monotonic, of the loop */
+};
+
+struct hold_callbacks {
+    void *ctx;
+    /* Something arrived in the queue. Answer and free it (after hold_remove), or leave it held. */
+    void (*on_arrival)(void *ctx, struct held *held);
+    /* The time is up; it is out of the table already. */
+    void (*on_expire)(void *ctx, struct held *held);
+    /* The connection has gone; it is out of the table already. */
+    void (*on_drop)(void *ctx, struct held *held);
+};
+
+struct hold_tables; /* all loops' tables */
+struct hold_table;  /* one loop's */
+
+struct hold_tables *hold_tables_new(struct loop *const *loops, int loop_count,
+                                    const struct hold_callbacks *callbacks /* one per loop */);
+void hold_tables_free(struct hold_tables *tables); /* after the loops have stopped; drops all */
+struct hold_table *hold_tables_get(struct hold_tables *tables, int loop_index);
+
+/* Park a request. The caller looks at the queue once more afterwards: what arrived before the call
+ * is not reported. */
+void hold_add(struct hold_table *table, struct held *held);
+void hold_remove(struct hold_table *table, struct held *held);
+
+/* Drop everything held for a connection. */
+void hold_conn_closed(struct hold_table *table, struct conn_ref conn);
+
+/* Expire everything now (shutting down). */
+void hold_expire_all(struct hold_table *table);
+
+size_t hold_count(const struct hold_table *table);
+
+/* store_listener.on_arrival: ctx is the struct hold_tables. Any thread. */
+void hold_arrival(void *tables, struct queue *queue);
+
+#endif

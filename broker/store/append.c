@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Appending to the commit log.
+ *
+ * A batch is cut into runs: as many of its groups (a record and those glued to it) as fit into the
+ * current segment. A run is patched with offsets, positions and the time, and written by one
+ * pwritev, together with the filler when the next run needs a new segment. Only then appended_pos
+ * moves. When the write fails nothing has happened: queue offsets are taken back and the end of the
+ * log stays; the bytes that may have arrived are zeroed before the next append, so that they can
+ * never be taken for records.
+ *
+ * A record is never written unless 8 bytes remain behind it: the filler always fits.
+ */
+#include "broker/store/append_batch.h"
+#include "broker/store/commitlog.h"
+#include "broker/store/consumequeue.h"
+#include "common/base/check.h"
+#include "common/sys/log.h"
+
+#include <errno.h>
+#include <string.h>
+
+struct run {
+    size_t first; /* records [first, end) of the batch */
+    size_t end;
+    int64_t bytes;
+};
+
+/* The record behind the group that starts at `first`, and the group's bytes. */
+static size_t group_end(const struct append_batch *batch, size_t first, int64_t *bytes)
+{
+    size_t i = first;
+    *bytes = 0;
+    do
+        *bytes += batch->records[i++].size;
+    while (i < batch->count && batch->records[i].glued);
+    return i;
+}
+
+static struct run run_that_fits(const struct append_batch *batch, size_t first, int64_t room)
+{
+    struct run run = {first, first, 0};
+    while (run.end < batch->count) {
+        int64_t bytes;
+        size_t end = group_end(batch, run.end, &bytes);
+        if (run.bytes + bytes + RECORD_FILLER_BYTES > room)
+            break;
+        run.end = end;
+        run.bytes += bytes;
+    }
+    return run;
+}
+
+static void run_stamp(struct append_batch *batch, const struct run *run, int64_t pos,
+                      int64_t now_ms)
+{
+    for (size_t i = run->first; i < run->end; i++) {
+        const struct pending_record *record = &batch->records[i];
+        int64_t queue_offset = record->counted ? record->queue->next_offset++ : 0;
+        uint8_t *bytes = batch->bytes.data + record->at;
+        put_i64(bytes + RECORD_QUEUE_OFFSET_AT, queue_offset);
+        put_i64(bytes + RECORD_PHYSICAL_OFFSET_AT, pos);
+        put_i64(bytes + record->timestamp_at, now_ms);
+        struct append_result *result = &batch->results[i];
+        result->status = PUT_OK;
+        result->pos = pos;
+        pos += record->size;
+        result->end_pos = pos;
+        result->queue_offset = queue_offset;
+        result->store_timestamp_ms = now_ms;
+    }
+}
+
+/* Newest first, so that each counter ends at its first offset of the run. */
+static void run_take_back(struct append_batch *batch, const struct run *run)
+{
+    for (size_t i = run->end; i > run->first; i--) {
+        if (batch->records[i - 1].counted)
+            batch->records[i - 1].queue->next_offset = batch->results[i - 1].queue_offset;
+    }
+}
+
+static void refuse_from(struct append_batch *batch, size_t first, size_t end,
+                        enum put_status status)
+{
+    for (size_t i = first; i < end; i++) {
+        void *tag = batch->results[i].tag;
+        batch->results[i] = (struct append_result){status, -1, -1, -1, -1, tag};
+    }
+}
+
+static void write_failed(struct commitlog *log, enum status status, int64_t pos, int64_t bytes)
+{
+    int kept = errno;
+    if (pos + bytes > log->garbage_end)
+        log->garbage_end = pos + bytes;
+    if (status == STATUS_FULL)
+        health_refuse(log->health, REFUSAL_NO_SPACE,
+                      "no space left to write the commit log in %s: free disk space, or lower "
+                      "fileReservedTime",
+                      log->directory);
+    else
+        health_fail(log->health,
+                    "writing the commit log in %s at position %lld failed: %s. "
+                    "Check the disk, then restart",
+                    log->directory, (long long)pos, strerror(kept));
+}
+
+/* Zero what a failed write left behind the end. */
+static enum status clear_garbage(struct commitlog *log, int64_t pos)
+{
+    if (log->garbage_end <= pos)
+        return STATUS_OK;
+    enum status status = log->vfs->ops->zero(log->vfs, log->current->fd, pos - log->current->base,
+                                             log->garbage_end - pos, true);
+    if (status == STATUS_OK)
+        log->garbage_end = pos;
+    else
+        write_failed(log, status, pos, 0);
+    return status;
+}
+
+static enum status run_write(struct commitlog *log, struct append_batch *batch,
+                             const struct run *run, int64_t pos, bool fill)
+{
+    uint8_t filler[RECORD_FILLER_BYTES];
+    struct iovec parts[2];
+    int count = 0;
+    int64_t bytes = run->bytes;
+    if (run->end > run->first)
+        parts[count++] =
+            (struct iovec){batch->bytes.data + batch->records[run->first].at, (size_t)run->bytes};
+    if (fill) {
+        put_u32(filler, (uint32_t)(segment_end(log->current) - pos - run->bytes));
+        put_u32(filler + 4, RECORD_FILLER_MAGIC);
+        parts[count++] = (struct iovec){filler, sizeof filler};
+        bytes += RECORD_FILLER_BYTES;
+    }
+    enum status status =
+        log->vfs->ops->pwritev(log->vfs, log->current->fd, parts, count, pos - log->current->base);
+    if (status != STATUS_OK)
+        write_failed(log, status, pos, bytes);
+    return status;
+}
+
+/* Make sure there is a segment to go on in. The keeper makes it ahead of need; when appends are
+ * faster than it, it is made here. */
+static enum status ensure_next(struct commitlog *log)
+{
+    struct err err;
+    enum status status = commitlog_prepare(log, &err);
+    if (status != STATUS_OK)
+        health_refuse(log->health, REFUSAL_NO_SPACE, "the next commit log file: %s", err.text);
+    return status;
+}
+
+static void roll(struct commitlog *log)
+{
+    (void)pthread_mutex_lock(&log->prepare_lock);
+    struct segment *next = log->next;
+    CHECK(next != NULL && next->base == segment_end(log->current));
+    commitlog_install(log, next);
+    log->next = NULL;
+    atomic_store(&log->next_wanted, true);
+    (void)pthread_mutex_unlock(&log->prepare_lock);
+    log->current = next;
+    log->garbage_end = next->base;
+}
+
+/* Write one run. On failure every record from run->first on is refused. */
+static bool append_run(struct commitlog *log, struct append_batch *batch, const struct run *run,
+                       bool fill, int64_t now_ms)
+{
+    int64_t pos = atomic_load_explicit(&log->appended_pos, memory_order_relaxed);
+    enum status status = clear_garbage(log, pos);
+    if (status == STATUS_OK) {
+        run_stamp(batch, run, pos, now_ms);
+        status = run_write(log, batch, run, pos, fill);
+        if (status != STATUS_OK)
+            run_take_back(batch, run);
+    }
+    if (status != STATUS_OK) {
+        refuse_from(batch, run->first, batch->count, PUT_SERVICE_NOT_AVAILABLE);
+        return false;
+    }
+    pos += run->bytes;
+    if (fill) {
+        roll(log);
+        pos = log->current->base;
+    }
+    atomic_store_explicit(&log->appended_pos, pos, memory_order_seq_cst);
+    if (run->end > run->first)
+        atomic_store_explicit(&log->appended_timestamp_ms, now_ms, memory_order_release);
+    return true;
+}
+
+/* Where record `first` and those behind it can go. */
+struct plan {
+    struct run run;  /* goes into the current segment; may be empty */
+    bool fill;       /* the next group needs a new segment */
+    size_t skip_end; /* records [run.end, skip_end) fit into no segment */
+};
+
+static struct plan plan_run(const struct commitlog *log, const struct append_batch *batch,
+                            size_t first)
+{
+    int64_t pos = atomic_load_explicit(&log->appended_pos, memory_order_relaxed);
+    struct plan plan = {.run = run_that_fits(batch, first, segment_end(log->current) - pos)};
+    plan.skip_end = plan.run.end;
+    if (plan.run.end == batch->count)
+        return plan;
+    int64_t bytes;
+    size_t end = group_end(batch, plan.run.end, &bytes);
+    if (bytes + RECORD_FILLER_BYTES > log->segment_bytes)
+        plan.skip_end = end;
+    else
+        plan.fill = true;
+    return plan;
+}
+
+static void append_locked(struct commitlog *log, struct append_batch *batch)
+{
+    int64_t now_ms = clock_wall_ms(log->clock);
+    if (now_ms < log->last_timestamp_ms)
+        now_ms = log->last_timestamp_ms;
+    log->last_timestamp_ms = now_ms;
+
+    size_t first = 0;
+    while (first < batch->count) {
+        struct plan plan = plan_run(log, batch, first);
+        bool stuck = plan.fill && ensure_next(log) != STATUS_OK;
+        if (stuck)
+            plan.fill = false;
+        if ((plan.run.end > first || plan.fill) &&
+            !append_run(log, batch, &plan.run, plan.fill, now_ms))
+            return;
+        if (stuck) {
+            refuse_from(batch, plan.run.end, batch->count, PUT_CREATE_FILE_FAILED);
+            return;
+        }
+        refuse_from(batch, plan.run.end, plan.skip_end, PUT_MESSAGE_ILLEGAL);
+        first = plan.skip_end;
+    }
+}
+
+void commitlog_append(struct commitlog *log, struct append_batch *batch)
+{
+    (void)pthread_mutex_lock(&log->append_lock);
+    if (health_writable(log->health))
+        append_locked(log, batch);
+    else
+        refuse_from(batch, 0, batch->count, PUT_SERVICE_NOT_AVAILABLE);
+    (void)pthread_mutex_unlock(&log->append_lock);
+}

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "broker/store/append_batch.h"
+
+#include "broker/store/consumequeue.h"
+#include "broker/store/store_internal.h"
+#include "common/base/check.h"
+
+#include <stdlib.h>
+
+#define FIRST_CAPACITY 64
+
+struct append_batch *append_batch_new(struct store *store)
+{
+    struct append_batch *batch = xcalloc(1, sizeof *batch);
+    batch->store = store;
+    return batch;
+}
+
+void append_batch_free(struct append_batch *batch)
+{
+    if (batch == NULL)
+        return;
+    buf_release(&batch->bytes);
+    free(batch->records);
+    free(batch->results);
+    free(batch);
+}
+
+static void batch_grow(struct append_batch *batch)
+{
+    if (batch->count < batch->capacity)
+        return;
+    batch->capacity = batch->capacity == 0 ? FIRST_CAPACITY : batch->capacity * 2;
+    batch->records = xrealloc(batch->records, batch->capacity * sizeof *batch->records);
+    batch->results = xrealloc(batch->results, batch->capacity * sizeof *batch->results);
+}
+
+enum status append_batch_add(struct append_batch *batch, struct queue *queue,
+                             const struct record *message, bool glued, void *tag)
+{
+    DCHECK(slice_equal(message->topic, queue->topic) && message->queue_id == queue->id);
+    size_t size = record_size(message);
+    if (size > (size_t)batch->store->options.record_bytes_max)
+        return STATUS_TOO_LARGE;
+    enum status status = record_encode(message, buf_reserve(&batch->bytes, size));
+    if (status != STATUS_OK)
+        return status;
+    batch_grow(batch);
+    int transaction = message->sys_flag & SYS_FLAG_TRANSACTION_MASK;
+    batch->records[batch->count] = (struct pending_record){
+        .queue = queue,
+        .at = batch->bytes.size,
+        .size = (int32_t)size,
+        .timestamp_at = RECORD_STORE_TIMESTAMP_AT(message->born_host.ip_bytes + 4),
+        .glued = glued && batch->count > 0,
+        .counted = transaction != SYS_FLAG_TRANSACTION_PREPARED &&
+                   transaction != SYS_FLAG_TRANSACTION_ROLLBACK,
+    };
+    batch->results[batch->count] =
+        (struct append_result){PUT_SERVICE_NOT_AVAILABLE, -1, -1, -1, -1, tag};
+    batch->count++;
+    batch->bytes.size += size;
+    return STATUS_OK;
+}
+
+size_t append_batch_count(const struct append_batch *batch)
+{
+    return batch->count;
+}
+
+size_t append_batch_bytes(const struct append_batch *batch)
+{
+    return batch->bytes.size;
+}
+
+void append_batch_clear(struct append_batch *batch)
+{
+    batch->count = 0;
+    buf_clear(&batch->bytes);
+}

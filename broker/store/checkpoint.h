@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The checkpoint file: how far the store is known to be durable. The format is pure.
+ *
+ *     offset  size  field
+ *      0      8     store timestamp of the last message flushed to the commit log
+ *      8      8     store timestamp of the last message whose queue entry is durable
+ *     16      8     end timestamp of the index when it was last synced
+ *     24      8     zero
+ *     32      8     magic "CometMQ1"                                     from here on: ours
+ *     40      8     durable_pos: log and queue entries before it are on disk
+ *     48      8     sum of the end offsets of all queues at durable_pos
+ *     56      4     CRC-32 over bytes 0 to 55, so that the rest is void once somebody else has
+ *                   written the first three
+ *
+ * RocketMQ 4.9.2 reads and writes the first 24 of the file's 4096 bytes only.
+ */
+#ifndef BROKER_STORE_CHECKPOINT_H
+#define BROKER_STORE_CHECKPOINT_H
+
+#include "common/base/bytes.h"
+#include "common/base/status.h"
+#include "common/sys/vfs.h"
+
+#define CHECKPOINT_FILE_BYTES 4096
+#define CHECKPOINT_USED_BYTES 60
+
+struct checkpoint {
+    int64_t log_timestamp_ms;
+    int64_t queues_timestamp_ms;
+    int64_t index_timestamp_ms;
+    int64_t durable_pos; /* -1: not known */
+    int64_t queue_total;
+};
+
+#define CHECKPOINT_NONE ((struct checkpoint){0, 0, 0, -1, 0})
+
+void checkpoint_encode(const struct checkpoint *checkpoint, uint8_t out[CHECKPOINT_USED_BYTES]);
+
+/* returns  OK | TRUNCATED (fewer than 24 bytes) */
+enum status checkpoint_decode(struct slice file, struct checkpoint *out);
+
+/* Read the file of the store `root`; CHECKPOINT_NONE when there is none or it is too short.
+ * returns  OK | IO */
+enum status checkpoint_load(struct vfs *vfs, const char *root, struct checkpoint *out,
+                            struct err *err);
+
+/* Write it in place, durably. */
+enum status checkpoint_store(struct vfs *vfs, const char *root, const struct checkpoint *checkpoint,
+                             struct err *err);
+
+#endif

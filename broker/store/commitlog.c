@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The table of segments and everything about them except appending, which is append.c.
+ */
+#include "broker/store/commitlog.h"
+
+#include "common/base/check.h"
+#include "common/sys/log.h"
+#include "proto/record.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void commitlog_init(struct commitlog *log, const char *directory, int64_t segment_bytes,
+                    struct vfs *vfs, const struct clock *clock, struct health *health)
+{
+    memset(log, 0, sizeof *log);
+    log->vfs = vfs;
+    log->clock = clock;
+    log->health = health;
+    log->directory = xstrdup(directory);
+    log->segment_bytes = segment_bytes;
+    CHECK(pthread_mutex_init(&log->append_lock, NULL) == 0);
+    CHECK(pthread_mutex_init(&log->prepare_lock, NULL) == 0);
+    CHECK(pthread_mutex_init(&log->segments_lock, NULL) == 0);
+}
+
+static void segment_path(const struct commitlog *log, int64_t base, char path[PATH_MAX])
+{
+    char name[SEGMENT_NAME_BYTES];
+    segment_name(base, name);
+    (void)snprintf(path, PATH_MAX, "%s/%s", log->directory, name);
+}
+
+void commitlog_install(struct commitlog *log, struct segment *segment)
+{
+    (void)pthread_mutex_lock(&log->segments_lock);
+    if (log->segment_count == log->segment_capacity) {
+        log->segment_capacity = log->segment_capacity == 0 ? 16 : log->segment_capacity * 2;
+        log->segments = xrealloc(log->segments, log->segment_capacity * sizeof *log->segments);
+    }
+    log->segments[log->segment_count++] = segment;
+    (void)pthread_mutex_unlock(&log->segments_lock);
+}
+
+/* --- load --- */
+
+struct found_segments {
+    struct commitlog *log;
+    int64_t *bases; /* ascending: names are sorted and of one length */
+    size_t count;
+    size_t capacity;
+};
+
+static void found_one(void *ctx, const char *name, bool is_directory)
+{
+    struct found_segments *found = ctx;
+    int64_t base;
+    if (is_directory || !segment_name_parse(name, &base)) {
+        log_warn("store", "not a commit log file, left alone", "path=%s/%s", found->log->directory,
+                 name);
+        return;
+    }
+    if (found->count == found->capacity) {
+        found->capacity = found->capacity == 0 ? 64 : found->capacity * 2;
+        found->bases = xrealloc(found->bases, found->capacity * sizeof *found->bases);
+    }
+    found->bases[found->count++] = base;
+}
+
+static enum status check_base(const struct commitlog *log, const struct found_segments *found,
+                              size_t i, struct err *err)
+{
+    int64_t base = found->bases[i];
+    if (base % log->segment_bytes != 0)
+        return err_set(err, STATUS_CORRUPT,
+                       "%s/%020lld does not start at a multiple of mappedFileSizeCommitLog (%lld): "
+                       "set that option to the size the log was written with",
+                       log->directory, (long long)base, (long long)log->segment_bytes);
+    if (i > 0 && base != found->bases[i - 1] + log->segment_bytes)
+        return err_set(
+            err, STATUS_CORRUPT,
+            "the commit log in %s has a gap: %020lld is missing. Bring the file back, or "
+            "move the older files away to give up the messages in them",
+            log->directory, (long long)(found->bases[i - 1] + log->segment_bytes));
+    return STATUS_OK;
+}
+
+/* A crash between creating and sizing a file leaves an empty last one. */
+static enum status load_one(struct commitlog *log, const struct found_segments *found, size_t i,
+                            struct err *err)
+{
+    enum status status = check_base(log, found, i, err);
+    if (status != STATUS_OK)
+        return status;
+    char path[PATH_MAX];
+    segment_path(log, found->bases[i], path);
+    struct vfs_stat st;
+    status = log->vfs->ops->stat(log->vfs, path, &st);
+    if (status != STATUS_OK)
+        return err_set_errno(err, STATUS_IO, "cannot examine %s", path);
+    if (st.size == 0 && i + 1 == found->count) {
+        log_warn("store", "an empty commit log file was removed", "path=%s", path);
+        status = log->vfs->ops->unlink(log->vfs, path);
+        return status == STATUS_OK ? STATUS_OK
+                                   : err_set_errno(err, STATUS_IO, "cannot remove %s", path);
+    }
+    if (st.size != log->segment_bytes)
+        return err_set(err, STATUS_CORRUPT,
+                       "%s has %lld bytes, mappedFileSizeCommitLog says %lld: set that option to "
+                       "the size the log was written with, or restore the file",
+                       path, (long long)st.size, (long long)log->segment_bytes);
+    struct segment *segment;
+    status =
+        segment_open(log->vfs, log->directory, found->bases[i], log->segment_bytes, &segment, err);
+    if (status == STATUS_OK)
+        commitlog_install(log, segment);
+    return status;
+}
+
+enum status commitlog_load(struct commitlog *log, struct err *err)
+{
+    struct found_segments found = {.log = log};
+    enum status status = log->vfs->ops->list(log->vfs, log->directory, found_one, &found);
+    if (status != STATUS_OK)
+        (void)err_set_errno(err, status, "cannot list %s", log->directory);
+    for (size_t i = 0; i < found.count && status == STATUS_OK; i++)
+        status = load_one(log, &found, i, err);
+    free(found.bases);
+    if (status == STATUS_OK && log->segment_count > 0)
+        atomic_store(&log->min_pos, log->segments[0]->base);
+    return status;
+}
+
+/* --- the end of the log --- */
+
+static enum status delete_last(struct commitlog *log, struct err *err)
+{
+    (void)pthread_mutex_lock(&log->segments_lock);
+    struct segment *segment = log->segments[--log->segment_count];
+    (void)pthread_mutex_unlock(&log->segments_lock);
+    char path[PATH_MAX];
+    segment_path(log, segment->base, path);
+    segment_drop(segment);
+    enum status status = log->vfs->ops->unlink(log->vfs, path);
+    if (status != STATUS_OK)
+        return err_set_errno(err, STATUS_IO, "cannot remove %s", path);
+    return log->vfs->ops->sync_directory(log->vfs, log->directory);
+}
+
+static enum status create_next(struct commitlog *log, int64_t base, struct segment **out,
+                               struct err *err)
+{
+    enum status status =
+        segment_create(log->vfs, log->directory, base, log->segment_bytes, out, err);
+    if (status != STATUS_OK)
+        return status;
+    status = log->vfs->ops->sync_directory(log->vfs, log->directory);
+    if (status == STATUS_OK)
+        return STATUS_OK;
+    (void)err_set_errno(err, status, "cannot sync the directory %s", log->directory);
+    char path[PATH_MAX];
+    segment_path(log, base, path);
+    segment_drop(*out);
+    (void)log->vfs->ops->unlink(log->vfs, path);
+    return status;
+}
+
+static enum status wipe_behind(struct commitlog *log, struct segment *segment, int64_t end,
+                               struct err *err)
+{
+    enum status status = log->vfs->ops->zero(log->vfs, segment->fd, end - segment->base,
+                                             segment_end(segment) - end, true);
+    if (status == STATUS_OK)
+        status = log->vfs->ops->fdatasync(log->vfs, segment->fd);
+    if (status != STATUS_OK)
+        (void)err_set_errno(err, status, "cannot clear the end of %s/%020lld", log->directory,
+                            (long long)segment->base);
+    return status;
+}
+
+enum status commitlog_cut(struct commitlog *log, int64_t end, bool wipe, struct err *err)
+{
+    enum status status = STATUS_OK;
+    while (log->segment_count > 0 && log->segments[log->segment_count - 1]->base > end &&
+           status == STATUS_OK)
+        status = delete_last(log, err);
+    if (status != STATUS_OK)
+        return status;
+    struct segment *last = log->segment_count == 0 ? NULL : log->segments[log->segment_count - 1];
+    if (last == NULL || end == segment_end(last)) {
+        CHECK(end % log->segment_bytes == 0);
+        status = create_next(log, end, &last, err);
+        if (status != STATUS_OK)
+            return status;
+        commitlog_install(log, last);
+        wipe = false;
+    }
+    if (wipe)
+        status = wipe_behind(log, last, end, err);
+    log->current = last;
+    log->garbage_end = end;
+    atomic_store(&log->min_pos, log->segments[0]->base);
+    atomic_store(&log->appended_pos, end);
+    atomic_store(&log->next_wanted, true);
+    return status;
+}
+
+void commitlog_release(struct commitlog *log)
+{
+    for (size_t i = 0; i < log->segment_count; i++)
+        segment_drop(log->segments[i]);
+    free(log->segments);
+    if (log->next != NULL) {
+        char path[PATH_MAX];
+        segment_path(log, log->next->base, path);
+        segment_drop(log->next);
+        (void)log->vfs->ops->unlink(log->vfs, path);
+    }
+    free(log->directory);
+    (void)pthread_mutex_destroy(&log->append_lock);
+    (void)pthread_mutex_destroy(&log->prepare_lock);
+    (void)pthread_mutex_destroy(&log->segments_lock);
+}
+
+/* --- reading --- */
+
+struct segment *commitlog_acquire(struct commitlog *log, int64_t pos)
+{
+    struct segment *segment = NULL;
+    (void)pthread_mutex_lock(&log->segments_lock);
+    if (log->segment_count > 0 && pos >= log->segments[0]->base) {
+        uint64_t i = (uint64_t)(pos - log->segments[0]->base) / (uint64_t)log->segment_bytes;
+        if (i < log->segment_count) {
+            segment = log->segments[i];
+            segment_hold(segment);
+        }
+    }
+    (void)pthread_mutex_unlock(&log->segments_lock);
+    return segment;
+}
+
+struct slice commitlog_read(struct commitlog *log, int64_t pos, size_t size,
+                            struct segment **segment)
+{
+    int64_t appended = atomic_load_explicit(&log->appended_pos, memory_order_acquire);
+    if (pos < 0 || size > (uint64_t)log->segment_bytes || pos > appended - (int64_t)size)
+        return SLICE_EMPTY;
+    struct segment *found = commitlog_acquire(log, pos);
+    if (found == NULL)
+        return SLICE_EMPTY;
+    if (pos + (int64_t)size > segment_end(found)) {
+        segment_drop(found);
+        return SLICE_EMPTY;
+    }
+    *segment = found;
+    return slice_of(found->data + (pos - found->base), size);
+}
+
+int64_t commitlog_store_time(struct commitlog *log, int64_t pos)
+{
+    struct segment *segment;
+    struct slice head = commitlog_read(log, pos, 76, &segment);
+    if (head.data == NULL)
+        return -1;
+    int64_t result = -1;
+    if (get_u32(head.data + 4) == RECORD_MAGIC) {
+        size_t born_host_bytes = get_i32(head.data + 36) & SYS_FLAG_BORN_HOST_V6 ? 20 : 8;
+        result = get_i64(head.data + RECORD_STORE_TIMESTAMP_AT(born_host_bytes));
+    }
+    segment_drop(segment);
+    return result;
+}
+
+/* --- background work --- */
+
+enum status commitlog_prepare(struct commitlog *log, struct err *err)
+{
+    enum status status = STATUS_OK;
+    (void)pthread_mutex_lock(&log->prepare_lock);
+    if (log->next == NULL) {
+        (void)pthread_mutex_lock(&log->segments_lock);
+        int64_t base = segment_end(log->segments[log->segment_count - 1]);
+        (void)pthread_mutex_unlock(&log->segments_lock);
+        status = create_next(log, base, &log->next, err);
+        if (status != STATUS_OK)
+            log->next = NULL;
+    }
+    atomic_store(&log->next_wanted, log->next == NULL);
+    (void)pthread_mutex_unlock(&log->prepare_lock);
+    return status;
+}
+
+enum status commitlog_flush(struct commitlog *log)
+{
+    /* The timestamp first: it is then not newer than the position. */
+    int64_t timestamp_ms = atomic_load_explicit(&log->appended_timestamp_ms, memory_order_acquire);
+    int64_t target = atomic_load_explicit(&log->appended_pos, memory_order_acquire);
+    int64_t pos = atomic_load_explicit(&log->flushed_pos, memory_order_relaxed);
+    if (health_has(log->health, REFUSAL_FAILED))
+        return STATUS_IO;
+    while (pos < target) {
+        struct segment *segment = commitlog_acquire(log, pos);
+        CHECK(segment != NULL);
+        int64_t end = segment_end(segment);
+        enum status status = log->vfs->ops->fdatasync(log->vfs, segment->fd);
+        int kept = errno;
+        int64_t base = segment->base;
+        segment_drop(segment);
+        if (status != STATUS_OK) {
+            health_fail(log->health,
+                        "syncing %s/%020lld failed: %s. Messages behind position %lld may not be "
+                        "on disk. Check the disk, then restart",
+                        log->directory, (long long)base, strerror(kept), (long long)pos);
+            return STATUS_IO;
+        }
+        pos = end < target ? end : target;
+    }
+    atomic_store_explicit(&log->flushed_timestamp_ms, timestamp_ms, memory_order_relaxed);
+    atomic_store_explicit(&log->flushed_pos, target, memory_order_release);
+    return STATUS_OK;
+}
+
+bool commitlog_remove_first(struct commitlog *log)
+{
+    struct segment *first = NULL;
+    (void)pthread_mutex_lock(&log->segments_lock);
+    if (log->segment_count > 1) {
+        first = log->segments[0];
+        log->segment_count--;
+        memmove(log->segments, log->segments + 1, log->segment_count * sizeof *log->segments);
+        atomic_store(&log->min_pos, log->segments[0]->base);
+    }
+    (void)pthread_mutex_unlock(&log->segments_lock);
+    if (first == NULL)
+        return false;
+    char path[PATH_MAX];
+    segment_path(log, first->base, path);
+    if (log->vfs->ops->unlink(log->vfs, path) != STATUS_OK)
+        log_error("store", "cannot delete an old commit log file", "path=%s errno=%d", path, errno);
+    segment_drop(first);
+    return true;
+}
+
+size_t commitlog_segments(struct commitlog *log, int64_t *first_base)
+{
+    (void)pthread_mutex_lock(&log->segments_lock);
+    size_t count = log->segment_count;
+    *first_base = count == 0 ? 0 : log->segments[0]->base;
+    (void)pthread_mutex_unlock(&log->segments_lock);
+    return count;
+}

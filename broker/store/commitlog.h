@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The commit log: one endless sequence of records, cut into segments of equal size.
+ *
+ * Watermarks, each only growing (recovery aside):
+ *     min_pos <= flushed_pos <= appended_pos        (bytes)
+ * Bytes before appended_pos never change. They are read through the segments' mappings.
+ *
+ * Locks, in the order they may be taken:
+ *     append_lock    one appender at a time: end of the log, queue offset counters, clock
+ *     prepare_lock   the segment made ahead
+ *     segments_lock  the table of segments; held for a look-up only
+ */
+#ifndef BROKER_STORE_COMMITLOG_H
+#define BROKER_STORE_COMMITLOG_H
+
+#include "broker/store/health.h"
+#include "broker/store/segment.h"
+#include "common/base/bytes.h"
+#include "common/sys/clock.h"
+
+#include <pthread.h>
+
+struct append_batch;
+
+struct commitlog {
+    struct vfs *vfs;
+    const struct clock *clock;
+    struct health *health;
+    char *directory;
+    int64_t segment_bytes;
+
+    pthread_mutex_t append_lock;
+    struct segment *current;   /* takes the appends; borrowed from the table */
+    int64_t last_timestamp_ms; /* store timestamps never decrease */
+    int64_t garbage_end;       /* a failed write may have left bytes up to here */
+
+    pthread_mutex_t prepare_lock;
+    struct segment *next;     /* full size, empty, durable in its directory; NULL: none yet */
+    _Atomic bool next_wanted; /* a hint for the keeper */
+
+    pthread_mutex_t segments_lock;
+    struct segment **segments; /* neighbours are segment_bytes apart */
+    size_t segment_count;
+    size_t segment_capacity;
+
+    _Atomic int64_t min_pos;
+    _Atomic int64_t appended_pos;
+    _Atomic int64_t appended_timestamp_ms; /* of the last record, at most as new as appended_pos */
+    _Atomic int64_t flushed_pos;
+    _Atomic int64_t flushed_timestamp_ms;
+};
+
+void commitlog_init(struct commitlog *log, const char *directory, int64_t segment_bytes,
+                    struct vfs *vfs, const struct clock *clock, struct health *health);
+
+/* Open the segments that are there. Refuses, with the mend, what would hide or damage data: a wrong
+ * size, a gap.
+ * returns  OK | CORRUPT | IO */
+enum status commitlog_load(struct commitlog *log, struct err *err);
+
+/* Make `end` the end of the log: segments behind it are deleted; when `wipe`, the rest of its
+ * segment is made zero, so that what stood there cannot be taken for records later. Creates the
+ * segment that `end` lies in when there is none. */
+enum status commitlog_cut(struct commitlog *log, int64_t end, bool wipe, struct err *err);
+
+/* Close everything; a segment made ahead is deleted. Nobody may hold ranges any more. */
+void commitlog_release(struct commitlog *log);
+
+/* --- any thread --- */
+
+/* The segment that holds `pos`, with a reference for the caller, or NULL. */
+struct segment *commitlog_acquire(struct commitlog *log, int64_t pos);
+
+/* `size` readable bytes at `pos` inside one segment, or NULL data. *segment is held for the caller
+ * when there is data. */
+struct slice commitlog_read(struct commitlog *log, int64_t pos, size_t size,
+                            struct segment **segment);
+
+/* Store timestamp of the record at `pos`, -1 when it is not in the log. */
+int64_t commitlog_store_time(struct commitlog *log, int64_t pos);
+
+/* Append a batch; see store_append. Fills every result of the batch. */
+void commitlog_append(struct commitlog *log, struct append_batch *batch);
+
+/* --- background threads --- */
+
+/* Make the next segment ahead of need when there is none. */
+enum status commitlog_prepare(struct commitlog *log, struct err *err);
+
+/* Make everything appended before the call durable and move flushed_pos. A failure ends writing for
+ * good and is never tried again: after a failed fdatasync the kernel may have dropped the pages.
+ * One thread at a time. */
+enum status commitlog_flush(struct commitlog *log);
+
+/* Add the segment behind the last one to the table, which takes the reference. */
+void commitlog_install(struct commitlog *log, struct segment *segment);
+
+/* Delete the oldest segment; never the last one. False when there is none to delete. */
+bool commitlog_remove_first(struct commitlog *log);
+
+/* Base of the oldest segment, and how many there are. */
+size_t commitlog_segments(struct commitlog *log, int64_t *first_base);
+
+#endif

@@ -1,0 +1,552 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Source of the rules: RocketMQ store/.../ConsumeQueue.java. Differences: what is readable is
+ * published after the write, a gap is filled instead of shifting the entries behind it, and files
+ * are opened when first needed.
+ */
+#include "broker/store/consumequeue.h"
+
+#include "broker/store/segment.h"
+#include "broker/store/store_internal.h"
+#include "common/base/check.h"
+#include "common/sys/log.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FILL_CHUNK 256 /* entries written at once when filling */
+
+struct queue *queue_new(struct store *store, struct slice topic, int32_t id, uint64_t hash)
+{
+    struct queue *queue = xcalloc(1, sizeof *queue + topic.size + 1);
+    char *name = (char *)(queue + 1);
+    memcpy(name, topic.data, topic.size);
+    queue->store = store;
+    queue->topic = slice_of(name, topic.size);
+    queue->id = id;
+    queue->hash = hash;
+    atomic_init(&queue->min_pos, -1);
+    CHECK(pthread_mutex_init(&queue->files_lock, NULL) == 0);
+    return queue;
+}
+
+void queue_free(struct queue *queue)
+{
+    if (queue == NULL)
+        return;
+    queue_close_files(queue);
+    free(queue->files);
+    (void)pthread_mutex_destroy(&queue->files_lock);
+    free(queue);
+}
+
+static struct vfs *queue_vfs(const struct queue *queue)
+{
+    return queue->store->vfs;
+}
+
+static int64_t file_bytes(const struct queue *queue)
+{
+    return queue->store->options.queue_file_bytes;
+}
+
+static int64_t file_entries(const struct queue *queue)
+{
+    return file_bytes(queue) / QUEUE_ENTRY_BYTES;
+}
+
+static void directory_path(const struct queue *queue, char path[PATH_MAX])
+{
+    (void)snprintf(path, PATH_MAX, "%s/consumequeue/%s/%d", queue->store->options.root,
+                   (const char *)queue->topic.data, (int)queue->id);
+}
+
+static void file_path(const struct queue *queue, int64_t number, char path[PATH_MAX])
+{
+    char name[SEGMENT_NAME_BYTES];
+    segment_name(number * file_bytes(queue), name);
+    (void)snprintf(path, PATH_MAX, "%s/consumequeue/%s/%d/%s", queue->store->options.root,
+                   (const char *)queue->topic.data, (int)queue->id, name);
+}
+
+/* --- files --- */
+
+void queue_file_drop(struct queue_file *file)
+{
+    if (atomic_fetch_sub_explicit(&file->references, 1, memory_order_acq_rel) > 1)
+        return;
+    (void)file->vfs->ops->unmap(file->vfs, (void *)(uintptr_t)file->data, file->size);
+    if (file->fd != -1)
+        (void)file->vfs->ops->close(file->vfs, file->fd);
+    free(file);
+}
+
+static enum status file_map(const struct queue *queue, int fd, struct queue_file **out)
+{
+    struct vfs *vfs = queue_vfs(queue);
+    void *memory;
+    enum status status = vfs->ops->map(vfs, fd, (size_t)file_bytes(queue), false, &memory);
+    if (status != STATUS_OK)
+        return status;
+    struct queue_file *file = xmalloc(sizeof *file);
+    *file = (struct queue_file){
+        .vfs = vfs, .size = (size_t)file_bytes(queue), .data = memory, .fd = -1};
+    atomic_init(&file->references, 1);
+    *out = file;
+    return STATUS_OK;
+}
+
+/* Open the file in slot i for reading, or for writing too (which may have to give a descriptor to a
+ * file that is mapped already). files_lock held. */
+static enum status file_open(struct queue *queue, size_t i, bool writing)
+{
+    struct queue_file *file = queue->files[i];
+    if (file != NULL && (!writing || file->fd != -1))
+        return STATUS_OK;
+    struct vfs *vfs = queue_vfs(queue);
+    char path[PATH_MAX];
+    file_path(queue, queue->first_file + (int64_t)i, path);
+    int fd;
+    enum status status = vfs->ops->open(vfs, path, writing ? VFS_READ | VFS_WRITE : VFS_READ, &fd);
+    if (status != STATUS_OK)
+        return status;
+    if (file == NULL)
+        status = file_map(queue, fd, &queue->files[i]);
+    if (status != STATUS_OK || !writing)
+        (void)vfs->ops->close(vfs, fd);
+    else
+        queue->files[i]->fd = fd;
+    return status;
+}
+
+static void files_reserve(struct queue *queue, size_t count)
+{
+    if (count <= queue->file_capacity)
+        return;
+    queue->file_capacity = count < 4 ? 4 : count * 2;
+    queue->files = xrealloc(queue->files, queue->file_capacity * sizeof(struct queue_file *));
+}
+
+/* Make the file behind the last one. files_lock held. */
+static enum status file_create(struct queue *queue)
+{
+    struct vfs *vfs = queue_vfs(queue);
+    char path[PATH_MAX];
+    enum status status = STATUS_OK;
+    if (queue->file_count == 0) {
+        directory_path(queue, path);
+        status = vfs->ops->mkdirs(vfs, path);
+    }
+    if (status != STATUS_OK)
+        return status;
+    file_path(queue, queue->first_file + (int64_t)queue->file_count, path);
+    int fd;
+    status = vfs->ops->open(vfs, path, VFS_READ | VFS_WRITE | VFS_CREATE | VFS_TRUNCATE, &fd);
+    if (status != STATUS_OK)
+        return status;
+    struct queue_file *file = NULL;
+    status = vfs->ops->truncate(vfs, fd, file_bytes(queue));
+    if (status == STATUS_OK)
+        status = file_map(queue, fd, &file);
+    if (status != STATUS_OK) {
+        (void)vfs->ops->close(vfs, fd);
+        return status;
+    }
+    file->fd = fd;
+    files_reserve(queue, queue->file_count + 1);
+    queue->files[queue->file_count++] = file;
+    return STATUS_OK;
+}
+
+/* The descriptor of file `number`, which is one of the present ones or the next. */
+static enum status file_for_writing(struct queue *queue, int64_t number, int *fd)
+{
+    (void)pthread_mutex_lock(&queue->files_lock);
+    CHECK(number >= queue->first_file);
+    size_t i = (size_t)(number - queue->first_file);
+    enum status status = STATUS_OK;
+    while (status == STATUS_OK && i >= queue->file_count)
+        status = file_create(queue);
+    if (status == STATUS_OK)
+        status = file_open(queue, i, true);
+    if (status == STATUS_OK)
+        *fd = queue->files[i]->fd;
+    (void)pthread_mutex_unlock(&queue->files_lock);
+    return status;
+}
+
+struct queue_file *queue_acquire(struct queue *queue, int64_t queue_offset, struct slice *bytes)
+{
+    int64_t at = queue_offset * QUEUE_ENTRY_BYTES;
+    int64_t number = at / file_bytes(queue);
+    struct queue_file *file = NULL;
+    (void)pthread_mutex_lock(&queue->files_lock);
+    if (number >= queue->first_file && number - queue->first_file < (int64_t)queue->file_count) {
+        size_t i = (size_t)(number - queue->first_file);
+        if (file_open(queue, i, false) == STATUS_OK) {
+            file = queue->files[i];
+            atomic_fetch_add_explicit(&file->references, 1, memory_order_relaxed);
+        }
+    }
+    (void)pthread_mutex_unlock(&queue->files_lock);
+    if (file != NULL)
+        *bytes = slice_from(slice_of(file->data, file->size), (size_t)(at % file_bytes(queue)));
+    return file;
+}
+
+int64_t queue_next_file_offset(const struct queue *queue, int64_t queue_offset)
+{
+    return (queue_offset / file_entries(queue) + 1) * file_entries(queue);
+}
+
+void queue_close_files(struct queue *queue)
+{
+    for (size_t i = 0; i < queue->file_count; i++) {
+        if (queue->files[i] != NULL)
+            queue_file_drop(queue->files[i]);
+        queue->files[i] = NULL;
+    }
+}
+
+/* --- writing --- */
+
+enum status queue_write(struct queue *queue, const uint8_t *entries, size_t count)
+{
+    struct vfs *vfs = queue_vfs(queue);
+    const uint8_t *next = entries;
+    int64_t offset = queue->written_offset;
+    int64_t end = offset + (int64_t)count;
+    while (offset < end) {
+        int64_t at = offset * QUEUE_ENTRY_BYTES;
+        int fd;
+        enum status status = file_for_writing(queue, at / file_bytes(queue), &fd);
+        if (status != STATUS_OK)
+            return status;
+        int64_t room = file_entries(queue) - offset % file_entries(queue);
+        int64_t run = end - offset < room ? end - offset : room;
+        struct iovec part = {(void *)(uintptr_t)next, (size_t)run * QUEUE_ENTRY_BYTES};
+        status = vfs->ops->pwritev(vfs, fd, &part, 1, at % file_bytes(queue));
+        if (status != STATUS_OK)
+            return status;
+        next += part.iov_len;
+        offset += run;
+    }
+    const uint8_t *last = next - QUEUE_ENTRY_BYTES;
+    if (count > 0 && !queue_entry_is_filler(last))
+        queue->last_end_pos = queue_entry_pos(last) + queue_entry_size(last);
+    queue->written_offset = end;
+    return STATUS_OK;
+}
+
+void queue_publish(struct queue *queue)
+{
+    atomic_store_explicit(&queue->max_offset, queue->written_offset, memory_order_seq_cst);
+}
+
+enum status queue_fill(struct queue *queue, int64_t queue_offset)
+{
+    if (queue->file_count == 0) {
+        int64_t number = queue_offset / file_entries(queue);
+        queue->first_file = number;
+        queue->written_offset = number * file_entries(queue);
+        queue->synced_offset = queue->written_offset;
+        atomic_store(&queue->min_offset, queue_offset);
+    }
+    uint8_t fillers[FILL_CHUNK * QUEUE_ENTRY_BYTES];
+    for (size_t i = 0; i < FILL_CHUNK; i++)
+        queue_entry_encode(fillers + i * QUEUE_ENTRY_BYTES, 0, QUEUE_FILLER_SIZE, 0);
+    enum status status = STATUS_OK;
+    while (status == STATUS_OK && queue->written_offset < queue_offset) {
+        int64_t left = queue_offset - queue->written_offset;
+        status = queue_write(queue, fillers, left < FILL_CHUNK ? (size_t)left : FILL_CHUNK);
+    }
+    return status;
+}
+
+void queue_destroy_files(struct queue *queue)
+{
+    struct vfs *vfs = queue_vfs(queue);
+    char path[PATH_MAX];
+    atomic_store(&queue->max_offset, 0);
+    atomic_store(&queue->min_offset, 0);
+    (void)pthread_mutex_lock(&queue->files_lock);
+    for (size_t i = 0; i < queue->file_count; i++) {
+        file_path(queue, queue->first_file + (int64_t)i, path);
+        if (vfs->ops->unlink(vfs, path) != STATUS_OK)
+            log_warn("store", "cannot delete a consume queue file", "path=%s errno=%d", path,
+                     errno);
+    }
+    queue_close_files(queue);
+    queue->file_count = 0;
+    queue->first_file = 0;
+    queue->synced_offset = 0;
+    queue->life++;
+    (void)pthread_mutex_unlock(&queue->files_lock);
+    queue->written_offset = 0;
+    queue->last_end_pos = 0;
+    atomic_store(&queue->min_pos, -1);
+    directory_path(queue, path);
+    if (vfs->ops->rmdir(vfs, path) == STATUS_OK) {
+        *strrchr(path, '/') = '\0';
+        (void)vfs->ops->rmdir(vfs, path); /* goes with its last queue */
+    }
+}
+
+/* --- durability --- */
+
+/* The open file that holds the entry at `offset`, with a reference; NULL when it is not open for
+ * writing (then nothing in it is dirty) or is gone. */
+static struct queue_file *file_hold(struct queue *queue, int64_t offset, uint32_t life, int *fd)
+{
+    struct queue_file *file = NULL;
+    int64_t number = offset / file_entries(queue);
+    (void)pthread_mutex_lock(&queue->files_lock);
+    if (life == queue->life && number >= queue->first_file &&
+        number - queue->first_file < (int64_t)queue->file_count)
+        file = queue->files[number - queue->first_file];
+    if (file != NULL && file->fd == -1)
+        file = NULL;
+    if (file != NULL) {
+        atomic_fetch_add_explicit(&file->references, 1, memory_order_relaxed);
+        *fd = file->fd;
+    }
+    (void)pthread_mutex_unlock(&queue->files_lock);
+    return file;
+}
+
+/* A full and synced file needs its descriptor no longer. */
+static void file_close_descriptor(struct queue *queue, struct queue_file *file)
+{
+    (void)pthread_mutex_lock(&queue->files_lock);
+    int fd = file->fd;
+    file->fd = -1;
+    (void)pthread_mutex_unlock(&queue->files_lock);
+    if (fd != -1)
+        (void)file->vfs->ops->close(file->vfs, fd);
+}
+
+/* Sync the files of entries [offset, target); *new_file: one of them was begun there. */
+static enum status files_sync(struct queue *queue, int64_t offset, int64_t target, uint32_t life,
+                              bool *new_file)
+{
+    while (offset < target) {
+        int64_t next = queue_next_file_offset(queue, offset);
+        int fd = -1;
+        struct queue_file *file = file_hold(queue, offset, life, &fd);
+        if (file != NULL) {
+            *new_file |= offset % file_entries(queue) == 0;
+            enum status status = file->vfs->ops->fdatasync(file->vfs, fd);
+            if (status == STATUS_OK && next <= target)
+                file_close_descriptor(queue, file);
+            queue_file_drop(file);
+            if (status != STATUS_OK)
+                return status;
+        }
+        offset = next;
+    }
+    return STATUS_OK;
+}
+
+/* The directories of queue, topic and store; those that are gone meanwhile need no sync. */
+static enum status directories_sync(const struct queue *queue)
+{
+    struct vfs *vfs = queue_vfs(queue);
+    char path[PATH_MAX];
+    directory_path(queue, path);
+    for (int level = 0; level < 3; level++) {
+        enum status status = vfs->ops->sync_directory(vfs, path);
+        if (status != STATUS_OK && status != STATUS_NOT_FOUND)
+            return status;
+        *strrchr(path, '/') = '\0';
+    }
+    return STATUS_OK;
+}
+
+enum status queue_sync(struct queue *queue, int64_t least)
+{
+    (void)pthread_mutex_lock(&queue->files_lock);
+    uint32_t life = queue->life;
+    int64_t offset = queue->synced_offset;
+    int64_t target = atomic_load(&queue->max_offset);
+    (void)pthread_mutex_unlock(&queue->files_lock);
+    if (target <= offset)
+        return STATUS_OK;
+    if (target - offset < least)
+        return STATUS_BUSY;
+    bool new_file = false;
+    enum status status = files_sync(queue, offset, target, life, &new_file);
+    if (status == STATUS_OK && new_file)
+        status = directories_sync(queue);
+    if (status != STATUS_OK)
+        return status;
+    (void)pthread_mutex_lock(&queue->files_lock);
+    if (life == queue->life)
+        queue->synced_offset = target;
+    (void)pthread_mutex_unlock(&queue->files_lock);
+    return STATUS_OK;
+}
+
+/* --- expiry --- */
+
+/* True when the first file is not the last and every entry of it lies before min_pos. */
+static bool first_file_expired(struct queue *queue, int64_t min_pos)
+{
+    if (queue->file_count < 2)
+        return false;
+    int64_t last = (queue->first_file + 1) * file_entries(queue) - 1;
+    if (last >= atomic_load(&queue->max_offset))
+        return false;
+    struct slice bytes;
+    struct queue_file *file = queue_acquire(queue, last, &bytes);
+    if (file == NULL)
+        return false;
+    bool expired = queue_entry_is_filler(bytes.data) || queue_entry_pos(bytes.data) < min_pos;
+    queue_file_drop(file);
+    return expired;
+}
+
+static void delete_first_file(struct queue *queue)
+{
+    char path[PATH_MAX];
+    file_path(queue, queue->first_file, path);
+    (void)pthread_mutex_lock(&queue->files_lock);
+    struct queue_file *file = queue->files[0];
+    queue->first_file++;
+    queue->file_count--;
+    memmove(queue->files, queue->files + 1, queue->file_count * sizeof(struct queue_file *));
+    int64_t first_offset = queue->first_file * file_entries(queue);
+    if (queue->synced_offset < first_offset)
+        queue->synced_offset = first_offset;
+    (void)pthread_mutex_unlock(&queue->files_lock);
+    if (file != NULL)
+        queue_file_drop(file);
+    if (queue_vfs(queue)->ops->unlink(queue_vfs(queue), path) != STATUS_OK)
+        log_warn("store", "cannot delete a consume queue file", "path=%s errno=%d", path, errno);
+}
+
+void queue_expire(struct queue *queue, int64_t min_pos)
+{
+    int64_t max_offset = atomic_load(&queue->max_offset);
+    if (queue->file_count == 0 || atomic_load(&queue->min_pos) >= min_pos)
+        return;
+    while (first_file_expired(queue, min_pos))
+        delete_first_file(queue);
+    int64_t first_offset = queue->first_file * file_entries(queue);
+    if (first_offset >= max_offset) {
+        atomic_store(&queue->min_offset, max_offset);
+        return;
+    }
+    struct slice bytes;
+    struct queue_file *file = queue_acquire(queue, first_offset, &bytes);
+    if (file == NULL)
+        return;
+    int64_t held = max_offset - first_offset;
+    if (held > file_entries(queue))
+        held = file_entries(queue);
+    size_t first = queue_file_first_from(bytes, (size_t)held, min_pos);
+    atomic_store(&queue->min_offset, first_offset + (int64_t)first);
+    if ((int64_t)first < held)
+        atomic_store(&queue->min_pos, queue_entry_pos(bytes.data + first * QUEUE_ENTRY_BYTES));
+    queue_file_drop(file);
+}
+
+/* --- recovery --- */
+
+void queue_adopt_files(struct queue *queue, int64_t first, size_t count)
+{
+    CHECK(queue->file_count == 0);
+    files_reserve(queue, count);
+    for (size_t i = 0; i < count; i++)
+        queue->files[i] = NULL;
+    queue->first_file = first;
+    queue->file_count = count;
+}
+
+/* Check the size of a file; the last one is empty when a crash came before it was given its size.
+ */
+static enum status check_size(struct queue *queue, int fd, const char *path, bool last,
+                              struct err *err)
+{
+    struct vfs *vfs = queue_vfs(queue);
+    struct vfs_stat st;
+    enum status status = vfs->ops->stat(vfs, path, &st);
+    if (status != STATUS_OK)
+        return err_set_errno(err, STATUS_IO, "cannot examine %s", path);
+    if (st.size == file_bytes(queue))
+        return STATUS_OK;
+    if (!last || st.size != 0)
+        return err_set(
+            err, STATUS_CORRUPT,
+            "%s has %lld bytes, mappedFileSizeConsumeQueue says %lld: set that option to "
+            "the size the files were written with, or delete %s/consumequeue to have it "
+            "built again from the commit log",
+            path, (long long)st.size, (long long)file_bytes(queue), queue->store->options.root);
+    status = vfs->ops->truncate(vfs, fd, file_bytes(queue));
+    return status == STATUS_OK ? status : err_set_errno(err, STATUS_IO, "cannot extend %s", path);
+}
+
+/* The end of the last file, or NOT_FOUND when nothing in it counts. */
+static enum status recover_file(struct queue *queue, const char *path, int fd, bool last,
+                                int64_t cut_pos, bool wipe, size_t *entries, struct err *err)
+{
+    struct vfs *vfs = queue_vfs(queue);
+    enum status status = check_size(queue, fd, path, last, err);
+    if (status != STATUS_OK)
+        return status;
+    void *memory;
+    size_t size = (size_t)file_bytes(queue);
+    status = vfs->ops->map(vfs, fd, size, false, &memory);
+    if (status != STATUS_OK)
+        return err_set_errno(err, STATUS_IO, "cannot map %s", path);
+    size_t boundary = queue_file_boundary(slice_of(memory, size), cut_pos);
+    queue->last_end_pos = 0;
+    if (boundary > 0) {
+        const uint8_t *entry = (uint8_t *)memory + (boundary - 1) * QUEUE_ENTRY_BYTES;
+        if (!queue_entry_is_filler(entry))
+            queue->last_end_pos = queue_entry_pos(entry) + queue_entry_size(entry);
+    }
+    (void)vfs->ops->unmap(vfs, memory, size);
+    *entries = boundary;
+    if (!wipe || (int64_t)boundary == file_entries(queue))
+        return STATUS_OK;
+    int64_t end = (int64_t)boundary * QUEUE_ENTRY_BYTES;
+    status = vfs->ops->zero(vfs, fd, end, file_bytes(queue) - end, false);
+    return status == STATUS_OK ? status : err_set_errno(err, STATUS_IO, "cannot cut %s", path);
+}
+
+enum status queue_recover(struct queue *queue, int64_t cut_pos, bool wipe, struct err *err)
+{
+    struct vfs *vfs = queue_vfs(queue);
+    queue_close_files(queue);
+    size_t entries = 0;
+    size_t i = queue->file_count;
+    while (i > 0 && entries == 0) {
+        i--;
+        char path[PATH_MAX];
+        file_path(queue, queue->first_file + (int64_t)i, path);
+        int fd;
+        enum status status = vfs->ops->open(vfs, path, VFS_READ | VFS_WRITE, &fd);
+        if (status != STATUS_OK)
+            return err_set_errno(err, STATUS_IO, "cannot open %s", path);
+        bool last = i + 1 == queue->file_count;
+        status = recover_file(queue, path, fd, last, cut_pos, wipe, &entries, err);
+        (void)vfs->ops->close(vfs, fd);
+        if (status != STATUS_OK)
+            return status;
+        if (entries == 0 && wipe && i > 0) {
+            if (vfs->ops->unlink(vfs, path) != STATUS_OK)
+                return err_set_errno(err, STATUS_IO, "cannot remove %s", path);
+            queue->file_count--;
+        }
+    }
+    queue->written_offset =
+        (queue->first_file + (int64_t)i) * file_entries(queue) + (int64_t)entries;
+    queue->synced_offset = queue->written_offset;
+    atomic_store(&queue->max_offset, queue->written_offset);
+    atomic_store(&queue->min_offset, queue->first_file * file_entries(queue));
+    atomic_store(&queue->min_pos, -1);
+    return STATUS_OK;
+}

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A consume queue: 20-byte entries in files of equal size below consumequeue/<topic>/<id>/.
+ *
+ * Offsets: min_offset <= max_offset == written_offset except while the dispatcher is between
+ * writing entries and publishing them. An entry below max_offset never changes, so readers need no
+ * lock for the bytes, only a reference to the file (queue_file) that keeps it mapped.
+ *
+ * Nothing is opened or created until needed: a queue that is only looked up costs its struct.
+ *
+ * Who may touch what:
+ *     next_offset                        under the log's append_lock
+ *     written_offset, last_end_pos,      under the store's dispatch_lock
+ *     drop_before_pos, round_...
+ *     files                              under files_lock (innermost)
+ *     min_offset, max_offset, interest   atomics
+ */
+#ifndef BROKER_STORE_CONSUMEQUEUE_H
+#define BROKER_STORE_CONSUMEQUEUE_H
+
+#include "broker/store/consumequeue_format.h"
+#include "broker/store/store.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct queue_file {
+    struct vfs *vfs;
+    size_t size;
+    const uint8_t *data; /* read-only mapping */
+    int fd;              /* -1 once it is full and synced; guarded by files_lock */
+    _Atomic int32_t references;
+};
+
+struct queue {
+    struct store *store;
+    struct slice topic; /* NUL-terminated behind its size */
+    uint64_t hash;
+    int32_t id;
+
+    _Atomic int32_t interest;
+    _Atomic(void *) context;
+    _Atomic int64_t min_offset;
+    _Atomic int64_t max_offset;
+    _Atomic int64_t min_pos; /* record of the entry at min_offset; saves looking */
+
+    int64_t next_offset;
+
+    int64_t written_offset;
+    int64_t last_end_pos;    /* end of the record of the last entry */
+    int64_t drop_before_pos; /* records before it belong to a deleted life of the topic */
+    uint32_t round_count;    /* entries gathered in this round and not written yet */
+    uint32_t round_start;    /* and where they start in the staging buffer */
+    bool round_touched;      /* is to be published at the end of the round */
+
+    pthread_mutex_t files_lock;
+    int64_t first_file; /* files[0] starts at byte first_file * file bytes */
+    size_t file_count;
+    size_t file_capacity;
+    struct queue_file **files; /* NULL: not open yet */
+    int64_t synced_offset;     /* entries before it are durable */
+    uint32_t life;             /* counts queue_destroy_files */
+
+    struct queue *next_dirty; /* under queue_table.dirty_lock */
+    bool dirty;
+};
+
+/* A new queue, empty, without files. */
+struct queue *queue_new(struct store *store, struct slice topic, int32_t id, uint64_t hash);
+void queue_free(struct queue *queue);
+
+/* --- dispatch thread, or recovery; dispatch_lock held --- */
+
+/* Write `count` entries behind written_offset. They are readable after queue_publish.
+ * returns  OK | FULL | IO (nothing counted; may be repeated) */
+enum status queue_write(struct queue *queue, const uint8_t *entries, size_t count);
+void queue_publish(struct queue *queue);
+
+/* Entries for messages that are not there, up to written_offset == queue_offset. In an empty queue
+ * this sets the first offset: only the part of its file before it is filled. */
+enum status queue_fill(struct queue *queue, int64_t queue_offset);
+
+/* Delete all files; the queue is empty and starts at 0. */
+void queue_destroy_files(struct queue *queue);
+
+/* Make the readable entries durable when at least `least` of them are not. One thread at a time; no
+ * other lock is needed.
+ * returns  OK | BUSY (fewer; the queue stays dirty) | IO (never try again) */
+enum status queue_sync(struct queue *queue, int64_t least);
+
+/* Move min_offset to the first entry whose record lies at or behind min_pos, and delete files all
+ * of whose entries lie before it (never the last). */
+void queue_expire(struct queue *queue, int64_t min_pos);
+
+/* --- recovery --- */
+
+/* Take over the files found in the queue's directory: file numbers [first, first + count). */
+void queue_adopt_files(struct queue *queue, int64_t first, size_t count);
+
+/* Find the end of the queue: the entries that are valid and whose records lie before cut_pos.
+ * wipe     what stands behind the end is deleted (after a crash, or when it points behind the log)
+ * returns  OK | CORRUPT (a file of the wrong size) | IO */
+enum status queue_recover(struct queue *queue, int64_t cut_pos, bool wipe, struct err *err);
+
+/* Close all files; they are opened again when needed. Nobody else is running. */
+void queue_close_files(struct queue *queue);
+
+/* --- any thread --- */
+
+/* The file that holds the entry at queue_offset, with a reference, and the bytes from that entry to
+ * the end of the file; NULL when there is none. */
+struct queue_file *queue_acquire(struct queue *queue, int64_t queue_offset, struct slice *bytes);
+void queue_file_drop(struct queue_file *file);
+
+/* First offset of the file behind the one that holds queue_offset. */
+int64_t queue_next_file_offset(const struct queue *queue, int64_t queue_offset);
+
+#endif

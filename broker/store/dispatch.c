@@ -1,0 +1,455 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Source of the rules: RocketMQ store/.../DefaultMessageStore.java (ReputMessageService),
+ * CommitLog.java checkMessageAndReturnSize, ConsumeQueue.java putMessagePositionInfo.
+ */
+#include "broker/store/dispatch.h"
+
+#include "broker/store/store_internal.h"
+#include "common/base/check.h"
+#include "common/base/number.h"
+#include "common/sys/log.h"
+#include "common/sys/thread.h"
+#include "proto/properties.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NAP_US 1000
+#define IDLE_NAPS_BEFORE_SLEEP 50
+#define RETRY_US 200000
+#define INDEX_KEYS_MAX 64 /* keys of one message that are indexed; 4.9.2 has no limit */
+#define GAP_ENTRIES_MAX 1000000
+#define SCHEDULE_TOPIC "SCHEDULE_TOPIC_XXXX"
+
+struct dispatch_item {
+    struct queue *queue;
+    int64_t pos;
+    int64_t tags_code;
+    int32_t size;
+};
+
+void dispatcher_init(struct dispatcher *dispatcher, struct store *store)
+{
+    memset(dispatcher, 0, sizeof *dispatcher);
+    dispatcher->store = store;
+    sleeper_init(&dispatcher->sleeper);
+    CHECK(pthread_mutex_init(&dispatcher->lock, NULL) == 0);
+    dispatcher->items = xmalloc(DISPATCH_ROUND_RECORDS * sizeof *dispatcher->items);
+    dispatcher->staging = xmalloc(DISPATCH_ROUND_RECORDS * QUEUE_ENTRY_BYTES);
+    dispatcher->touched = xmalloc(DISPATCH_ROUND_RECORDS * sizeof(struct queue *));
+}
+
+void dispatcher_release(struct dispatcher *dispatcher)
+{
+    if (dispatcher->segment != NULL)
+        segment_drop(dispatcher->segment);
+    free(dispatcher->items);
+    free(dispatcher->staging);
+    free(dispatcher->touched);
+    sleeper_release(&dispatcher->sleeper);
+    (void)pthread_mutex_destroy(&dispatcher->lock);
+}
+
+void dispatcher_seek(struct dispatcher *dispatcher, int64_t pos, int64_t queues_from)
+{
+    if (dispatcher->segment != NULL)
+        segment_drop(dispatcher->segment);
+    dispatcher->segment = NULL;
+    dispatcher->queues_from = queues_from;
+    atomic_store(&dispatcher->dispatched_pos, pos);
+}
+
+/* --- one record --- */
+
+struct parsed_properties {
+    struct slice tags;
+    struct slice keys;
+    struct slice unique_key;
+    struct slice delay;
+};
+
+static struct parsed_properties parse_properties(struct slice properties)
+{
+    struct parsed_properties parsed = {SLICE_EMPTY, SLICE_EMPTY, SLICE_EMPTY, SLICE_EMPTY};
+    size_t cursor = 0;
+    struct slice name;
+    struct slice value;
+    while (properties_next(properties, &cursor, &name, &value)) {
+        if (slice_equal(name, SLICE_LITERAL(PROPERTY_TAGS)))
+            parsed.tags = value;
+        else if (slice_equal(name, SLICE_LITERAL(PROPERTY_KEYS)))
+            parsed.keys = value;
+        else if (slice_equal(name, SLICE_LITERAL(PROPERTY_UNIQ_KEY)))
+            parsed.unique_key = value;
+        else if (slice_equal(name, SLICE_LITERAL(PROPERTY_DELAY)))
+            parsed.delay = value;
+    }
+    return parsed;
+}
+
+/* In the schedule topic the tags code is the delivery time. */
+static int64_t entry_tags_code(const struct store_options *options, const struct record *record,
+                               const struct parsed_properties *parsed)
+{
+    int32_t level;
+    if (parsed->delay.size > 0 && slice_equal(record->topic, SLICE_LITERAL(SCHEDULE_TOPIC)) &&
+        parse_i32(parsed->delay, &level) && level > 0) {
+        if (level > options->delay_level_count)
+            level = options->delay_level_count;
+        int64_t delay_ms = level > 0 ? options->delay_levels_ms[level - 1] : 1000;
+        return record->store_timestamp_ms + delay_ms;
+    }
+    return tags_code(parsed->tags);
+}
+
+static size_t key_hashes(const struct record *record, const struct parsed_properties *parsed,
+                         int32_t hashes[INDEX_KEYS_MAX])
+{
+    size_t count = 0;
+    if (parsed->unique_key.size == 0 && parsed->keys.size == 0)
+        return 0;
+    uint32_t topic_hash = index_topic_hash(record->topic);
+    if (parsed->unique_key.size > 0)
+        hashes[count++] = index_key_hash_from(topic_hash, parsed->unique_key);
+    struct slice rest = parsed->keys;
+    while (rest.size > 0 && count < INDEX_KEYS_MAX) {
+        const uint8_t *blank = memchr(rest.data, ' ', rest.size);
+        size_t size = blank == NULL ? rest.size : (size_t)(blank - rest.data);
+        if (size > 0)
+            hashes[count++] = index_key_hash_from(topic_hash, slice_of(rest.data, size));
+        rest = slice_from(rest, blank == NULL ? rest.size : size + 1);
+    }
+    return count;
+}
+
+static void index_record(struct dispatcher *dispatcher, const struct record *record,
+                         const struct parsed_properties *parsed)
+{
+    struct store *store = dispatcher->store;
+    int32_t hashes[INDEX_KEYS_MAX];
+    size_t count = key_hashes(record, parsed, hashes);
+    enum status status = index_put(&store->index, hashes, count, record->physical_offset,
+                                   record->store_timestamp_ms);
+    if (status == STATUS_OK) {
+        if (dispatcher->index_skipping)
+            health_allow(&store->health, REFUSAL_QUEUES_FULL);
+        dispatcher->index_skipping = false;
+        return;
+    }
+    if (!dispatcher->index_skipping)
+        log_error("store", "messages from here on cannot be found by key: no index file",
+                  "pos=%lld status=%s errno=%d", (long long)record->physical_offset,
+                  status_name(status), errno);
+    dispatcher->index_skipping = true;
+    health_refuse(&store->health, REFUSAL_QUEUES_FULL,
+                  "the next index file cannot be made in %s/index: free disk space",
+                  store->options.root);
+}
+
+/* --- entries --- */
+
+static void forget_items(struct dispatcher *dispatcher)
+{
+    for (size_t i = 0; i < dispatcher->touched_count; i++)
+        dispatcher->touched[i]->round_count = 0;
+    dispatcher->item_count = 0;
+}
+
+/* Sort the items by queue into the staging buffer: each queue's run in one piece. */
+static void stage_items(struct dispatcher *dispatcher)
+{
+    uint32_t start = 0;
+    for (size_t i = 0; i < dispatcher->touched_count; i++) {
+        struct queue *queue = dispatcher->touched[i];
+        queue->round_start = start;
+        start += queue->round_count;
+        queue->round_count = 0;
+    }
+    for (size_t i = 0; i < dispatcher->item_count; i++) {
+        const struct dispatch_item *item = &dispatcher->items[i];
+        size_t at = item->queue->round_start + item->queue->round_count++;
+        queue_entry_encode(dispatcher->staging + at * QUEUE_ENTRY_BYTES, item->pos, item->size,
+                           item->tags_code);
+    }
+}
+
+/* Write the gathered entries, one run per queue. After a failure the records are simply read again:
+ * those whose entries were written count as repeats. */
+static enum status flush_items(struct dispatcher *dispatcher)
+{
+    stage_items(dispatcher);
+    enum status status = STATUS_OK;
+    for (size_t i = 0; i < dispatcher->touched_count && status == STATUS_OK; i++) {
+        struct queue *queue = dispatcher->touched[i];
+        if (queue->round_count > 0)
+            status = queue_write(
+                queue, dispatcher->staging + (size_t)queue->round_start * QUEUE_ENTRY_BYTES,
+                queue->round_count);
+    }
+    int kept = errno;
+    forget_items(dispatcher);
+    errno = kept;
+    return status;
+}
+
+/* Make the queue's next offset the record's. Offsets differ only in recovery: a topic was deleted
+ * and made anew (0 comes again), or entries of older messages are lost (a gap). */
+static enum status align_queue(struct dispatcher *dispatcher, struct queue *queue,
+                               const struct record *record)
+{
+    enum status status = flush_items(dispatcher);
+    if (status != STATUS_OK)
+        return status;
+    int64_t gap = record->queue_offset - queue->written_offset;
+    if (record->queue_offset == 0) {
+        log_info("store", "queue starts over", "topic=%s id=%d pos=%lld",
+                 (const char *)queue->topic.data, (int)queue->id,
+                 (long long)record->physical_offset);
+        queue_destroy_files(queue);
+        return STATUS_OK;
+    }
+    if (gap < 0 || (gap > GAP_ENTRIES_MAX && queue->file_count > 0)) {
+        log_error("store", "a message's queue offset does not continue its queue; appended anyway",
+                  "topic=%s id=%d expected=%lld found=%lld pos=%lld",
+                  (const char *)queue->topic.data, (int)queue->id, (long long)queue->written_offset,
+                  (long long)record->queue_offset, (long long)record->physical_offset);
+        return STATUS_OK;
+    }
+    if (queue->file_count > 0)
+        log_error("store", "entries of a queue are lost; their offsets stay empty",
+                  "topic=%s id=%d from=%lld to=%lld", (const char *)queue->topic.data,
+                  (int)queue->id, (long long)queue->written_offset,
+                  (long long)record->queue_offset);
+    return queue_fill(queue, record->queue_offset);
+}
+
+static enum status add_entry(struct dispatcher *dispatcher, const struct record *record,
+                             const struct parsed_properties *parsed)
+{
+    struct store *store = dispatcher->store;
+    int64_t pos = record->physical_offset;
+    if (pos < dispatcher->queues_from)
+        return STATUS_OK;
+    struct queue *queue =
+        queue_table_find(&store->queues, store, record->topic, record->queue_id, true);
+    if (queue == NULL) {
+        log_error("store", "a message has a topic or queue id that no queue can have; skipped",
+                  "pos=%lld", (long long)pos);
+        return STATUS_OK;
+    }
+    if (pos < queue->last_end_pos || pos < queue->drop_before_pos)
+        return STATUS_OK; /* there already, or of a deleted topic */
+    if (record->queue_offset != queue->written_offset + queue->round_count) {
+        enum status status = align_queue(dispatcher, queue, record);
+        if (status != STATUS_OK)
+            return status;
+    }
+    if (!queue->round_touched) {
+        queue->round_touched = true;
+        dispatcher->touched[dispatcher->touched_count++] = queue;
+    }
+    queue->round_count++;
+    dispatcher->items[dispatcher->item_count++] = (struct dispatch_item){
+        queue, pos, entry_tags_code(&store->options, record, parsed), record->size};
+    return STATUS_OK;
+}
+
+static enum status dispatch_record(struct dispatcher *dispatcher, const struct record *record)
+{
+    int transaction = record->sys_flag & SYS_FLAG_TRANSACTION_MASK;
+    struct parsed_properties parsed = parse_properties(record->properties);
+    enum status status = STATUS_OK;
+    if (transaction != SYS_FLAG_TRANSACTION_PREPARED &&
+        transaction != SYS_FLAG_TRANSACTION_ROLLBACK)
+        status = add_entry(dispatcher, record, &parsed);
+    if (status == STATUS_OK && transaction != SYS_FLAG_TRANSACTION_ROLLBACK &&
+        dispatcher->store->options.index_enable)
+        index_record(dispatcher, record, &parsed);
+    return status;
+}
+
+/* --- rounds --- */
+
+struct round {
+    int64_t pos;
+    int64_t limit;
+    int64_t start;
+    int64_t timestamp_ms; /* of the last record */
+};
+
+/* The readable bytes from round->pos to the end of its segment or of the log. */
+static struct slice round_bytes(struct dispatcher *dispatcher, const struct round *round)
+{
+    struct segment *segment = dispatcher->segment;
+    if (segment == NULL || round->pos < segment->base || round->pos >= segment_end(segment)) {
+        if (segment != NULL)
+            segment_drop(segment);
+        segment = dispatcher->segment = commitlog_acquire(&dispatcher->store->log, round->pos);
+        if (segment == NULL)
+            return SLICE_EMPTY;
+    }
+    int64_t end = segment_end(segment) < round->limit ? segment_end(segment) : round->limit;
+    return slice_of(segment->data + (round->pos - segment->base), (size_t)(end - round->pos));
+}
+
+static enum status round_step(struct dispatcher *dispatcher, struct round *round)
+{
+    struct record record;
+    struct slice bytes = round_bytes(dispatcher, round);
+    enum status status = record_decode(bytes, RECORD_CHECK_FRAME, &record);
+    if (status == STATUS_NOT_FOUND) {
+        round->pos = segment_end(dispatcher->segment);
+        return STATUS_OK;
+    }
+    if (status != STATUS_OK || record.physical_offset != round->pos) {
+        health_fail(&dispatcher->store->health,
+                    "the record at position %lld of the commit log cannot be read. Check disk and "
+                    "memory, then restart",
+                    (long long)round->pos);
+        return STATUS_CORRUPT;
+    }
+    status = dispatch_record(dispatcher, &record);
+    if (status != STATUS_OK)
+        return status;
+    round->pos += record.size;
+    round->timestamp_ms = record.store_timestamp_ms;
+    return STATUS_OK;
+}
+
+static void round_publish(struct dispatcher *dispatcher, const struct round *round)
+{
+    for (size_t i = 0; i < dispatcher->touched_count; i++) {
+        struct queue *queue = dispatcher->touched[i];
+        queue->round_touched = false;
+        queue_publish(queue);
+        queue_table_mark_dirty(&dispatcher->store->queues, queue);
+    }
+    if (round->timestamp_ms > 0)
+        atomic_store_explicit(&dispatcher->dispatched_timestamp_ms, round->timestamp_ms,
+                              memory_order_relaxed);
+    atomic_store_explicit(&dispatcher->dispatched_pos, round->pos, memory_order_release);
+}
+
+static void report_space(struct store *store, enum status status)
+{
+    if (status == STATUS_FULL)
+        health_refuse(&store->health, REFUSAL_QUEUES_FULL,
+                      "no space left to write the consume queues in %s: free disk space",
+                      store->options.root);
+    else if (status == STATUS_IO || status == STATUS_NOT_FOUND)
+        health_fail(&store->health,
+                    "writing the consume queues in %s failed: %s. Check the disk, then restart",
+                    store->options.root, strerror(errno));
+}
+
+enum status dispatcher_round(struct dispatcher *dispatcher)
+{
+    struct store *store = dispatcher->store;
+    (void)pthread_mutex_lock(&dispatcher->lock);
+    struct round round = {
+        .start = atomic_load_explicit(&dispatcher->dispatched_pos, memory_order_relaxed),
+        .limit = atomic_load_explicit(&store->log.appended_pos, memory_order_seq_cst),
+    };
+    round.pos = round.start;
+    if (round.pos >= round.limit) {
+        (void)pthread_mutex_unlock(&dispatcher->lock);
+        return STATUS_NOT_FOUND;
+    }
+    enum status status = STATUS_OK;
+    size_t touched_max = DISPATCH_ROUND_RECORDS - 1;
+    while (status == STATUS_OK && round.pos < round.limit &&
+           dispatcher->item_count < DISPATCH_ROUND_RECORDS &&
+           dispatcher->touched_count < touched_max &&
+           round.pos - round.start < DISPATCH_ROUND_BYTES)
+        status = round_step(dispatcher, &round);
+    enum status written = status;
+    if (status == STATUS_OK || status == STATUS_CORRUPT)
+        written = flush_items(dispatcher);
+    else
+        forget_items(dispatcher);
+    if (written != STATUS_OK) {
+        report_space(store, written);
+        (void)pthread_mutex_unlock(&dispatcher->lock);
+        return written == STATUS_NOT_FOUND ? STATUS_IO : written;
+    }
+    if (health_has(&store->health, REFUSAL_QUEUES_FULL) && !dispatcher->index_skipping)
+        health_allow(&store->health, REFUSAL_QUEUES_FULL);
+    round_publish(dispatcher, &round);
+    (void)pthread_mutex_unlock(&dispatcher->lock);
+    for (size_t i = 0; i < dispatcher->touched_count; i++) {
+        struct queue *queue = dispatcher->touched[i];
+        if (store->listener.on_arrival != NULL &&
+            atomic_load_explicit(&queue->interest, memory_order_seq_cst) > 0)
+            store->listener.on_arrival(store->listener.ctx, queue);
+    }
+    dispatcher->touched_count = 0;
+    return status;
+}
+
+/* --- the thread --- */
+
+static bool nothing_to_do(struct dispatcher *dispatcher)
+{
+    return atomic_load_explicit(&dispatcher->store->log.appended_pos, memory_order_seq_cst) ==
+               atomic_load_explicit(&dispatcher->dispatched_pos, memory_order_relaxed) &&
+           !atomic_load(&dispatcher->stop);
+}
+
+/* Sleep until there may be work. *idle_naps counts naps without traffic. */
+static void rest(struct dispatcher *dispatcher, int *idle_naps)
+{
+    bool waited_for = atomic_load_explicit(&dispatcher->interest, memory_order_seq_cst) > 0;
+    bool deep = waited_for || *idle_naps >= IDLE_NAPS_BEFORE_SLEEP;
+    sleeper_prepare(&dispatcher->sleeper, deep ? SLEEP_DEEP : SLEEP_NAP);
+    if (!nothing_to_do(dispatcher)) {
+        sleeper_cancel(&dispatcher->sleeper);
+        return;
+    }
+    sleeper_wait(&dispatcher->sleeper, deep ? -1 : NAP_US);
+    if (!deep)
+        (*idle_naps)++;
+}
+
+static void *run(void *arg)
+{
+    struct dispatcher *dispatcher = arg;
+    int idle_naps = 0;
+    for (;;) {
+        enum status status = dispatcher_round(dispatcher);
+        if (status == STATUS_OK) {
+            idle_naps = 0;
+            continue;
+        }
+        if (atomic_load(&dispatcher->stop))
+            return NULL;
+        if (status == STATUS_NOT_FOUND) {
+            rest(dispatcher, &idle_naps);
+            continue;
+        }
+        /* Only dispatcher_stop is of interest now, or the passing of time. */
+        sleeper_prepare(&dispatcher->sleeper, SLEEP_NAP);
+        if (atomic_load(&dispatcher->stop))
+            sleeper_cancel(&dispatcher->sleeper);
+        else
+            sleeper_wait(&dispatcher->sleeper, RETRY_US);
+    }
+}
+
+enum status dispatcher_start(struct dispatcher *dispatcher, struct err *err)
+{
+    enum status status = thread_start(&dispatcher->thread, "store-dispatch", run, dispatcher, err);
+    dispatcher->running = status == STATUS_OK;
+    return status;
+}
+
+void dispatcher_stop(struct dispatcher *dispatcher)
+{
+    if (!dispatcher->running)
+        return;
+    atomic_store(&dispatcher->stop, true);
+    sleeper_wake_slow(&dispatcher->sleeper);
+    thread_join(dispatcher->thread);
+    dispatcher->running = false;
+}

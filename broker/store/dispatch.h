@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The dispatcher: follows the log and turns records into queue entries and index entries.
+ *
+ * It works in rounds of bounded size. A round reads records from the log's mapping, gathers their
+ * queue entries, writes each queue's run with one pwritev, inserts the keys into the index, then
+ * publishes the queues' new ends and reports arrivals, then moves dispatched_pos.
+ *
+ * Sleeping. While somebody waits for messages of any queue, an append wakes it at once. While
+ * nobody waits it only naps, so that appenders need not wake it; after a while without traffic it
+ * sleeps until the next append.
+ *
+ * dispatch_lock is held during a round; whoever deletes or expires queue files takes it too.
+ */
+#ifndef BROKER_STORE_DISPATCH_H
+#define BROKER_STORE_DISPATCH_H
+
+#include "broker/store/commitlog.h"
+#include "broker/store/consumequeue.h"
+#include "broker/store/sleeper.h"
+
+#define DISPATCH_ROUND_RECORDS 1024
+#define DISPATCH_ROUND_BYTES (1024 * 1024)
+
+struct dispatch_item;
+
+struct dispatcher {
+    struct store *store;
+    pthread_t thread;
+    bool running;
+    _Atomic bool stop;
+    struct sleeper sleeper;
+    _Atomic int32_t interest; /* sum over all queues */
+
+    pthread_mutex_t lock;    /* dispatch_lock */
+    struct segment *segment; /* the one being read; held */
+    int64_t queues_from;     /* records before it go to the index only (recovery) */
+    bool index_skipping;     /* no index file can be made: keys are left out */
+    _Atomic int64_t dispatched_pos;
+    _Atomic int64_t dispatched_timestamp_ms;
+
+    struct dispatch_item *items; /* the round's queue entries */
+    size_t item_count;
+    uint8_t *staging; /* the same, sorted by queue */
+    struct queue **touched;
+    size_t touched_count;
+};
+
+void dispatcher_init(struct dispatcher *dispatcher, struct store *store);
+void dispatcher_release(struct dispatcher *dispatcher);
+
+enum status dispatcher_start(struct dispatcher *dispatcher, struct err *err);
+
+/* Dispatch what is in the log (unless writing has failed), then end the thread. */
+void dispatcher_stop(struct dispatcher *dispatcher);
+
+/* Start over at `pos`; records before queues_from are put into the index only. Recovery. */
+void dispatcher_seek(struct dispatcher *dispatcher, int64_t pos, int64_t queues_from);
+
+/* One round; also used by recovery, without the thread.
+ * returns  OK | NOT_FOUND (nothing to do) | FULL (no space; nothing was published; repeat later)
+ *          | CORRUPT (a record in the log cannot be read) | IO */
+enum status dispatcher_round(struct dispatcher *dispatcher);
+
+/* Records were appended. */
+static inline void dispatcher_notify(struct dispatcher *dispatcher)
+{
+    bool waited_for = atomic_load_explicit(&dispatcher->interest, memory_order_seq_cst) > 0;
+    sleeper_wake(&dispatcher->sleeper, waited_for ? SLEEP_NAP : SLEEP_DEEP);
+}
+
+#endif

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The keeper thread: what must be done now and then and may wait on disk, so that it can hold up
+ * neither a group commit nor dispatch: making the next segment ahead of need, syncing consume
+ * queues and index, the checkpoint, deleting what is old, watching the disk.
+ */
+#ifndef BROKER_STORE_KEEPER_H
+#define BROKER_STORE_KEEPER_H
+
+#include "broker/store/retention.h"
+#include "broker/store/sleeper.h"
+#include "broker/store/store.h"
+
+struct keeper {
+    struct store *store;
+    pthread_t thread;
+    bool running;
+    _Atomic bool stop;
+    struct sleeper sleeper;
+
+    /* Monotonic ms of the last time. */
+    int64_t queues_ms;
+    int64_t thorough_ms;
+    int64_t retry_ms;
+    int64_t clean_ms;
+
+    int64_t index_timestamp_ms; /* of the last index sync */
+    struct queue **dirty;       /* kept for the next round */
+    size_t dirty_capacity;
+    struct retention retention;
+};
+
+void keeper_init(struct keeper *keeper, struct store *store);
+void keeper_release(struct keeper *keeper);
+enum status keeper_start(struct keeper *keeper, struct err *err);
+void keeper_stop(struct keeper *keeper);
+
+/* Wake the keeper: a segment was used up. */
+static inline void keeper_notify(struct keeper *keeper)
+{
+    sleeper_wake(&keeper->sleeper, SLEEP_NAP);
+}
+
+/* Sync the consume queues with at least a few pages of new entries; `thorough`: all of them and the
+ * index, then write the checkpoint. On the keeper thread, or when it is not running. */
+enum status keeper_sync(struct keeper *keeper, bool thorough);
+
+#endif

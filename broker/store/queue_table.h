@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * All queues by topic and id. Queues are only ever added, so look-ups take no lock: the table is an
+ * array of atomic pointers with linear probing, replaced by a larger copy when it is half full. Old
+ * copies stay until the end (together they are no larger than the current one).
+ */
+#ifndef BROKER_STORE_QUEUE_TABLE_H
+#define BROKER_STORE_QUEUE_TABLE_H
+
+#include "broker/store/consumequeue.h"
+
+struct queue_slots;
+
+struct queue_table {
+    _Atomic(struct queue_slots *) slots;
+    pthread_mutex_t insert_lock;
+    pthread_mutex_t dirty_lock; /* innermost */
+    struct queue *dirty_first;  /* queues with entries that are not durable */
+};
+
+void queue_table_init(struct queue_table *table);
+void queue_table_release(struct queue_table *table); /* frees the queues too */
+
+/* NULL when there is none, and with `create` only for a name that cannot be a directory. */
+struct queue *queue_table_find(struct queue_table *table, struct store *store, struct slice topic,
+                               int32_t id, bool create);
+
+/* Call `each` for every queue there is; those added meanwhile may be left out. */
+void queue_table_each(struct queue_table *table, void (*each)(void *ctx, struct queue *queue),
+                      void *ctx);
+
+/* Put a queue on the list of dirty ones, once. */
+void queue_table_mark_dirty(struct queue_table *table, struct queue *queue);
+
+/* Take the whole list into *list, which grows as needed (malloc'ed, *capacity kept by the caller);
+ * its queues are marked clean. */
+size_t queue_table_take_dirty(struct queue_table *table, struct queue ***list, size_t *capacity);
+
+#endif

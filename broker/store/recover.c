@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Source of 4.9.2's rules: RocketMQ store/.../CommitLog.java (recoverNormally, recoverAbnormally).
+ */
+#include "broker/store/recover.h"
+
+#include "broker/store/checkpoint.h"
+#include "broker/store/recover_queues.h"
+#include "broker/store/store_internal.h"
+#include "common/base/check.h"
+#include "common/sys/log.h"
+
+#include <string.h>
+
+#define SAFETY_MS 3000   /* 4.9.2: what the checkpoint's times may be ahead of the disk */
+#define CLEAN_SEGMENTS 3 /* 4.9.2: segments verified after a clean stop */
+#define GARBAGE_CHUNK_BYTES 65536
+
+struct recovery {
+    struct store *store;
+    struct checkpoint checkpoint;
+    bool aborted;
+    bool exact; /* start is the checkpoint's durable_pos */
+    bool crash; /* treat everything from start on as doubtful */
+    int64_t start;
+    int64_t end;
+    int64_t records;
+    int64_t last_timestamp_ms;
+    const char *why; /* the log ends at `end`; NULL: nothing but zeros follows */
+};
+
+/* --- where to start --- */
+
+/* Store timestamp of a segment's first record, 0 when there is no record. */
+static int64_t first_timestamp(const struct segment *segment)
+{
+    struct record record;
+    if (record_decode(slice_of(segment->data, (size_t)segment->size), RECORD_CHECK_FRAME,
+                      &record) != STATUS_OK)
+        return 0;
+    return record.store_timestamp_ms;
+}
+
+/* The newest segment that began before everything the checkpoint's times vouch for. */
+static int64_t start_by_times(const struct recovery *recovery)
+{
+    const struct commitlog *log = &recovery->store->log;
+    int64_t limit_ms = recovery->checkpoint.log_timestamp_ms;
+    if (recovery->checkpoint.queues_timestamp_ms < limit_ms)
+        limit_ms = recovery->checkpoint.queues_timestamp_ms;
+    limit_ms -= SAFETY_MS;
+    for (size_t i = log->segment_count; i-- > 0;) {
+        int64_t timestamp_ms = first_timestamp(log->segments[i]);
+        if (timestamp_ms > 0 && timestamp_ms <= limit_ms)
+            return log->segments[i]->base;
+    }
+    return log->segments[0]->base;
+}
+
+static void choose_start(struct recovery *recovery)
+{
+    const struct commitlog *log = &recovery->store->log;
+    int64_t durable_pos = recovery->checkpoint.durable_pos;
+    int64_t first = log->segments[0]->base;
+    int64_t last = segment_end(log->segments[log->segment_count - 1]);
+    recovery->exact = durable_pos >= first && durable_pos <= last;
+    if (recovery->exact)
+        recovery->start = durable_pos;
+    else if (recovery->aborted)
+        recovery->start = start_by_times(recovery);
+    else
+        recovery->start = log->segment_count > CLEAN_SEGMENTS
+                              ? log->segments[log->segment_count - CLEAN_SEGMENTS]->base
+                              : first;
+}
+
+/* --- the end of the log --- */
+
+static bool all_zero(struct slice bytes)
+{
+    return bytes.size == 0 ||
+           (bytes.data[0] == 0 && memcmp(bytes.data, bytes.data + 1, bytes.size - 1) == 0);
+}
+
+static const char *describe(enum status status, struct slice bytes)
+{
+    if (bytes.size >= 8 && all_zero(slice_of(bytes.data, 8)))
+        return NULL;
+    return status == STATUS_TRUNCATED ? "a record reaches over the end of its file"
+                                      : "a record's size, mark or checksum is wrong";
+}
+
+/* Look at what stands at recovery->end. False: the log ends there. */
+static bool scan_step(struct recovery *recovery, const struct segment *segment,
+                      enum record_check check)
+{
+    struct slice bytes = slice_of(segment->data + (recovery->end - segment->base),
+                                  (size_t)(segment_end(segment) - recovery->end));
+    struct record record;
+    enum status status = record_decode(bytes, check, &record);
+    if (status == STATUS_NOT_FOUND) {
+        if ((size_t)record.size != bytes.size) {
+            recovery->why = "an end-of-file mark has the wrong size";
+            return false;
+        }
+        recovery->end = segment_end(segment);
+        return true;
+    }
+    if (status == STATUS_OK && record.physical_offset != recovery->end) {
+        recovery->why = "a record says that it belongs somewhere else";
+        return false;
+    }
+    if (status != STATUS_OK) {
+        recovery->why = describe(status, bytes);
+        return false;
+    }
+    recovery->end += record.size;
+    recovery->records++;
+    if (record.store_timestamp_ms > recovery->last_timestamp_ms)
+        recovery->last_timestamp_ms = record.store_timestamp_ms;
+    return true;
+}
+
+static void find_end(struct recovery *recovery)
+{
+    struct commitlog *log = &recovery->store->log;
+    enum record_check check =
+        recovery->store->options.check_crc_on_recover ? RECORD_CHECK_CRC : RECORD_CHECK_FRAME;
+    recovery->end = recovery->start;
+    for (;;) {
+        struct segment *segment = commitlog_acquire(log, recovery->end);
+        if (segment == NULL)
+            return;
+        bool more = true;
+        while (more && recovery->end < segment_end(segment))
+            more = scan_step(recovery, segment, check);
+        segment_drop(segment);
+        if (!more)
+            return;
+    }
+}
+
+/* How many bytes behind the end are not zero, up to the first large piece that is. */
+static int64_t garbage_bytes(const struct recovery *recovery)
+{
+    struct segment *segment = commitlog_acquire(&recovery->store->log, recovery->end);
+    if (segment == NULL)
+        return 0;
+    int64_t garbage = 0;
+    for (int64_t pos = recovery->end; pos < segment_end(segment);) {
+        int64_t chunk = segment_end(segment) - pos;
+        if (chunk > GARBAGE_CHUNK_BYTES)
+            chunk = GARBAGE_CHUNK_BYTES;
+        const uint8_t *data = segment->data + (pos - segment->base);
+        while (chunk > 0 && data[chunk - 1] == 0)
+            chunk--;
+        if (chunk == 0)
+            break;
+        garbage = pos + chunk - recovery->end;
+        pos += GARBAGE_CHUNK_BYTES;
+    }
+    segment_drop(segment);
+    return garbage;
+}
+
+static enum status cut_log(struct recovery *recovery, struct err *err)
+{
+    struct store *store = recovery->store;
+    struct commitlog *log = &store->log;
+    int64_t later = 0;
+    for (size_t i = 0; i < log->segment_count; i++)
+        later += log->segments[i]->base > recovery->end && first_timestamp(log->segments[i]) > 0;
+    if (recovery->why != NULL || later > 0)
+        log_warn("store", "the commit log was cut at the first record that is not whole",
+                 "pos=%lld why=\"%s\" bytes_dropped=%lld later_files_with_records_dropped=%lld",
+                 (long long)recovery->end,
+                 recovery->why == NULL ? "nothing follows" : recovery->why,
+                 (long long)garbage_bytes(recovery), (long long)later);
+    bool wipe = recovery->crash || !recovery->exact || recovery->why != NULL;
+    enum status status = commitlog_cut(log, recovery->end, wipe, err);
+    log->last_timestamp_ms = recovery->last_timestamp_ms;
+    atomic_store(&log->appended_timestamp_ms, recovery->last_timestamp_ms);
+    atomic_store(&log->flushed_timestamp_ms, recovery->checkpoint.log_timestamp_ms);
+    atomic_store(&log->flushed_pos, recovery->start);
+    return status;
+}
+
+/* --- queues and index --- */
+
+/* Where queue entries begin to be missing. */
+static int64_t queues_resume(const struct recovery *recovery, const struct queues_found *found)
+{
+    if (recovery->crash)
+        return recovery->start;
+    if (recovery->exact && found->total_offset == recovery->checkpoint.queue_total)
+        return recovery->start;
+    int64_t min_pos = atomic_load(&recovery->store->log.min_pos);
+    return found->last_end_pos > min_pos ? found->last_end_pos : min_pos;
+}
+
+static enum status dispatch_all(struct store *store, struct err *err)
+{
+    enum status status;
+    do
+        status = dispatcher_round(&store->dispatcher);
+    while (status == STATUS_OK);
+    if (status == STATUS_NOT_FOUND)
+        return STATUS_OK;
+    char why[ERR_TEXT_BYTES] = "";
+    (void)health_explain(&store->health, why, sizeof why);
+    return err_set(err, STATUS_IO, "cannot rebuild the consume queues: %s", why);
+}
+
+static void settle_queue(void *ctx, struct queue *queue)
+{
+    queue->next_offset = queue->written_offset;
+    queue_publish(queue);
+    queue_expire(queue, *(const int64_t *)ctx);
+}
+
+static void close_queue(void *ctx, struct queue *queue)
+{
+    (void)ctx;
+    queue_close_files(queue);
+}
+
+static enum status rebuild(struct recovery *recovery, const struct queues_found *found,
+                           struct err *err)
+{
+    struct store *store = recovery->store;
+    int64_t queues_from = queues_resume(recovery, found);
+    int64_t index_from = INT64_MAX;
+    enum status status = STATUS_OK;
+    if (store->options.index_enable)
+        status = index_load(&store->index, recovery->crash, recovery->checkpoint.index_timestamp_ms,
+                            recovery->end, &index_from, err);
+    if (status != STATUS_OK)
+        return status;
+    int64_t min_pos = atomic_load(&store->log.min_pos);
+    int64_t from = index_from < queues_from ? index_from : queues_from;
+    if (from < min_pos)
+        from = min_pos;
+    dispatcher_seek(&store->dispatcher, from, queues_from);
+    atomic_store(&store->dispatcher.dispatched_timestamp_ms,
+                 recovery->checkpoint.queues_timestamp_ms);
+    status = dispatch_all(store, err);
+    if (status != STATUS_OK)
+        return status;
+    queue_table_each(&store->queues, settle_queue, &min_pos);
+    return STATUS_OK;
+}
+
+/* After this a crash finds what this recovery has found. */
+static enum status settle(struct recovery *recovery, struct err *err)
+{
+    struct store *store = recovery->store;
+    store->keeper.index_timestamp_ms = recovery->checkpoint.index_timestamp_ms;
+    if (commitlog_flush(&store->log) != STATUS_OK ||
+        ((recovery->crash || !recovery->exact) && keeper_sync(&store->keeper, true) != STATUS_OK)) {
+        char why[ERR_TEXT_BYTES] = "the checkpoint cannot be written";
+        (void)health_explain(&store->health, why, sizeof why);
+        return err_set(err, STATUS_IO, "recovery of %s ended: %s", store->options.root, why);
+    }
+    queue_table_each(&store->queues, close_queue, NULL);
+    return STATUS_OK;
+}
+
+static enum status begin_empty(struct recovery *recovery, struct err *err)
+{
+    struct store *store = recovery->store;
+    bool any;
+    enum status status = queues_exist(store, &any, err);
+    if (status != STATUS_OK)
+        return status;
+    if (any)
+        return err_set(
+            err, STATUS_CORRUPT,
+            "%s holds no commit log, but %s/consumequeue has queues that point into one: "
+            "set storePathCommitLog to where the log is, or delete %s/consumequeue and "
+            "%s/index to begin empty",
+            store->options.commit_log, store->options.root, store->options.root,
+            store->options.root);
+    return commitlog_cut(&store->log, 0, false, err);
+}
+
+enum status recover_store(struct store *store, bool aborted, struct err *err)
+{
+    struct recovery recovery = {.store = store, .aborted = aborted};
+    int64_t began_ms = clock_monotonic_ms(store->clock);
+    enum status status =
+        checkpoint_load(store->vfs, store->options.root, &recovery.checkpoint, err);
+    if (status == STATUS_OK)
+        status = commitlog_load(&store->log, err);
+    if (status != STATUS_OK)
+        return status;
+    if (store->log.segment_count == 0)
+        return begin_empty(&recovery, err);
+
+    choose_start(&recovery);
+    recovery.last_timestamp_ms = recovery.checkpoint.log_timestamp_ms;
+    find_end(&recovery);
+    recovery.crash = aborted || (recovery.exact && recovery.end != recovery.start);
+    status = cut_log(&recovery, err);
+    struct queues_found found = {0, 0};
+    if (status == STATUS_OK)
+        status = queues_load(store, recovery.crash ? recovery.start : recovery.end, recovery.crash,
+                             &found, err);
+    if (status == STATUS_OK)
+        status = rebuild(&recovery, &found, err);
+    if (status == STATUS_OK)
+        status = settle(&recovery, err);
+    if (status == STATUS_OK)
+        log_info("store", aborted ? "recovered after a crash" : "opened",
+                 "root=%s verified_from=%lld log_end=%lld records_verified=%lld ms=%lld",
+                 store->options.root, (long long)recovery.start, (long long)recovery.end,
+                 (long long)recovery.records,
+                 (long long)(clock_monotonic_ms(store->clock) - began_ms));
+    return status;
+}

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "broker/store/retention.h"
+
+#include "broker/store/segment.h"
+#include "broker/store/store_internal.h"
+#include "common/base/number.h"
+#include "common/sys/log.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#define HOUR_MS (INT64_C(60) * 60 * 1000)
+
+void retention_init(struct retention *retention, struct store *store)
+{
+    memset(retention, 0, sizeof *retention);
+    retention->store = store;
+}
+
+/* --- disk --- */
+
+/* 4.9.2's percentage: rounded up, of what ordinary users can use; 0 when it cannot be read. */
+static int used_percent(struct vfs *vfs, const char *path, struct vfs_space *space)
+{
+    *space = (struct vfs_space){0, 0};
+    if (vfs->ops->space(vfs, path, space) != STATUS_OK || space->total_bytes <= 0)
+        return 0;
+    double used = (double)(space->total_bytes - space->free_bytes);
+    double percent = used * 100 / (double)space->total_bytes;
+    int whole = (int)percent;
+    return percent > whole ? whole + 1 : whole;
+}
+
+void retention_watch_disk(struct retention *retention)
+{
+    struct store *store = retention->store;
+    struct vfs_space space;
+    struct vfs_space other;
+    int log_percent = used_percent(store->vfs, store->options.commit_log, &space);
+    int queues_percent = used_percent(store->vfs, store->options.root, &other);
+    atomic_store(&retention->commit_log_percent, log_percent);
+    atomic_store(&retention->queues_percent, queues_percent);
+    atomic_store(&retention->total_bytes, space.total_bytes);
+    atomic_store(&retention->free_bytes, space.free_bytes);
+    int worse = log_percent > queues_percent ? log_percent : queues_percent;
+    if (worse > RETENTION_REFUSE_PERCENT)
+        health_refuse(&store->health, REFUSAL_DISK_RATIO,
+                      "the disk of %s is %d %% full, messages are refused above %d %%: free disk "
+                      "space, or lower fileReservedTime",
+                      worse == log_percent ? store->options.commit_log : store->options.root, worse,
+                      RETENTION_REFUSE_PERCENT);
+    else
+        health_allow(&store->health, REFUSAL_DISK_RATIO);
+}
+
+/* --- deleting --- */
+
+bool retention_hour_matches(const char *delete_when, int64_t wall_ms)
+{
+    time_t seconds = (time_t)(wall_ms / 1000);
+    struct tm tm;
+    (void)localtime_r(&seconds, &tm);
+    struct slice rest = slice_of_cstr(delete_when);
+    while (rest.size > 0) {
+        const uint8_t *separator = memchr(rest.data, ';', rest.size);
+        size_t size = separator == NULL ? rest.size : (size_t)(separator - rest.data);
+        int32_t hour;
+        if (parse_i32(slice_of(rest.data, size), &hour) && hour == tm.tm_hour)
+            return true;
+        rest = slice_from(rest, separator == NULL ? rest.size : size + 1);
+    }
+    return false;
+}
+
+static bool first_segment_old(struct store *store, int64_t now_ms)
+{
+    int64_t base;
+    char name[SEGMENT_NAME_BYTES];
+    char path[PATH_MAX];
+    if (commitlog_segments(&store->log, &base) < 2)
+        return false;
+    segment_name(base, name);
+    (void)snprintf(path, sizeof path, "%s/%s", store->options.commit_log, name);
+    struct vfs_stat st;
+    return store->vfs->ops->stat(store->vfs, path, &st) == STATUS_OK &&
+           st.mtime_ms + store->options.file_reserved_hours * HOUR_MS <= now_ms;
+}
+
+/* May the oldest segment go now? */
+static bool may_remove(struct retention *retention)
+{
+    struct store *store = retention->store;
+    int log_percent = atomic_load(&retention->commit_log_percent);
+    int queues_percent = atomic_load(&retention->queues_percent);
+    int worse = log_percent > queues_percent ? log_percent : queues_percent;
+    int64_t now_ms = clock_wall_ms(store->clock);
+    if (!retention_hour_matches(store->options.delete_when, now_ms) &&
+        worse <= store->options.disk_max_used_percent)
+        return false;
+    if (store->options.clean_forcibly && worse > RETENTION_FORCE_PERCENT)
+        return true;
+    return first_segment_old(store, now_ms);
+}
+
+/* Records not yet durable or not yet dispatched are never in the way: they are in newer segments,
+ * unless everything is far behind; then nothing is deleted. */
+static bool first_segment_done(struct store *store)
+{
+    int64_t base;
+    if (commitlog_segments(&store->log, &base) < 2)
+        return false;
+    int64_t end = base + store->options.segment_bytes;
+    return atomic_load(&store->dispatcher.dispatched_pos) >= end &&
+           atomic_load(&store->log.flushed_pos) >= end;
+}
+
+struct expiry {
+    struct store *store;
+    int64_t min_pos;
+};
+
+static void expire_one(void *ctx, struct queue *queue)
+{
+    struct expiry *expiry = ctx;
+    struct dispatcher *dispatcher = &expiry->store->dispatcher;
+    (void)pthread_mutex_lock(&dispatcher->lock);
+    queue_expire(queue, expiry->min_pos);
+    (void)pthread_mutex_unlock(&dispatcher->lock);
+}
+
+void retention_step(struct retention *retention)
+{
+    struct store *store = retention->store;
+    if (!retention->more)
+        retention->removed = 0;
+    retention->more = false;
+    retention_watch_disk(retention);
+    if (!may_remove(retention) || !first_segment_done(store) ||
+        !commitlog_remove_first(&store->log))
+        return;
+    retention->more = ++retention->removed < RETENTION_FILES_PER_ROUND;
+    struct expiry expiry = {store, atomic_load(&store->log.min_pos)};
+    log_info("store", "an old commit log file was deleted", "log_begins=%lld",
+             (long long)expiry.min_pos);
+    queue_table_each(&store->queues, expire_one, &expiry);
+    index_expire(&store->index, expiry.min_pos);
+}

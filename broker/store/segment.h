@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One file of the commit log: descriptor for writing, read-only mapping for reading, references.
+ *
+ * A segment lives from segment_create or segment_open until its last reference goes. The commit log
+ * holds one; every log_range handed to a reader holds one, so the bytes stay mapped while a reply
+ * is on its way. A deleted segment's file name goes at once, its blocks when the last reader is
+ * done.
+ */
+#ifndef BROKER_STORE_SEGMENT_H
+#define BROKER_STORE_SEGMENT_H
+
+#include "common/base/status.h"
+#include "common/sys/vfs.h"
+
+#include <stdatomic.h>
+
+#define SEGMENT_NAME_BYTES 21 /* 20 digits and a NUL */
+
+struct segment {
+    int64_t base; /* log position of the first byte */
+    int64_t size;
+    const uint8_t *data; /* the whole file, read-only */
+    int fd;
+    struct vfs *vfs;
+    _Atomic int32_t references;
+};
+
+/* The file name of a segment, or of a consume queue file: 20 digits. */
+void segment_name(int64_t base, char out[SEGMENT_NAME_BYTES]);
+
+/* The reverse; false when the name is not 20 digits of a value that fits. */
+bool segment_name_parse(const char *name, int64_t *base);
+
+/* Make a new file of full size whose blocks are reserved. The directory entry is durable only after
+ * sync_directory, which is the caller's.
+ * returns  OK | FULL | IO (nothing is left behind) */
+enum status segment_create(struct vfs *vfs, const char *directory, int64_t base, int64_t size,
+                           struct segment **out, struct err *err);
+
+/* Open a file that exists and has exactly `size` bytes. */
+enum status segment_open(struct vfs *vfs, const char *directory, int64_t base, int64_t size,
+                         struct segment **out, struct err *err);
+
+static inline int64_t segment_end(const struct segment *segment)
+{
+    return segment->base + segment->size;
+}
+
+static inline void segment_hold(struct segment *segment)
+{
+    atomic_fetch_add_explicit(&segment->references, 1, memory_order_relaxed);
+}
+
+/* Give back one reference; the last one unmaps and closes. */
+void segment_drop(struct segment *segment);
+
+#endif

@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The public face: opening, closing, and the doors to the modules that do the work.
+ */
+#include "broker/store/store.h"
+
+#include "broker/store/append_batch.h"
+#include "broker/store/recover.h"
+#include "broker/store/store_internal.h"
+#include "common/base/check.h"
+#include "common/sys/log.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PATH_TAIL_BYTES 256 /* room for topic, queue id and file name behind the root */
+
+/* --- open --- */
+
+static enum status options_check(const struct store_options *options, struct err *err)
+{
+    if (strlen(options->root) + PATH_TAIL_BYTES > PATH_MAX ||
+        strlen(options->commit_log) + PATH_TAIL_BYTES > PATH_MAX)
+        return err_set(err, STATUS_INVALID, "storePathRootDir or storePathCommitLog is too long");
+    if (options->segment_bytes < 4096 || options->segment_bytes > INT32_MAX)
+        return err_set(err, STATUS_INVALID,
+                       "mappedFileSizeCommitLog is %lld, it must lie between 4096 and %d",
+                       (long long)options->segment_bytes, INT32_MAX);
+    if (options->queue_file_bytes < QUEUE_ENTRY_BYTES || options->queue_file_bytes > INT32_MAX)
+        return err_set(err, STATUS_INVALID,
+                       "mappedFileSizeConsumeQueue is %lld, it must lie between 20 and %d",
+                       (long long)options->queue_file_bytes, INT32_MAX);
+    if (options->index_slots < 1 || options->index_entries < 2)
+        return err_set(err, STATUS_INVALID,
+                       "maxHashSlotNum (%d) must be at least 1 and maxIndexNum (%d) at least 2",
+                       (int)options->index_slots, (int)options->index_entries);
+    return STATUS_OK;
+}
+
+static void store_init(struct store *store, const struct store_options *options, struct vfs *vfs,
+                       const struct clock *clock)
+{
+    store->options = *options;
+    store->options.root = xstrdup(options->root);
+    store->options.commit_log = xstrdup(options->commit_log);
+    store->options.delete_when = xstrdup(options->delete_when == NULL ? "" : options->delete_when);
+    int64_t rest = options->queue_file_bytes % QUEUE_ENTRY_BYTES;
+    if (rest != 0)
+        store->options.queue_file_bytes += QUEUE_ENTRY_BYTES - rest;
+    store->vfs = vfs;
+    store->clock = clock;
+    store->lock_fd = -1;
+    health_init(&store->health);
+    commitlog_init(&store->log, options->commit_log, options->segment_bytes, vfs, clock,
+                   &store->health);
+    queue_table_init(&store->queues);
+    index_init(&store->index, options->root, options->index_slots, options->index_entries, vfs,
+               clock);
+    flusher_init(&store->flusher, store);
+    dispatcher_init(&store->dispatcher, store);
+    keeper_init(&store->keeper, store);
+    if (options->role == STORE_ROLE_SLAVE)
+        health_set(&store->health, REFUSAL_SLAVE);
+}
+
+static void store_free(struct store *store)
+{
+    keeper_release(&store->keeper);
+    dispatcher_release(&store->dispatcher);
+    flusher_release(&store->flusher);
+    index_release(&store->index);
+    queue_table_release(&store->queues);
+    commitlog_release(&store->log);
+    health_release(&store->health);
+    if (store->lock_fd != -1)
+        (void)store->vfs->ops->close(store->vfs, store->lock_fd);
+    free((char *)(uintptr_t)store->options.root);
+    free((char *)(uintptr_t)store->options.commit_log);
+    free((char *)(uintptr_t)store->options.delete_when);
+    free(store);
+}
+
+static void root_path(const struct store *store, const char *name, char path[PATH_MAX])
+{
+    (void)snprintf(path, PATH_MAX, "%s/%s", store->options.root, name);
+}
+
+static enum status make_directories(struct store *store, struct err *err)
+{
+    const char *const paths[] = {store->options.root, store->options.commit_log};
+    for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
+        enum status status = store->vfs->ops->mkdirs(store->vfs, paths[i]);
+        if (status != STATUS_OK)
+            return err_set_errno(err, STATUS_IO, "cannot make the directory %s", paths[i]);
+    }
+    return STATUS_OK;
+}
+
+static enum status take_lock(struct store *store, struct err *err)
+{
+    char path[PATH_MAX];
+    root_path(store, "lock", path);
+    struct vfs *vfs = store->vfs;
+    enum status status =
+        vfs->ops->open(vfs, path, VFS_READ | VFS_WRITE | VFS_CREATE, &store->lock_fd);
+    if (status != STATUS_OK)
+        return err_set_errno(err, STATUS_IO, "cannot open %s", path);
+    status = vfs->ops->lock(vfs, store->lock_fd);
+    if (status == STATUS_BUSY)
+        return err_set(err, STATUS_BUSY,
+                       "another process is using the store in %s: stop that broker, or set another "
+                       "storePathRootDir",
+                       store->options.root);
+    if (status != STATUS_OK)
+        return err_set_errno(err, STATUS_IO, "cannot lock %s", path);
+    char word[] = "lock";
+    struct iovec part = {word, 4};
+    status = vfs->ops->pwritev(vfs, store->lock_fd, &part, 1, 0);
+    return status == STATUS_OK ? STATUS_OK : err_set_errno(err, STATUS_IO, "cannot write %s", path);
+}
+
+/* Set the mark that stays until a clean close; *aborted: it was there already. */
+static enum status set_abort_mark(struct store *store, bool *aborted, struct err *err)
+{
+    char path[PATH_MAX];
+    root_path(store, "abort", path);
+    struct vfs *vfs = store->vfs;
+    struct vfs_stat st;
+    *aborted = vfs->ops->stat(vfs, path, &st) == STATUS_OK;
+    if (*aborted)
+        return STATUS_OK;
+    int fd;
+    enum status status = vfs->ops->open(vfs, path, VFS_WRITE | VFS_CREATE, &fd);
+    if (status == STATUS_OK) {
+        (void)vfs->ops->close(vfs, fd);
+        status = vfs->ops->sync_directory(vfs, store->options.root);
+    }
+    return status == STATUS_OK ? STATUS_OK
+                               : err_set_errno(err, STATUS_IO, "cannot create %s", path);
+}
+
+enum status store_open(const struct store_options *options, struct vfs *vfs,
+                       const struct clock *clock, struct store **out, struct err *err)
+{
+    enum status status = options_check(options, err);
+    if (status != STATUS_OK)
+        return status;
+    struct store *store = xcalloc(1, sizeof *store);
+    store_init(store, options, vfs, clock);
+    bool aborted = false;
+    status = make_directories(store, err);
+    if (status == STATUS_OK)
+        status = take_lock(store, err);
+    if (status == STATUS_OK)
+        status = set_abort_mark(store, &aborted, err);
+    if (status == STATUS_OK)
+        status = recover_store(store, aborted, err);
+    if (status != STATUS_OK) {
+        store_free(store);
+        return status;
+    }
+    store->opened = true;
+    retention_watch_disk(&store->keeper.retention);
+    *out = store;
+    return STATUS_OK;
+}
+
+void store_set_listener(struct store *store, struct store_listener listener)
+{
+    store->listener = listener;
+}
+
+enum status store_start(struct store *store, struct err *err)
+{
+    enum status status = flusher_start(&store->flusher, err);
+    if (status == STATUS_OK)
+        status = dispatcher_start(&store->dispatcher, err);
+    if (status == STATUS_OK)
+        status = keeper_start(&store->keeper, err);
+    return status;
+}
+
+/* --- close --- */
+
+/* Everything appended is flushed, dispatched and durable. */
+static bool finish(struct store *store)
+{
+    if (commitlog_flush(&store->log) != STATUS_OK)
+        return false;
+    while (dispatcher_round(&store->dispatcher) == STATUS_OK)
+        continue;
+    int64_t end = store_appended_pos(store);
+    return store_dispatched_pos(store) == end && store_flushed_pos(store) == end &&
+           !store->dispatcher.index_skipping && keeper_sync(&store->keeper, true) == STATUS_OK;
+}
+
+void store_stop(struct store *store)
+{
+    if (store->stopped)
+        return;
+    store->stopped = true;
+    health_set(&store->health, REFUSAL_CLOSING);
+    keeper_stop(&store->keeper);
+    flusher_stop(&store->flusher);
+    dispatcher_stop(&store->dispatcher);
+    char path[PATH_MAX];
+    root_path(store, "abort", path);
+    if (finish(store) && store->vfs->ops->unlink(store->vfs, path) == STATUS_OK)
+        log_info("store", "closed", "root=%s log_end=%lld", store->options.root,
+                 (long long)store_appended_pos(store));
+    else
+        log_error("store", "closed, but not cleanly; the next start recovers", "root=%s",
+                  store->options.root);
+}
+
+void store_close(struct store *store)
+{
+    if (store == NULL)
+        return;
+    store_stop(store);
+    store_free(store);
+}
+
+/* --- appending --- */
+
+const struct append_result *store_append(struct store *store, struct append_batch *batch)
+{
+    if (batch->count == 0)
+        return batch->results;
+    commitlog_append(&store->log, batch);
+    dispatcher_notify(&store->dispatcher);
+    flusher_notify(&store->flusher, health_has(&store->health, REFUSAL_FAILED));
+    if (atomic_load_explicit(&store->log.next_wanted, memory_order_relaxed))
+        keeper_notify(&store->keeper);
+    return batch->results;
+}
+
+/* --- watermarks and state --- */
+
+int64_t store_min_pos(const struct store *store)
+{
+    return atomic_load_explicit(&store->log.min_pos, memory_order_acquire);
+}
+
+int64_t store_appended_pos(const struct store *store)
+{
+    return atomic_load_explicit(&store->log.appended_pos, memory_order_acquire);
+}
+
+int64_t store_flushed_pos(const struct store *store)
+{
+    return atomic_load_explicit(&store->log.flushed_pos, memory_order_acquire);
+}
+
+int64_t store_dispatched_pos(const struct store *store)
+{
+    return atomic_load_explicit(&store->dispatcher.dispatched_pos, memory_order_acquire);
+}
+
+bool store_writable(const struct store *store, char *why, size_t why_bytes)
+{
+    return health_explain(&store->health, why, why_bytes);
+}
+
+struct store_disk store_disk(const struct store *store)
+{
+    const struct retention *retention = &store->keeper.retention;
+    return (struct store_disk){
+        .commit_log_percent = atomic_load(&retention->commit_log_percent),
+        .queues_percent = atomic_load(&retention->queues_percent),
+        .total_bytes = atomic_load(&retention->total_bytes),
+        .free_bytes = atomic_load(&retention->free_bytes),
+    };
+}
+
+/* --- queues --- */
+
+struct queue *store_queue(struct store *store, struct slice topic, int32_t id, bool create)
+{
+    return queue_table_find(&store->queues, store, topic, id, create);
+}
+
+struct slice queue_topic(const struct queue *queue)
+{
+    return queue->topic;
+}
+
+int32_t queue_id(const struct queue *queue)
+{
+    return queue->id;
+}
+
+int64_t queue_min_offset(const struct queue *queue)
+{
+    return atomic_load_explicit(&queue->min_offset, memory_order_acquire);
+}
+
+int64_t queue_max_offset(const struct queue *queue)
+{
+    return atomic_load_explicit(&queue->max_offset, memory_order_seq_cst);
+}
+
+void queue_set_interest(struct queue *queue, bool interested)
+{
+    struct dispatcher *dispatcher = &queue->store->dispatcher;
+    int change = interested ? 1 : -1;
+    int32_t before = atomic_fetch_add_explicit(&queue->interest, change, memory_order_seq_cst);
+    CHECK(interested || before > 0);
+    (void)atomic_fetch_add_explicit(&dispatcher->interest, change, memory_order_seq_cst);
+    if (interested && store_dispatched_pos(queue->store) < store_appended_pos(queue->store))
+        sleeper_wake(&dispatcher->sleeper, SLEEP_NAP);
+}
+
+void queue_set_context(struct queue *queue, void *context)
+{
+    atomic_store_explicit(&queue->context, context, memory_order_release);
+}
+
+void *queue_context(const struct queue *queue)
+{
+    return atomic_load_explicit(&queue->context, memory_order_acquire);
+}
+
+struct deletion {
+    struct store *store;
+    bool (*doomed)(void *ctx, struct slice topic);
+    void *ctx;
+};
+
+/* Records of the queue that are in the log already must not come back: the dispatcher leaves out
+ * those before drop_before_pos. */
+static void delete_queue(void *ctx, struct queue *queue)
+{
+    struct deletion *deletion = ctx;
+    struct store *store = deletion->store;
+    if (!deletion->doomed(deletion->ctx, queue->topic))
+        return;
+    (void)pthread_mutex_lock(&store->dispatcher.lock);
+    (void)pthread_mutex_lock(&store->log.append_lock);
+    queue->next_offset = 0;
+    queue->drop_before_pos = store_appended_pos(store);
+    (void)pthread_mutex_unlock(&store->log.append_lock);
+    queue_destroy_files(queue);
+    (void)pthread_mutex_unlock(&store->dispatcher.lock);
+}
+
+void store_delete_queues(struct store *store, bool (*doomed)(void *ctx, struct slice topic),
+                         void *ctx)
+{
+    struct deletion deletion = {store, doomed, ctx};
+    queue_table_each(&store->queues, delete_queue, &deletion);
+}

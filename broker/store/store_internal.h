@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The store as its own modules see it. The order of its locks is in docs/locks.md.
+ */
+#ifndef BROKER_STORE_STORE_INTERNAL_H
+#define BROKER_STORE_STORE_INTERNAL_H
+
+#include "broker/store/commitlog.h"
+#include "broker/store/dispatch.h"
+#include "broker/store/flush.h"
+#include "broker/store/health.h"
+#include "broker/store/index.h"
+#include "broker/store/keeper.h"
+#include "broker/store/queue_table.h"
+#include "broker/store/store.h"
+
+struct store {
+    struct store_options options; /* its strings are copies, except the delay levels */
+    struct vfs *vfs;
+    const struct clock *clock;
+    struct store_listener listener;
+    int lock_fd;
+    bool opened; /* recovery has succeeded */
+    bool stopped;
+
+    struct health health;
+    struct commitlog log;
+    struct queue_table queues;
+    struct index index;
+    struct flusher flusher;
+    struct dispatcher dispatcher;
+    struct keeper keeper;
+};
+
+#endif

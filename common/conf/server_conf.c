@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Environment, folders and the steps that both daemons' starts share.
+ */
+#include "common/conf/server_conf.h"
+
+#include "common/sys/log.h"
+
+#include <pwd.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+const char *const conf_log_level_names[] = {
+    [LOG_ERROR] = "ERROR", [LOG_WARN] = "WARN",    [LOG_INFO] = "INFO",
+    [LOG_DEBUG] = "DEBUG", [LOG_DEBUG + 1] = NULL,
+};
+
+const char *conf_home(void)
+{
+    const char *home = getenv("HOME");
+    if (home != NULL && home[0] == '/')
+        return home;
+    const struct passwd *user = getpwuid(getuid());
+    return user != NULL && user->pw_dir != NULL && user->pw_dir[0] == '/' ? user->pw_dir : "/";
+}
+
+void conf_default_path(struct conf *conf, const char *key, const char *value, const char *rest)
+{
+    if (value[0] != '\0')
+        return;
+    const char *home = conf_home();
+    struct buf path = BUF_EMPTY;
+    buf_printf(&path, "%s/%s", home[1] == '\0' ? "" : home, rest);
+    buf_append_byte(&path, '\0');
+    conf_set_default(conf, key, (const char *)path.data, "default, under $HOME");
+    buf_release(&path);
+}
+
+/* Append what -D`property`= says in the Java options of `variable`; the last one counts. */
+static bool find_java_property(const char *variable, const char *property, struct buf *out)
+{
+    const char *at = getenv(variable);
+    size_t size = strlen(property);
+    bool found = false;
+    while (at != NULL && *at != '\0') {
+        at += strspn(at, " \t\n\"'");
+        size_t word = strcspn(at, " \t\n\"'");
+        if (word > size + 3 && strncmp(at, "-D", 2) == 0 && at[size + 2] == '=' &&
+            strncmp(at + 2, property, size) == 0) {
+            buf_clear(out);
+            buf_append(out, at + size + 3, word - size - 3);
+            found = true;
+        }
+        at += word;
+    }
+    return found;
+}
+
+static enum status apply_one(struct conf *conf, const char *key, const char *variable,
+                             const char *property, struct err *err)
+{
+    static const char *const JAVA_OPTIONS[] = {"JAVA_OPT", "JAVA_OPT_EXT"};
+    struct buf origin = BUF_EMPTY;
+    struct buf text = BUF_EMPTY;
+    const char *value = getenv(variable);
+    if (value != NULL && value[0] != '\0') {
+        buf_printf(&origin, "environment %s", variable);
+        buf_append_cstr(&text, value);
+    }
+    for (size_t i = 0; i < sizeof JAVA_OPTIONS / sizeof JAVA_OPTIONS[0]; i++) {
+        if (!find_java_property(JAVA_OPTIONS[i], property, &text))
+            continue;
+        buf_clear(&origin);
+        buf_printf(&origin, "-D%s in %s", property, JAVA_OPTIONS[i]);
+    }
+    enum status status = STATUS_OK;
+    if (text.size > 0) {
+        buf_append_byte(&text, '\0');
+        buf_append_byte(&origin, '\0');
+        status = conf_set(conf, key, (const char *)text.data, (const char *)origin.data, err);
+        if (status == STATUS_NOT_FOUND)
+            status = STATUS_OK;
+    }
+    buf_release(&text);
+    buf_release(&origin);
+    return status;
+}
+
+enum status conf_apply_environment(struct conf *conf, conf_warn warn, void *warn_ctx,
+                                   struct err *err)
+{
+    const char *type = getenv("ROCKETMQ_SERIALIZE_TYPE");
+    if (warn != NULL && type != NULL && strcmp(type, conf_serialize_type()) != 0)
+        warn(warn_ctx, "environment ROCKETMQ_SERIALIZE_TYPE is neither JSON nor ROCKETMQ: JSON is "
+                       "used");
+    enum status status = apply_one(conf, "rocketmqHome", "ROCKETMQ_HOME", "rocketmq.home.dir", err);
+    if (status == STATUS_OK)
+        status = apply_one(conf, "namesrvAddr", "NAMESRV_ADDR", "rocketmq.namesrv.addr", err);
+    return status;
+}
+
+const char *conf_serialize_type(void)
+{
+    const char *type = getenv("ROCKETMQ_SERIALIZE_TYPE");
+    return type != NULL && strcmp(type, "ROCKETMQ") == 0 ? "ROCKETMQ" : "JSON";
+}
+
+int conf_default_loops(void)
+{
+    cpu_set_t set;
+    int cores = 1;
+    if (sched_getaffinity(0, sizeof set, &set) == 0)
+        cores = CPU_COUNT(&set);
+    return cores > 8 ? 8 : cores;
+}
+
+void conf_finish_server(struct conf *conf, int64_t threads, const char *log_file,
+                        const char *log_name)
+{
+    char text[64];
+    if (threads == 0) {
+        (void)snprintf(text, sizeof text, "%d", conf_default_loops());
+        conf_set_default(conf, "serverSelectorThreads", text, "default, by the cores");
+    }
+    (void)snprintf(text, sizeof text, "logs/rocketmqlogs/%s", log_name);
+    conf_default_path(conf, "logFile", log_file, text);
+}
+
+/* Environment, then file, then -n: the later goes before the earlier. */
+static enum status gather(struct conf *conf, const struct conf_options *options, conf_warn warn,
+                          void *warn_ctx, struct err *err)
+{
+    enum status status = conf_apply_environment(conf, warn, warn_ctx, err);
+    if (status == STATUS_OK && options->config_file != NULL)
+        status = conf_load_file(conf, options->config_file, warn, warn_ctx, err);
+    if (status == STATUS_OK && options->namesrv_addr != NULL) {
+        status = conf_set(conf, "namesrvAddr", options->namesrv_addr, "-n", err);
+        if (status == STATUS_NOT_FOUND)
+            status = STATUS_OK; /* a name server takes -n too, and has no use for it */
+    }
+    return status;
+}
+
+static void warn_to_stderr(void *ctx, const char *text)
+{
+    const struct conf_program *const *program = ctx;
+    (void)fprintf(stderr, "%s: warning: %s\n", (*program)->name, text);
+}
+
+bool conf_boot(const struct conf_program *program, int argc, char **argv, struct conf *conf,
+               int *exit_code)
+{
+    struct conf_options options;
+    bool run = conf_options_parse(program, argc, argv, stdout, stderr, &options, exit_code);
+    if (run) {
+        struct err err = {0};
+        enum status status = gather(conf, &options, warn_to_stderr, &program, &err);
+        if (status == STATUS_OK)
+            status = program->finish(conf, warn_to_stderr, &program, &err);
+        *exit_code = status == STATUS_OK ? 0 : CONF_EXIT_USAGE;
+        if (status != STATUS_OK)
+            (void)fprintf(stderr, "%s: %s\n", program->name, err.text);
+        run = status == STATUS_OK && conf_options_run(program, &options, conf, stdout);
+    }
+    if (!run)
+        conf_release(conf);
+    return run;
+}

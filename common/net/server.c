@@ -1,0 +1,470 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A server: listeners on the first loop, accepted connections handed round to all loops, limits,
+ * and the orderly end.
+ *
+ * Draining, on each loop: connections are no longer read; one whose calls are all answered and
+ * whose output has left is shut down on our side and lingers until its peer has closed (see
+ * conn_linger); when none is left the loop reports. A timer looks every few milliseconds, which is
+ * simpler than watching every place where a call or an output may end, and only runs then.
+ */
+#include "common/base/check.h"
+#include "common/net/address.h"
+#include "common/net/conn.h"
+#include "common/net/loop_private.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#define LISTENERS_MAX 8
+#define BACKLOG 1024        /* as 4.9.2 */
+#define ACCEPTS_PER_TURN 64 /* a storm of connections must not hold up the loop */
+#define ACCEPT_PAUSE_MS 100 /* after running out of descriptors */
+#define DRAIN_CHECK_MS 5
+#define LINGER_MS 1000 /* how long a peer may take to close after us */
+
+struct listener {
+    struct server *server;
+    int fd;
+    int port_tag;
+    struct event event;
+    struct loop_timer *resume_timer;
+};
+
+enum drain_state { DRAIN_NOT, DRAIN_RUNNING, DRAIN_DONE };
+
+/* The server's share of one loop. */
+struct server_loop {
+    struct conn_group group;
+    struct server *server;
+    struct loop_task drain_task;
+    struct loop_timer *drain_timer;
+    enum drain_state draining;
+    int64_t linger_until_ms; /* 0: none lingers yet */
+};
+
+struct server {
+    struct loop *const *loops;
+    int loop_count;
+    int next_loop; /* of the round-robin; on loops[0] */
+    struct conn_totals totals;
+    struct listener listeners[LISTENERS_MAX];
+    int listener_count;
+    pthread_mutex_t drain_lock;
+    pthread_cond_t drain_changed;
+    int loops_drained; /* under drain_lock */
+    bool drained;
+    atomic_bool drain_hurry;
+    struct server_loop shares[];
+};
+
+struct net_options net_options_default(void)
+{
+    return (struct net_options){
+        .frame_bytes_max = 16777216,
+        .connections_max = 20000,
+        .in_flight_bytes_max = (size_t)512 * 1024 * 1024,
+        .output_high_water_bytes = (size_t)4 * 1024 * 1024,
+        .idle_ms = 120000,
+        .send_buffer_bytes = 0,
+        .receive_buffer_bytes = 0,
+    };
+}
+
+static void check_drain(void *ctx);
+
+struct server *server_new(struct loop *const *loops, int loop_count, struct service service,
+                          const struct net_options *options)
+{
+    CHECK(loop_count > 0);
+    struct server *server =
+        xcalloc(1, sizeof *server + (size_t)loop_count * sizeof(struct server_loop));
+    server->loops = loops;
+    server->loop_count = loop_count;
+    server->totals.options = *options;
+    CHECK(pthread_mutex_init(&server->drain_lock, NULL) == 0);
+    pthread_condattr_t attributes;
+    CHECK(pthread_condattr_init(&attributes) == 0);
+    CHECK(pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC) == 0);
+    CHECK(pthread_cond_init(&server->drain_changed, &attributes) == 0);
+    CHECK(pthread_condattr_destroy(&attributes) == 0);
+    for (int i = 0; i < loop_count; i++) {
+        struct server_loop *share = &server->shares[i];
+        share->server = server;
+        conn_group_init(&share->group, loops[i], &server->totals, service);
+        share->drain_timer = loop_timer_new(loops[i], check_drain, share);
+    }
+    return server;
+}
+
+/* --- accepting --- */
+
+/* A connection on its way from the accepting loop to its own. */
+struct hand_over {
+    struct loop_task task;
+    struct loop *loop;
+    struct server_loop *share; /* valid while the loop runs */
+    struct host peer;
+    int fd;
+    int port_tag;
+};
+
+static void open_conn(struct server_loop *share, int fd, const struct host *peer, int port_tag)
+{
+    if (share->draining != DRAIN_NOT) {
+        (void)close(fd);
+        atomic_fetch_sub(&share->server->totals.connections, 1);
+        return;
+    }
+    struct transport transport;
+    transport_init_accepted(&transport, fd);
+    (void)conn_open(&share->group, &transport, peer, port_tag);
+}
+
+static void run_hand_over(struct loop_task *task)
+{
+    struct hand_over *over = list_entry(task, struct hand_over, task);
+    if (loop_is_current(over->loop))
+        open_conn(over->share, over->fd, &over->peer, over->port_tag);
+    else
+        (void)close(over->fd); /* from loop_free */
+    free(over);
+}
+
+static void refuse(struct server *server, int fd, const struct host *peer)
+{
+    (void)close(fd);
+    atomic_fetch_sub(&server->totals.connections, 1);
+    atomic_fetch_add(&server->totals.refused, 1);
+    int64_t suppressed;
+    if (!log_gate_open(&server->totals.refused_gate, &suppressed))
+        return;
+    char text[HOST_TEXT_BYTES];
+    host_format(peer, text);
+    log_warn("net", "connection refused, too many are open", "peer=%s max=%d suppressed=%lld", text,
+             server->totals.options.connections_max, (long long)suppressed);
+}
+
+static void take_connection(struct listener *listener, int fd,
+                            const struct sockaddr_storage *address)
+{
+    struct server *server = listener->server;
+    struct host peer = address_to_host(address);
+    if (atomic_fetch_add(&server->totals.connections, 1) >=
+        server->totals.options.connections_max) {
+        refuse(server, fd, &peer);
+        return;
+    }
+    atomic_fetch_add(&server->totals.accepted, 1);
+    int one = 1;
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    int index = server->next_loop;
+    server->next_loop = (index + 1) % server->loop_count;
+    struct server_loop *share = &server->shares[index];
+    if (loop_is_current(server->loops[index])) {
+        open_conn(share, fd, &peer, listener->port_tag);
+        return;
+    }
+    struct hand_over *over = xcalloc(1, sizeof *over);
+    *over = (struct hand_over){
+        .task = {NULL, run_hand_over},
+        .loop = server->loops[index],
+        .share = share,
+        .peer = peer,
+        .fd = fd,
+        .port_tag = listener->port_tag,
+    };
+    loop_post(over->loop, &over->task);
+}
+
+static void resume_accepting(void *ctx)
+{
+    struct listener *listener = ctx;
+    if (listener->fd != -1)
+        CHECK(event_add(&listener->event, NULL) == 0);
+}
+
+/* Descriptors or memory are used up. The waiting connection stays in the backlog and keeps the
+ * listener readable, so look away for a moment instead of spinning. */
+static void pause_accepting(struct listener *listener)
+{
+    int64_t suppressed;
+    if (log_gate_open(&listener->server->totals.accept_gate, &suppressed))
+        log_error("net", "connections cannot be accepted; raise the limit of open files",
+                  "errno=%d suppressed=%lld", errno, (long long)suppressed);
+    CHECK(event_del(&listener->event) == 0);
+    loop_timer_set(listener->resume_timer, ACCEPT_PAUSE_MS);
+}
+
+static void on_acceptable(int listener_fd, short what, void *arg)
+{
+    (void)what;
+    struct listener *listener = arg;
+    for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
+        struct sockaddr_storage address;
+        socklen_t size = sizeof address;
+        int fd =
+            accept4(listener_fd, (struct sockaddr *)&address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd != -1) {
+            take_connection(listener, fd, &address);
+            continue;
+        }
+        if (errno == EAGAIN)
+            return;
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+            pause_accepting(listener);
+            return;
+        }
+        /* Others concern the connection that was to be accepted: it is gone; go on. */
+    }
+}
+
+/* --- listening --- */
+
+static void set_buffers(int fd, const struct net_options *options)
+{
+    /* On the listener, because the window scale is agreed upon before accept returns. */
+    int send_bytes = options->send_buffer_bytes;
+    int receive_bytes = options->receive_buffer_bytes;
+    if (send_bytes > 0)
+        (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send_bytes, sizeof send_bytes);
+    if (receive_bytes > 0)
+        (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_bytes, sizeof receive_bytes);
+}
+
+/* returns  the descriptor, or -1 with errno */
+static int open_listener(const struct address *address, bool dual_stack,
+                         const struct net_options *options)
+{
+    int family = address->storage.ss_family;
+    int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd == -1)
+        return -1;
+    int one = 1;
+    int v6_only = dual_stack ? 0 : 1;
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    set_buffers(fd, options);
+    if ((family == AF_INET6 &&
+         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6_only, sizeof v6_only) == -1) ||
+        bind(fd, (const struct sockaddr *)&address->storage, address->size) == -1 ||
+        listen(fd, BACKLOG) == -1) {
+        int saved = errno;
+        (void)close(fd);
+        errno = saved;
+        return -1;
+    }
+    return fd;
+}
+
+static bool is_missing_ipv6(int error)
+{
+    return error == EAFNOSUPPORT || error == EADDRNOTAVAIL || error == EPROTONOSUPPORT;
+}
+
+/* Every address: one IPv6 socket that takes IPv4 too; IPv4 alone where there is no IPv6. */
+static int open_any(int port, const struct net_options *options)
+{
+    struct sockaddr_in6 v6 = {
+        .sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port), .sin6_addr = IN6ADDR_ANY_INIT};
+    struct address address = {.size = sizeof v6};
+    memcpy(&address.storage, &v6, sizeof v6);
+    int fd = open_listener(&address, true, options);
+    if (fd != -1 || !is_missing_ipv6(errno))
+        return fd;
+    struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    memset(&address.storage, 0, sizeof address.storage);
+    memcpy(&address.storage, &v4, sizeof v4);
+    address.size = sizeof v4;
+    return open_listener(&address, false, options);
+}
+
+static int port_of(int fd)
+{
+    struct sockaddr_storage bound;
+    socklen_t size = sizeof bound;
+    CHECK(getsockname(fd, (struct sockaddr *)&bound, &size) == 0);
+    return address_to_host(&bound).port;
+}
+
+static enum status listen_failed(const char *host, int port, struct err *err)
+{
+    if (errno == EADDRINUSE)
+        return err_set_errno(err, STATUS_EXISTS,
+                             "port %d is taken; stop the other server or choose another port",
+                             port);
+    return err_set_errno(err, STATUS_IO, "cannot listen on %s port %d", host, port);
+}
+
+enum status server_listen(struct server *server, const char *host, int port, int port_tag,
+                          int *bound_port, struct err *err)
+{
+    bool any = host == NULL || *host == '\0';
+    const char *name = any ? "every address" : host;
+    if (server->listener_count == LISTENERS_MAX || port < 0 || port > 65535)
+        return err_set(err, STATUS_INVALID, "cannot listen on %s port %d: %s", name, port,
+                       port < 0 || port > 65535 ? "no such port" : "too many listeners");
+    int fd = -1;
+    if (any) {
+        fd = open_any(port, &server->totals.options);
+    } else {
+        struct address found[ADDRESSES_MAX];
+        const char *problem;
+        if (address_lookup(host, port, false, true, found, &problem) == 0)
+            return err_set(err, STATUS_INVALID, "cannot listen on %s: %s", host, problem);
+        fd = open_listener(&found[0], false, &server->totals.options);
+    }
+    if (fd == -1)
+        return listen_failed(name, port, err);
+    struct listener *listener = &server->listeners[server->listener_count++];
+    struct loop *loop = server->loops[0];
+    listener->server = server;
+    listener->fd = fd;
+    listener->port_tag = port_tag;
+    listener->resume_timer = loop_timer_new(loop, resume_accepting, listener);
+    CHECK(event_assign(&listener->event, loop_event_base(loop), fd, EV_READ | EV_PERSIST,
+                       on_acceptable, listener) == 0);
+    CHECK(event_add(&listener->event, NULL) == 0);
+    if (bound_port != NULL)
+        *bound_port = port_of(fd);
+    return STATUS_OK;
+}
+
+static void close_listeners(struct server *server)
+{
+    for (int i = 0; i < server->listener_count; i++) {
+        struct listener *listener = &server->listeners[i];
+        if (listener->fd == -1)
+            continue;
+        CHECK(event_del(&listener->event) == 0);
+        loop_timer_cancel(listener->resume_timer);
+        (void)close(listener->fd);
+        listener->fd = -1;
+    }
+}
+
+/* --- the end --- */
+
+static void report_drained(struct server_loop *share)
+{
+    struct server *server = share->server;
+    share->draining = DRAIN_DONE;
+    CHECK(pthread_mutex_lock(&server->drain_lock) == 0);
+    server->loops_drained++;
+    CHECK(pthread_cond_signal(&server->drain_changed) == 0);
+    CHECK(pthread_mutex_unlock(&server->drain_lock) == 0);
+}
+
+static void check_drain(void *ctx)
+{
+    struct server_loop *share = ctx;
+    struct list *conns = &share->group.by_activity;
+    int64_t now_ms = loop_now_ms(share->group.table->loop);
+    bool all_linger = true;
+    list_for_each (node, conns) {
+        struct conn *conn = list_entry(node, struct conn, in_group);
+        if (conn->calls_under_way == 0 && conn->output.bytes == 0)
+            conn_linger(conn);
+        all_linger = all_linger && conn->discarding;
+    }
+    if (all_linger && share->linger_until_ms == 0)
+        share->linger_until_ms = now_ms + LINGER_MS;
+    if (atomic_load(&share->server->drain_hurry) ||
+        (share->linger_until_ms != 0 && now_ms >= share->linger_until_ms))
+        conn_group_end_all(&share->group, false);
+    if (list_empty(conns))
+        report_drained(share);
+    else
+        loop_timer_set(share->drain_timer, DRAIN_CHECK_MS);
+}
+
+static void start_drain(struct loop_task *task)
+{
+    struct server_loop *share = list_entry(task, struct server_loop, drain_task);
+    struct server *server = share->server;
+    share->draining = DRAIN_RUNNING;
+    if (share == &server->shares[0])
+        close_listeners(server);
+    list_for_each (node, &share->group.by_activity) {
+        conn_pause(list_entry(node, struct conn, in_group), CONN_PAUSE_DRAIN);
+    }
+    check_drain(share);
+}
+
+static struct timespec deadline_in(int64_t ms)
+{
+    struct timespec at;
+    (void)clock_gettime(CLOCK_MONOTONIC, &at);
+    at.tv_sec += (time_t)(ms / 1000);
+    at.tv_nsec += (long)(ms % 1000 * 1000000);
+    if (at.tv_nsec >= 1000000000) {
+        at.tv_sec++;
+        at.tv_nsec -= 1000000000;
+    }
+    return at;
+}
+
+void server_drain(struct server *server, int64_t timeout_ms)
+{
+    if (server->drained)
+        return;
+    server->drained = true;
+    struct timespec deadline = deadline_in(timeout_ms < 0 ? 0 : timeout_ms);
+    for (int i = 0; i < server->loop_count; i++) {
+        server->shares[i].drain_task.run = start_drain;
+        loop_post(server->loops[i], &server->shares[i].drain_task);
+    }
+    CHECK(pthread_mutex_lock(&server->drain_lock) == 0);
+    int error = 0;
+    while (server->loops_drained < server->loop_count && error == 0)
+        error = pthread_cond_timedwait(&server->drain_changed, &server->drain_lock, &deadline);
+    atomic_store(&server->drain_hurry, true);
+    while (server->loops_drained < server->loop_count)
+        CHECK(pthread_cond_wait(&server->drain_changed, &server->drain_lock) == 0);
+    CHECK(pthread_mutex_unlock(&server->drain_lock) == 0);
+}
+
+void server_free(struct server *server)
+{
+    if (server == NULL)
+        return;
+    close_listeners(server);
+    for (int i = 0; i < server->listener_count; i++)
+        loop_timer_free(server->listeners[i].resume_timer);
+    for (int i = 0; i < server->loop_count; i++) {
+        struct server_loop *share = &server->shares[i];
+        conn_group_end_all(&share->group, true);
+        conn_group_release(&share->group);
+        loop_timer_free(share->drain_timer);
+    }
+    CHECK(pthread_cond_destroy(&server->drain_changed) == 0);
+    CHECK(pthread_mutex_destroy(&server->drain_lock) == 0);
+    free(server);
+}
+
+struct net_stats server_stats(const struct server *server)
+{
+    const struct conn_totals *totals = &server->totals;
+    struct net_stats stats = {
+        .connections = totals->connections,
+        .accepted = totals->accepted,
+        .closed_malformed = totals->ended[CONN_END_MALFORMED],
+        .closed_idle = totals->ended[CONN_END_IDLE],
+        .closed_stalled = totals->ended[CONN_END_STALLED],
+        .refused = totals->refused,
+        .in_flight_bytes = totals->in_flight_bytes,
+    };
+    for (int i = 0; i < server->loop_count; i++) {
+        const struct conn_group *group = &server->shares[i].group;
+        stats.requests += group->requests;
+        stats.calls_under_way += group->calls_under_way;
+        stats.replies_unexpected += group->replies_unexpected;
+        stats.answers_unexpected += group->answers_unexpected;
+    }
+    return stats;
+}

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Plain sockets, and the decision about the first byte. A TLS ClientHello starts with the record
+ * type 0x16; as the length of a remoting frame that byte would mean 352 MiB and more, so no frame
+ * is mistaken for it.
+ */
+#include "common/net/transport.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define TLS_FIRST_BYTE 0x16
+
+static enum status status_of_errno(void)
+{
+    switch (errno) {
+    case EAGAIN:
+        return STATUS_BUSY;
+    case ECONNRESET:
+    case EPIPE:
+        return STATUS_CLOSED;
+    default:
+        return STATUS_IO;
+    }
+}
+
+static enum status plain_readv(struct transport *transport, const struct iovec *parts, int count,
+                               size_t *got)
+{
+    ssize_t n;
+    do
+        n = count == 1 ? recv(transport->fd, parts[0].iov_base, parts[0].iov_len, 0)
+                       : readv(transport->fd, parts, count);
+    while (n == -1 && errno == EINTR);
+    if (n == -1)
+        return status_of_errno();
+    *got = (size_t)n;
+    return n == 0 ? STATUS_CLOSED : STATUS_OK;
+}
+
+static enum status plain_writev(struct transport *transport, const struct iovec *parts, int count,
+                                size_t *sent)
+{
+    struct msghdr message = {.msg_iov = (struct iovec *)(void *)(size_t)parts,
+                             .msg_iovlen = (size_t)count};
+    ssize_t n;
+    do
+        n = sendmsg(transport->fd, &message, MSG_NOSIGNAL);
+    while (n == -1 && errno == EINTR);
+    if (n == -1)
+        return status_of_errno();
+    *sent = (size_t)n;
+    return n == 0 ? STATUS_BUSY : STATUS_OK;
+}
+
+static void plain_close(struct transport *transport)
+{
+    (void)close(transport->fd);
+    transport->fd = -1;
+}
+
+static const struct transport_ops plain_ops = {plain_readv, plain_writev, plain_close};
+
+/* The first read of an accepted connection: look at one byte, then become plain. */
+static enum status first_readv(struct transport *transport, const struct iovec *parts, int count,
+                               size_t *got)
+{
+    unsigned char first;
+    ssize_t n;
+    do
+        n = recv(transport->fd, &first, 1, MSG_PEEK);
+    while (n == -1 && errno == EINTR);
+    if (n == -1)
+        return status_of_errno();
+    if (n == 0)
+        return STATUS_CLOSED;
+    if (first == TLS_FIRST_BYTE)
+        return STATUS_UNSUPPORTED;
+    transport->ops = &plain_ops;
+    return plain_readv(transport, parts, count, got);
+}
+
+static const struct transport_ops accepted_ops = {first_readv, plain_writev, plain_close};
+
+void transport_init_accepted(struct transport *transport, int fd)
+{
+    *transport = (struct transport){&accepted_ops, fd, NULL};
+}
+
+void transport_init_opened(struct transport *transport, int fd)
+{
+    *transport = (struct transport){&plain_ops, fd, NULL};
+}

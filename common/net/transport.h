@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Where bytes enter and leave the process: the only module that reads and writes the sockets of
+ * connections. A connection works through a table of functions, so that an encrypted transport can
+ * stand in for the plain one. Whether a peer that was accepted speaks TLS is told by its first
+ * byte, 0x16.
+ */
+#ifndef COMMON_NET_TRANSPORT_H
+#define COMMON_NET_TRANSPORT_H
+
+#include "common/base/status.h"
+
+#include <stddef.h>
+#include <sys/uio.h>
+
+struct transport;
+
+struct transport_ops {
+    /* Fill `parts` from the front.
+     * returns  OK (*got > 0) | BUSY (nothing now, readiness will tell) | CLOSED (end of stream) |
+     *          UNSUPPORTED (the peer wants TLS and there is none) | IO */
+    enum status (*readv)(struct transport *transport, const struct iovec *parts, int count,
+                         size_t *got);
+    /* returns  OK (*sent > 0, perhaps not all) | BUSY | CLOSED | IO */
+    enum status (*writev)(struct transport *transport, const struct iovec *parts, int count,
+                          size_t *sent);
+    void (*close)(struct transport *transport);
+};
+
+struct transport {
+    const struct transport_ops *ops;
+    int fd;
+    void *state; /* of the encryption; NULL for plain sockets */
+};
+
+/* Take over a connected, non-blocking socket: one that was accepted, whose first byte decides; or
+ * one that we opened. */
+void transport_init_accepted(struct transport *transport, int fd);
+void transport_init_opened(struct transport *transport, int fd);
+
+static inline enum status transport_readv(struct transport *transport, const struct iovec *parts,
+                                          int count, size_t *got)
+{
+    return transport->ops->readv(transport, parts, count, got);
+}
+
+static inline enum status transport_writev(struct transport *transport, const struct iovec *parts,
+                                           int count, size_t *sent)
+{
+    return transport->ops->writev(transport, parts, count, sent);
+}
+
+static inline void transport_close(struct transport *transport)
+{
+    transport->ops->close(transport);
+}
+
+#endif

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Any bytes as a PROTOBUF header: the property is test/unit/support/header_property.h.
+ */
+#include "test/unit/support/header_property.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    header_property(CODEC_PROTOBUF, slice_of(data, size));
+    return 0;
+}

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the cases share: names that no other case uses, clients that are shut down at the end of the
+ * case, waiting for a condition, and checks.
+ */
+package org.cometmq.interop;
+
+import java.nio.charset.StandardCharsets;
+import java.util.ArrayDeque;
+import java.util.Deque;
+import java.util.Map;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.function.BooleanSupplier;
+import org.apache.rocketmq.client.consumer.DefaultLitePullConsumer;
+import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
+import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
+import org.apache.rocketmq.client.producer.DefaultMQProducer;
+import org.apache.rocketmq.client.producer.TransactionMQProducer;
+import org.apache.rocketmq.common.TopicConfig;
+import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
+import org.apache.rocketmq.common.message.Message;
+import org.apache.rocketmq.common.protocol.body.ClusterInfo;
+import org.apache.rocketmq.common.protocol.route.BrokerData;
+import org.apache.rocketmq.common.protocol.route.TopicRouteData;
+import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
+
+final class Bench implements AutoCloseable {
+  private static final AtomicInteger SERIAL = new AtomicInteger();
+  private static final String RUN = Long.toString(System.currentTimeMillis(), 36);
+
+  final String namesrv;
+  private final Deque<Runnable> closers = new ArrayDeque<>();
+  private DefaultMQAdminExt admin;
+  private String master;
+
+  Bench(String namesrv) {
+    this.namesrv = namesrv;
+  }
+
+  @Override
+  public void close() {
+    while (!closers.isEmpty()) {
+      try {
+        closers.pop().run();
+      } catch (RuntimeException e) {
+        System.err.println("while closing: " + e);
+      }
+    }
+  }
+
+  static String unique(String word) {
+    return word + "_" + RUN + "_" + SERIAL.incrementAndGet();
+  }
+
+  static Message message(String topic, String tag, String key, String body) {
+    return new Message(topic, tag, key, body.getBytes(StandardCharsets.UTF_8));
+  }
+
+  static String text(byte[] body) {
+    return new String(body, StandardCharsets.UTF_8);
+  }
+
+  /** The address of the (only) master. */
+  String master() throws Exception {
+    if (master == null) {
+      ClusterInfo info = admin().examineBrokerClusterInfo();
+      for (Map.Entry<String, BrokerData> entry : info.getBrokerAddrTable().entrySet()) {
+        if (entry.getValue().getBrokerAddrs().get(0L) != null) {
+          master = entry.getValue().getBrokerAddrs().get(0L);
+        }
+      }
+      check(master != null, "the name server knows no master");
+    }
+    return master;
+  }
+
+  DefaultMQAdminExt admin() throws Exception {
+    if (admin == null) {
+      admin = new DefaultMQAdminExt(15000);
+      admin.setNamesrvAddr(namesrv);
+      admin.setInstanceName(unique("admin"));
+      admin.start();
+      closers.push(admin::shutdown);
+    }
+    return admin;
+  }
+
+  /** Create a topic on the master and wait until the name server has its route. */
+  String topic(int queues) throws Exception {
+    String topic = unique("T");
+    admin().createAndUpdateTopicConfig(master(), new TopicConfig(topic, queues, queues, 6));
+    await("route of " + topic, () -> hasRoute(topic));
+    return topic;
+  }
+
+  boolean hasRoute(String topic) {
+    try {
+      TopicRouteData route = admin.examineTopicRouteInfo(topic);
+      return route != null && !route.getQueueDatas().isEmpty();
+    } catch (Exception e) {
+      return false;
+    }
+  }
+
+  DefaultMQProducer producer() throws Exception {
+    DefaultMQProducer producer = new DefaultMQProducer(unique("P"));
+    producer.setNamesrvAddr(namesrv);
+    producer.setSendMsgTimeout(10000);
+    producer.start();
+    closers.push(producer::shutdown);
+    return producer;
+  }
+
+  TransactionMQProducer transactionProducer() {
+    TransactionMQProducer producer = new TransactionMQProducer(unique("TP"));
+    producer.setNamesrvAddr(namesrv);
+    producer.setSendMsgTimeout(10000);
+    closers.push(producer::shutdown);
+    return producer;
+  }
+
+  /** A push consumer that reads from the first offset; not yet subscribed nor started. */
+  DefaultMQPushConsumer pushConsumer(String group) {
+    DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(group);
+    consumer.setNamesrvAddr(namesrv);
+    consumer.setInstanceName(unique("I"));
+    consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
+    closers.push(consumer::shutdown);
+    return consumer;
+  }
+
+  DefaultMQPullConsumer pullConsumer() throws Exception {
+    DefaultMQPullConsumer consumer = new DefaultMQPullConsumer(unique("PULL"));
+    consumer.setNamesrvAddr(namesrv);
+    consumer.start();
+    closers.push(consumer::shutdown);
+    return consumer;
+  }
+
+  DefaultLitePullConsumer litePullConsumer(String group) {
+    DefaultLitePullConsumer consumer = new DefaultLitePullConsumer(group);
+    consumer.setNamesrvAddr(namesrv);
+    consumer.setInstanceName(unique("I"));
+    consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
+    closers.push(consumer::shutdown);
+    return consumer;
+  }
+
+  static void check(boolean holds, String what) {
+    if (!holds) {
+      throw new AssertionError(what);
+    }
+  }
+
+  static void same(Object expected, Object actual, String what) {
+    check(expected.equals(actual), what + ": expected " + expected + ", got " + actual);
+  }
+
+  static void await(String what, BooleanSupplier condition) throws InterruptedException {
+    await(what, 30, condition);
+  }
+
+  static void await(String what, int seconds, BooleanSupplier condition)
+      throws InterruptedException {
+    long deadline = System.nanoTime() + seconds * 1_000_000_000L;
+    while (!condition.getAsBoolean()) {
+      check(System.nanoTime() < deadline, "waited " + seconds + " s in vain for: " + what);
+      Thread.sleep(10);
+    }
+  }
+}

@@ -1,0 +1,434 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What bounds the harm a peer can do: idle connections end, a peer that does not read is not read
+ * from, too many connections are refused, half-sent frames cost little memory and nobody else's
+ * time, one that floods does not starve the others, running out of descriptors pauses accepting.
+ *
+ * Source of the rules: common/net/net.h; RM-10 (idle time) of RocketMQ 4.9.2's
+ * NettyRemotingServer.
+ */
+#include "net_test.h"
+
+#include <malloc.h>
+#include <sys/resource.h>
+
+static void idle_connections_end_and_active_ones_stay(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct net_options options = net_options_default();
+    options.idle_ms = 300;
+    fixture_start(&f, 1, &options);
+    struct wire silent;
+    struct wire active;
+    wire_open(&silent, f.port);
+    wire_open(&active, f.port);
+    int64_t started_ms = test_now_ms();
+    struct answer answer;
+    int asked = 0;
+    while (server_stats(f.server).closed_idle == 0) {
+        wire_ask(&active, CODEC_JSON, TEST_ECHO, ++asked, "", &answer);
+        (void)usleep(5000);
+        assert_true(test_now_ms() < started_ms + WAIT_MS);
+    }
+    assert_true(test_now_ms() - started_ms >= 280);
+    assert_true(wire_is_closed_by_peer(&silent));
+    wire_ask(&active, CODEC_JSON, TEST_ECHO, 0, "still here", &answer);
+    assert_int_equal(server_stats(f.server).closed_idle, 1);
+    assert_int_equal(f.closed, 1);
+    /* And then it falls silent, too. */
+    wait_until(server_stats(f.server).closed_idle == 2);
+    assert_true(wire_is_closed_by_peer(&active));
+    wire_close(&silent);
+    wire_close(&active);
+    fixture_stop(&f);
+}
+
+static void a_peer_that_does_not_read_is_not_read_from(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct net_options options = net_options_default();
+    options.output_high_water_bytes = 1000000;
+    fixture_start(&f, 1, &options);
+    struct wire wire;
+    wire_open(&wire, f.port);
+    struct wire other;
+    wire_open(&other, f.port);
+    /* 1000 requests for 100 KB each, in one go. */
+    struct buf frames = BUF_EMPTY;
+    for (int i = 0; i < 1000; i++)
+        append_request(&frames, CODEC_JSON, TEST_PARTS, i, 0, "1 100000");
+    wire_send(&wire, frames.data, frames.size);
+    buf_release(&frames);
+    /* Only so many are handled as the sockets' buffers and the high-water mark take. */
+    struct answer answer;
+    int before = -1;
+    while (before != f.requests) {
+        before = f.requests;
+        wire_ask(&other, CODEC_JSON, TEST_ECHO, 1, "", &answer);
+        (void)usleep(50000);
+        before++; /* the other's own */
+    }
+    int handled = f.parts_made;
+    assert_in_range(handled, 10, 200);
+    assert_in_range(f.parts_made - f.parts_released, 0, 12);
+    /* It reads: everything comes, in order. */
+    for (int i = 0; i < 1000; i++) {
+        assert_true(wire_receive(&wire, &answer));
+        assert_int_equal(answer.command.opaque, i);
+        assert_int_equal(answer.body.size, 100005);
+    }
+    wait_until(f.parts_released == 1000);
+    wire_close(&wire);
+    wire_close(&other);
+    fixture_stop(&f);
+}
+
+static void connections_beyond_the_limit_are_closed(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct net_options options = net_options_default();
+    options.connections_max = 3;
+    fixture_start(&f, 2, &options);
+    struct wire wires[3];
+    struct answer answer;
+    for (int i = 0; i < 3; i++) {
+        wire_open(&wires[i], f.port);
+        wire_ask(&wires[i], CODEC_JSON, TEST_ECHO, 1, "", &answer);
+    }
+    for (int i = 0; i < 5; i++) {
+        struct wire more;
+        wire_open(&more, f.port);
+        assert_true(wire_is_closed_by_peer(&more));
+        wire_close(&more);
+    }
+    assert_int_equal(server_stats(f.server).refused, 5);
+    assert_int_equal(server_stats(f.server).connections, 3);
+    assert_int_equal(server_stats(f.server).accepted, 3);
+    /* One goes, one may come. */
+    wire_close(&wires[0]);
+    wait_until(server_stats(f.server).connections == 2);
+    wire_open(&wires[0], f.port);
+    wire_ask(&wires[0], CODEC_JSON, TEST_ECHO, 1, "", &answer);
+    for (int i = 0; i < 3; i++)
+        wire_close(&wires[i]);
+    fixture_stop(&f);
+}
+
+/* The beginning of a frame that claims to be `claimed` bytes long, of which `sent` are sent. */
+static void send_half_frame(struct wire *wire, size_t claimed, size_t sent)
+{
+    uint8_t *bytes = calloc(1, sent < 8 ? 8 : sent);
+    put_i32(bytes, (int32_t)(claimed - 4));
+    put_i32(bytes + 4, 100);
+    wire_send(wire, bytes, sent);
+    free(bytes);
+}
+
+#define HALF_FRAMES 1000
+
+static void a_thousand_half_frames_cost_little(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_start(&f, 1, NULL);
+    struct wire good;
+    wire_open(&good, f.port);
+    struct answer answer;
+    wire_ask(&good, CODEC_JSON, TEST_ECHO, 1, "", &answer);
+    size_t before_bytes = mallinfo2().uordblks + mallinfo2().hblkhd;
+    struct wire *wires = calloc(HALF_FRAMES, sizeof *wires);
+    for (int i = 0; i < HALF_FRAMES; i++) {
+        wire_open(&wires[i], f.port);
+        send_half_frame(&wires[i], 16000000, 100);
+    }
+    /* 512 bytes each is what 100 bytes of input may hold. */
+    wait_until(server_stats(f.server).in_flight_bytes == HALF_FRAMES * 512);
+    size_t after_bytes = mallinfo2().uordblks + mallinfo2().hblkhd;
+    if (before_bytes != 0) /* sanitizers replace malloc and its figures */
+        assert_in_range(after_bytes - before_bytes, 1, (size_t)HALF_FRAMES * 4096);
+    int64_t worst_ms = 0;
+    for (int i = 0; i < 100; i++) {
+        int64_t asked_ms = test_now_ms();
+        wire_ask(&good, CODEC_JSON, TEST_ECHO, i, "quick", &answer);
+        if (test_now_ms() - asked_ms > worst_ms)
+            worst_ms = test_now_ms() - asked_ms;
+    }
+    assert_in_range(worst_ms, 0, 500);
+    for (int i = 0; i < HALF_FRAMES; i++)
+        wire_close(&wires[i]);
+    free(wires);
+    wait_until(server_stats(f.server).in_flight_bytes == 0);
+    wire_close(&good);
+    fixture_stop(&f);
+}
+
+static void idle_connections_cost_at_most_4_kib(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_start(&f, 1, NULL);
+    struct wire wires[500];
+    struct answer answer;
+    wire_open(&wires[0], f.port);
+    wire_ask(&wires[0], CODEC_JSON, TEST_ECHO, 0, "", &answer);
+    size_t before_bytes = mallinfo2().uordblks + mallinfo2().hblkhd;
+    for (int i = 1; i < 500; i++) {
+        /* The test's own side allocates nothing here. */
+        wires[i].fd = wire_connect(f.port);
+    }
+    wait_until(server_stats(f.server).connections == 500);
+    size_t after_bytes = mallinfo2().uordblks + mallinfo2().hblkhd;
+    if (before_bytes != 0)
+        assert_in_range((after_bytes - before_bytes) / 499, 1, 4096);
+    for (int i = 1; i < 500; i++)
+        (void)close(wires[i].fd);
+    wire_close(&wires[0]);
+    fixture_stop(&f);
+}
+
+struct big_frame {
+    int port;
+    int opaque;
+    struct wire wire;
+};
+
+static void *send_big_frame(void *arg)
+{
+    struct big_frame *big = arg;
+    char *body = malloc(1000001);
+    memset(body, 'b', 1000000);
+    body[1000000] = '\0';
+    wire_request(&big->wire, CODEC_JSON, TEST_ECHO, big->opaque, body);
+    free(body);
+    struct answer answer;
+    if (!wire_receive(&big->wire, &answer) || answer.body.size != 1000000)
+        big->opaque = -1;
+    return NULL;
+}
+
+/* Half frames fill the memory: those that hold one wait, small requests are handled all the same,
+ * and one big frame after the other is finished. */
+static void reading_pauses_while_memory_is_short(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct net_options options = net_options_default();
+    options.in_flight_bytes_max = 600000;
+    fixture_start(&f, 1, &options);
+    struct wire hog;
+    wire_open(&hog, f.port);
+    send_half_frame(&hog, 10000000, 700000);
+    wait_until(server_stats(f.server).in_flight_bytes >= 600000);
+    struct wire good;
+    wire_open(&good, f.port);
+    struct answer answer;
+    wire_ask(&good, CODEC_JSON, TEST_THREAD, 1, "detached ones are refused", &answer);
+    assert_int_equal(answer.command.code, RESPONSE_SYSTEM_BUSY);
+    wire_close(&hog);
+    wait_until(server_stats(f.server).in_flight_bytes == 0);
+    wire_ask(&good, CODEC_JSON, TEST_THREAD, 1, "now", &answer);
+    assert_true(slice_is(answer.body, "now"));
+
+    struct big_frame bigs[10];
+    pthread_t threads[10];
+    int64_t started_ms = test_now_ms();
+    for (int i = 0; i < 10; i++) {
+        bigs[i] = (struct big_frame){.port = f.port, .opaque = i};
+        wire_open(&bigs[i].wire, f.port);
+        assert_int_equal(pthread_create(&threads[i], NULL, send_big_frame, &bigs[i]), 0);
+    }
+    int64_t most_bytes = 0;
+    for (int i = 0; i < 50; i++) {
+        wire_ask(&good, CODEC_JSON, TEST_ECHO, i, "small ones are handled", &answer);
+        if (server_stats(f.server).in_flight_bytes > most_bytes)
+            most_bytes = server_stats(f.server).in_flight_bytes;
+    }
+    for (int i = 0; i < 10; i++) {
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+        assert_int_equal(bigs[i].opaque, i);
+        wire_close(&bigs[i].wire);
+    }
+    assert_in_range(test_now_ms() - started_ms, 0, 4500);
+    /* The limit, what one read may bring to each, and the favoured one. */
+    assert_in_range(most_bytes, 0, 600000 + 10 * 262144 + 1000200);
+    assert_int_equal(server_stats(f.server).closed_stalled, 0);
+    wait_until(server_stats(f.server).in_flight_bytes == 0);
+    wire_close(&good);
+    fixture_stop(&f);
+}
+
+static int64_t shifted_by_ms;
+
+static int64_t shifted_wall_ms(void *ctx)
+{
+    (void)ctx;
+    return 0;
+}
+
+static int64_t shifted_ns(void *ctx)
+{
+    (void)ctx;
+    return clock_monotonic_ns(clock_real()) +
+           __atomic_load_n(&shifted_by_ms, __ATOMIC_RELAXED) * 1000000;
+}
+
+static void old_half_frames_end_while_memory_is_short(void **state)
+{
+    (void)state;
+    static const struct clock clock = {shifted_wall_ms, shifted_ns, NULL};
+    __atomic_store_n(&shifted_by_ms, 0, __ATOMIC_RELAXED);
+    struct fixture f = {.loop_count = 1};
+    fixture = &f;
+    struct net_options options = net_options_default();
+    options.in_flight_bytes_max = 100000;
+    assert_int_equal(loop_new("net", 0, &clock, &f.loops[0], NULL), STATUS_OK);
+    f.server = server_new(f.loops, 1, test_service(), &options);
+    assert_int_equal(server_listen(f.server, "127.0.0.1", 0, 7, &f.port, NULL), STATUS_OK);
+    assert_int_equal(loop_start(f.loops[0], NULL), STATUS_OK);
+
+    struct wire old;
+    wire_open(&old, f.port);
+    send_half_frame(&old, 10000000, 90000);
+    wait_until(server_stats(f.server).in_flight_bytes > 0);
+    __atomic_store_n(&shifted_by_ms, 3000, __ATOMIC_RELAXED);
+    struct wire young;
+    wire_open(&young, f.port);
+    send_half_frame(&young, 10000000, 90000);
+    wait_until(server_stats(f.server).in_flight_bytes > 100000);
+    assert_int_equal(server_stats(f.server).closed_stalled, 0);
+    __atomic_store_n(&shifted_by_ms, 5500, __ATOMIC_RELAXED);
+    assert_true(wire_is_closed_by_peer(&old));
+    wait_until(server_stats(f.server).in_flight_bytes <= 100000);
+    /* With memory again, the young one may take its time. */
+    __atomic_store_n(&shifted_by_ms, 20000, __ATOMIC_RELAXED);
+    struct wire good;
+    wire_open(&good, f.port);
+    struct answer answer;
+    wire_ask(&good, CODEC_JSON, TEST_ECHO, 1, "", &answer);
+    (void)usleep(200000);
+    assert_int_equal(server_stats(f.server).closed_stalled, 1);
+    assert_int_equal(server_stats(f.server).connections, 2);
+    wire_close(&old);
+    wire_close(&young);
+    wire_close(&good);
+    fixture_stop(&f);
+}
+
+struct flood {
+    int port;
+    _Atomic int stop;
+    _Atomic int64_t bytes;
+};
+
+static void *flood(void *arg)
+{
+    struct flood *flood = arg;
+    struct buf frames = BUF_EMPTY;
+    for (int i = 0; i < 3000; i++)
+        append_request(&frames, CODEC_JSON, TEST_ECHO, i, COMMAND_FLAG_ONEWAY, "flood");
+    int fd = wire_connect(flood->port);
+    /* Whole batches only, so that frames stay whole. */
+    while (!flood->stop) {
+        size_t done = 0;
+        while (done < frames.size) {
+            ssize_t n = send(fd, frames.data + done, frames.size - done, MSG_NOSIGNAL);
+            if (n <= 0)
+                break;
+            done += (size_t)n;
+            flood->bytes += n;
+        }
+    }
+    (void)close(fd);
+    buf_release(&frames);
+    return NULL;
+}
+
+static void one_that_floods_does_not_starve_others(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_start(&f, 1, NULL);
+    struct flood floods[2] = {{.port = f.port}, {.port = f.port}};
+    pthread_t threads[2];
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, flood, &floods[i]), 0);
+    wait_until(floods[0].bytes > 1000000 && floods[1].bytes > 1000000);
+    struct wire good;
+    wire_open(&good, f.port);
+    struct answer answer;
+    int64_t started_ms = test_now_ms();
+    for (int i = 0; i < 50; i++)
+        wire_ask(&good, CODEC_JSON, TEST_ECHO, i, "me too", &answer);
+    int64_t took_ms = test_now_ms() - started_ms;
+    for (int i = 0; i < 2; i++) {
+        floods[i].stop = 1;
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    }
+    /* A turn handles 128 KiB of each flood: some milliseconds. */
+    assert_in_range(took_ms, 0, 50 * 100);
+    wire_close(&good);
+    fixture_stop(&f);
+}
+
+static void running_out_of_descriptors_pauses_accepting(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_start(&f, 1, NULL);
+    struct wire good;
+    wire_open(&good, f.port);
+    struct answer answer;
+    wire_ask(&good, CODEC_JSON, TEST_ECHO, 1, "", &answer);
+    struct rlimit before;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    int late = socket(AF_INET, SOCK_STREAM, 0);
+    /* No number below the limit is free. */
+    int highest = dup(late);
+    (void)close(highest);
+    struct rlimit tight = {(rlim_t)highest, before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &tight), 0);
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_port = htons((uint16_t)f.port),
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    assert_int_equal(connect(late, (struct sockaddr *)&address, sizeof address), 0);
+    struct rusage used_before;
+    struct rusage used_after;
+    (void)getrusage(RUSAGE_SELF, &used_before);
+    (void)usleep(300000);
+    (void)getrusage(RUSAGE_SELF, &used_after);
+    /* Not a busy loop, and others are served. */
+    int64_t cpu_us = (used_after.ru_utime.tv_sec - used_before.ru_utime.tv_sec) * 1000000 +
+                     (used_after.ru_utime.tv_usec - used_before.ru_utime.tv_usec) +
+                     (used_after.ru_stime.tv_sec - used_before.ru_stime.tv_sec) * 1000000 +
+                     (used_after.ru_stime.tv_usec - used_before.ru_stime.tv_usec);
+    assert_in_range(cpu_us, 0, 100000);
+    wire_ask(&good, CODEC_JSON, TEST_ECHO, 2, "", &answer);
+    assert_int_equal(server_stats(f.server).accepted, 1);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    struct wire wire;
+    wire_init(&wire, late);
+    wire_ask(&wire, CODEC_JSON, TEST_ECHO, 3, "at last", &answer);
+    assert_true(slice_is(answer.body, "at last"));
+    wire_close(&wire);
+    wire_close(&good);
+    fixture_stop(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(idle_connections_end_and_active_ones_stay),
+        cmocka_unit_test(a_peer_that_does_not_read_is_not_read_from),
+        cmocka_unit_test(connections_beyond_the_limit_are_closed),
+        cmocka_unit_test(a_thousand_half_frames_cost_little),
+        cmocka_unit_test(idle_connections_cost_at_most_4_kib),
+        cmocka_unit_test(reading_pauses_while_memory_is_short),
+        cmocka_unit_test(old_half_frames_end_while_memory_is_short),
+        cmocka_unit_test(one_that_floods_does_not_starve_others),
+        cmocka_unit_test(running_out_of_descriptors_pauses_accepting),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

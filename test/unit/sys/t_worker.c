@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The worker pool: every accepted task runs exactly once and in order, a full queue and a stopping
+ * pool refuse, and worker_pool_free runs what was accepted. Threads carry their name and block
+ * signals.
+ */
+#include "common/sys/worker.h"
+
+#include "common/sys/thread.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <semaphore.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct job {
+    struct worker_task task;
+    int number;
+    int *order; /* where the task leaves its number */
+    _Atomic int *done;
+};
+
+static void run_job(struct worker_task *task)
+{
+    struct job *job = (struct job *)(void *)task;
+    int position = (*job->done)++;
+    job->order[position] = job->number;
+    free(job);
+}
+
+static struct job *job_new(int number, int *order, _Atomic int *done)
+{
+    struct job *job = calloc(1, sizeof *job);
+    assert_non_null(job);
+    *job = (struct job){{NULL, run_job}, number, order, done};
+    return job;
+}
+
+static void one_thread_runs_in_order_and_free_runs_the_rest(void **state)
+{
+    (void)state;
+    struct worker_pool *pool;
+    assert_int_equal(worker_pool_new("work", 1, 1000, &pool, NULL), STATUS_OK);
+    int order[500];
+    _Atomic int done = 0;
+    for (int i = 0; i < 500; i++)
+        assert_true(worker_submit(pool, &job_new(i, order, &done)->task));
+    worker_pool_free(pool);
+    assert_int_equal(done, 500);
+    for (int i = 0; i < 500; i++)
+        assert_int_equal(order[i], i);
+}
+
+static void many_threads_run_each_task_once(void **state)
+{
+    (void)state;
+    struct worker_pool *pool;
+    assert_int_equal(worker_pool_new("a-rather-long-name", 4, 4000, &pool, NULL), STATUS_OK);
+    int *order = calloc(4000, sizeof *order);
+    bool *seen = calloc(4000, sizeof *seen);
+    _Atomic int done = 0;
+    for (int i = 0; i < 4000; i++)
+        assert_true(worker_submit(pool, &job_new(i, order, &done)->task));
+    worker_pool_free(pool);
+    assert_int_equal(done, 4000);
+    for (int i = 0; i < 4000; i++) {
+        assert_false(seen[order[i]]);
+        seen[order[i]] = true;
+    }
+    free(order);
+    free(seen);
+}
+
+struct gate_job {
+    struct worker_task task;
+    sem_t entered;
+    sem_t leave;
+};
+
+static void run_gate(struct worker_task *task)
+{
+    struct gate_job *job = (struct gate_job *)(void *)task;
+    (void)sem_post(&job->entered);
+    while (sem_wait(&job->leave) != 0)
+        ;
+}
+
+static void a_full_queue_refuses(void **state)
+{
+    (void)state;
+    struct worker_pool *pool;
+    assert_int_equal(worker_pool_new("work", 1, 3, &pool, NULL), STATUS_OK);
+    struct gate_job gate = {.task = {NULL, run_gate}};
+    (void)sem_init(&gate.entered, 0, 0);
+    (void)sem_init(&gate.leave, 0, 0);
+    assert_true(worker_submit(pool, &gate.task));
+    while (sem_wait(&gate.entered) != 0)
+        ;
+    /* The only thread is held: three tasks may wait, the fourth is refused. */
+    int order[4];
+    _Atomic int done = 0;
+    for (int i = 0; i < 3; i++)
+        assert_true(worker_submit(pool, &job_new(i, order, &done)->task));
+    struct job *refused = job_new(3, order, &done);
+    assert_false(worker_submit(pool, &refused->task));
+    free(refused);
+    (void)sem_post(&gate.leave);
+    worker_pool_free(pool);
+    assert_int_equal(done, 3);
+    (void)sem_destroy(&gate.entered);
+    (void)sem_destroy(&gate.leave);
+}
+
+static void *report_thread(void *arg)
+{
+    char *name = arg;
+    (void)pthread_getname_np(pthread_self(), name, 16);
+    sigset_t mask;
+    (void)pthread_sigmask(SIG_BLOCK, NULL, &mask);
+    name[16] = sigismember(&mask, SIGTERM) == 1 && sigismember(&mask, SIGHUP) == 1 ? 'b' : 'o';
+    return NULL;
+}
+
+static void threads_block_signals_and_the_starter_does_not(void **state)
+{
+    (void)state;
+    char report[17] = "";
+    pthread_t thread;
+    struct err err;
+    assert_int_equal(thread_start(&thread, "cometmq-test", report_thread, report, &err), STATUS_OK);
+    thread_join(thread);
+    assert_int_equal(report[16], 'b');
+    sigset_t mask;
+    (void)pthread_sigmask(SIG_BLOCK, NULL, &mask);
+    assert_int_equal(sigismember(&mask, SIGTERM), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(one_thread_runs_in_order_and_free_runs_the_rest),
+        cmocka_unit_test(many_threads_run_each_task_once),
+        cmocka_unit_test(a_full_queue_refuses),
+        cmocka_unit_test(threads_block_signals_and_the_starter_does_not),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
