@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * mqbench: load generator and checker for servers that speak the RocketMQ remoting protocol, ours
- * and Apache's alike. `mqbench --help` lists modes and options; docs/benchmark.md says how figures
- * are compared.
+ * and Apache's alike. `mqbench --help` lists modes and options; test/bench/bench.py runs the
+ * standard cases and compares.
  *
  * One broker per run: --broker names it, or --namesrv gives the master of the topic's route.
  */

@@ -86,7 +86,7 @@ static void peer_forget(struct peer *peer, enum status why)
 static void log_unreachable(const struct peer *peer, const char *cause)
 {
     int64_t suppressed;
-    if (log_gate_open(&peer->client->totals.accept_gate, &suppressed))
+    if (log_gate_open(&peer->client->totals.open_gate, &suppressed))
         log_warn("net", "connection could not be opened",
                  "address=%.*s cause=\"%s\" suppressed=%lld", SLICE_ARGS(peer->address), cause,
                  (long long)suppressed);

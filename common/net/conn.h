@@ -46,7 +46,7 @@ struct conn_totals {
     _Atomic int64_t in_flight_bytes;
     struct log_gate ended_gates[CONN_END_COUNT];
     struct log_gate refused_gate;
-    struct log_gate accept_gate;
+    struct log_gate open_gate; /* accepting or connecting failed */
 };
 
 /* The connections of one server or client on one loop. */

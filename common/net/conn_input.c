@@ -9,8 +9,9 @@
  * arrive (doubling, up to the frame's length), never by the length a peer claims. A large frame is
  * thus read straight into its own buffer.
  *
- * Invariant: while conn->pauses is 0, conn->input holds at most the beginning of one frame. While
- * it is not 0, whole frames may wait there; conn_handle_kept handles them.
+ * Invariant: conn->input holds at most the beginning of one frame, except while the connection is
+ * paused or in the list of those to be resumed: then whole frames may wait there, nothing is read,
+ * and conn_handle_kept handles them.
  */
 #include "common/net/conn.h"
 
@@ -293,6 +294,9 @@ void conn_on_readable(int fd, short what, void *arg)
     (void)fd;
     (void)what;
     struct conn *conn = arg;
+    /* What was kept back comes first, and must not grow while it is not handled. */
+    if (!list_empty(&conn->in_resume))
+        return;
     struct iovec pieces[2];
     size_t room;
     size_t got = 0;

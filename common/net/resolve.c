@@ -90,7 +90,7 @@ struct resolve *resolve_start(struct loop *loop, const char *host, int port,
     resolve->ctx = ctx;
     resolve->holders = 2;
     resolve->port = port;
-    (void)strcpy(resolve->host, host);
+    memcpy(resolve->host, host, strlen(host) + 1);
     pthread_t thread;
     if (thread_start(&thread, "resolve", look_up, resolve, NULL) != STATUS_OK) {
         CHECK(pthread_mutex_destroy(&resolve->lock) == 0);

@@ -9,6 +9,7 @@
  * simpler than watching every place where a call or an output may end, and only runs then.
  */
 #include "common/base/check.h"
+#include "common/base/limits.h"
 #include "common/net/address.h"
 #include "common/net/conn.h"
 #include "common/net/loop_private.h"
@@ -67,7 +68,7 @@ struct server {
 struct net_options net_options_default(void)
 {
     return (struct net_options){
-        .frame_bytes_max = 16777216,
+        .frame_bytes_max = FRAME_BYTES_MAX,
         .connections_max = 20000,
         .in_flight_bytes_max = (size_t)512 * 1024 * 1024,
         .output_high_water_bytes = (size_t)4 * 1024 * 1024,
@@ -139,9 +140,9 @@ static void run_hand_over(struct loop_task *task)
 
 static void refuse(struct server *server, int fd, const struct host *peer)
 {
-    (void)close(fd);
     atomic_fetch_sub(&server->totals.connections, 1);
     atomic_fetch_add(&server->totals.refused, 1);
+    (void)close(fd);
     int64_t suppressed;
     if (!log_gate_open(&server->totals.refused_gate, &suppressed))
         return;
@@ -195,7 +196,7 @@ static void resume_accepting(void *ctx)
 static void pause_accepting(struct listener *listener)
 {
     int64_t suppressed;
-    if (log_gate_open(&listener->server->totals.accept_gate, &suppressed))
+    if (log_gate_open(&listener->server->totals.open_gate, &suppressed))
         log_error("net", "connections cannot be accepted; raise the limit of open files",
                   "errno=%d suppressed=%lld", errno, (long long)suppressed);
     CHECK(event_del(&listener->event) == 0);

@@ -24,9 +24,9 @@ enum log_level {
 };
 
 struct log_options {
-    const char *path;    /* NULL: stdout */
-    int64_t file_bytes;  /* rotate at this size */
-    int kept_files;      /* rotated files kept */
+    const char *path;   /* NULL: stdout */
+    int64_t file_bytes; /* rotate at this size */
+    int kept_files;     /* rotated files kept */
     enum log_level level;
 };
 
@@ -40,7 +40,8 @@ void log_close(void);
 void log_set_level(enum log_level level);
 bool log_level_parse(const char *name, enum log_level *out);
 
-/* area  module name ("store", "net"); what  constant text; format  key=value pairs or "" */
+/* area  module name ("store", "net"); what  constant text; format  key=value pairs; the
+ * compiler refuses an empty one */
 void log_line(enum log_level level, const char *area, const char *what, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 

@@ -34,6 +34,9 @@ PRODUCE = ["produce", "--topic", "bench", "--size", "1024", "--warmup", "1",
 
 # name, what it is, mqbench arguments
 CASES = [
+    # First, while the server is fresh: later, memory freed by other cases would serve.
+    ("idle-connections", "%d connections with one heartbeat each" % IDLE_CONNECTIONS,
+     ["idle", "--conns", str(IDLE_CONNECTIONS), "--hold", "3"]),
     ("16x32", "1 KB sends, 16 connections x 32 in flight",
      PRODUCE + ["--conns", "16", "--inflight", "32"]),
     ("16x1", "1 KB sends, 16 connections x 1 in flight",
@@ -47,8 +50,6 @@ CASES = [
       "--warmup", "1", "--duration", str(SECONDS)]),
     ("catch-up", "reading a backlog from its beginning",
      ["consume", "--topic", "backlog", "--conns", "8", "--until-end"]),
-    ("idle-connections", "%d connections with one heartbeat each" % IDLE_CONNECTIONS,
-     ["idle", "--conns", str(IDLE_CONNECTIONS), "--hold", "3"]),
 ]
 BACKLOG = ["produce", "--topic", "backlog", "--create", "--size", "1024", "--batch", "32",
            "--conns", "8", "--inflight", "2", "--count", "300000"]
@@ -155,7 +156,7 @@ SINGLE = [
 
 def ratio(contender, base, case, member):
     ours, theirs = contender.median(case, member), base.median(case, member)
-    return "%.2fx" % (ours / theirs) if ours is not None and theirs else "-"
+    return "%.3gx" % (ours / theirs) if ours is not None and theirs else "-"
 
 
 def print_table(contenders, chosen):

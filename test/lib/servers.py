@@ -245,9 +245,12 @@ class Servers:
 
 
 def stop_pid(pid):
-    """Stop a process that another run of this program started."""
+    """Stop a process that another run of this program started. False: it had ended before."""
     try:
         os.kill(pid, signal.SIGTERM)
+    except ProcessLookupError:
+        return False
+    try:
         deadline = time.monotonic() + STOP_SECONDS
         while time.monotonic() < deadline:
             os.kill(pid, 0)
@@ -255,6 +258,23 @@ def stop_pid(pid):
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:
         pass
+    return True
+
+
+def stop_folder(folder):
+    """Stop what `start` started there; a server that ended by itself is an error."""
+    ended = []
+    with open(os.path.join(folder, "pids")) as file:
+        for name, pid in zip(("broker", "namesrv"), file.read().split()):
+            if not stop_pid(int(pid)):
+                ended.append(name)
+    for name in ended:
+        print("servers: the %s ended before it was stopped; the end of its log:" % name,
+              file=sys.stderr)
+        with open(os.path.join(folder, name + ".log"), errors="replace") as log:
+            sys.stderr.write("".join(log.readlines()[-30:]))
+    shutil.rmtree(folder, ignore_errors=True)
+    return not ended
 
 
 def main():
@@ -272,10 +292,7 @@ def main():
             print("%s=%s" % ("SERVERS_FOLDER" if name == "folder" else name.upper(),
                              shlex.quote(str(getattr(servers, name)))))
     elif arguments[:1] == ["stop"] and len(arguments) == 2:
-        with open(os.path.join(arguments[1], "pids")) as file:
-            for pid in file.read().split():
-                stop_pid(int(pid))
-        shutil.rmtree(arguments[1], ignore_errors=True)
+        sys.exit(0 if stop_folder(arguments[1]) else 1)
     else:
         sys.exit("usage: servers.py start [--apache] [KEY=VALUE ...] | stop FOLDER")
 

@@ -39,6 +39,13 @@ static inline int64_t test_now_ms(void)
     return clock_monotonic_ms(clock_real());
 }
 
+/* To pace a peer or to measure; never to wait for something, which is wait_until's. */
+static inline void let_pass_ms(int ms)
+{
+    struct pollfd nothing = {.fd = -1};
+    (void)poll(&nothing, 1, ms);
+}
+
 /* Wait until `condition`, failing the test after WAIT_MS. */
 #define wait_until(condition)                               \
     do {                                                    \
@@ -46,7 +53,7 @@ static inline int64_t test_now_ms(void)
         while (!(condition)) {                              \
             if (test_now_ms() > give_up_ms)                 \
                 fail_msg("never happened: %s", #condition); \
-            (void)usleep(500);                              \
+            let_pass_ms(1);                                 \
         }                                                   \
     } while (0)
 
@@ -171,6 +178,19 @@ static inline void wire_request(struct wire *wire, enum codec codec, int32_t cod
     buf_release(&frame);
 }
 
+/* Sending from a thread of its own, while the test receives. */
+struct sender {
+    struct wire *wire;
+    struct buf *frames;
+};
+
+static inline void *send_all(void *arg)
+{
+    struct sender *sender = arg;
+    wire_send(sender->wire, sender->frames->data, sender->frames->size);
+    return NULL;
+}
+
 /* Send a request and expect its answer. */
 static inline void wire_ask(struct wire *wire, enum codec codec, int32_t code, int32_t opaque,
                             const char *body, struct answer *answer)
@@ -279,20 +299,20 @@ static inline void *answer_from_thread(void *arg)
         reply_parts(call_reply_to(call), count, bytes);
         break;
     case TEST_SLOW:
-        (void)usleep(50000);
+        let_pass_ms(50);
         reply_echo(call_reply_to(call), call->body);
         break;
     case TEST_TOO_LONG: {
-        char *remark = malloc(70000);
-        memset(remark, 'r', 70000);
-        struct ext_field field = {SLICE_LITERAL("f"), slice_of(remark, 70000)};
+        char *name = malloc(70000);
+        memset(name, 'n', 70000);
+        struct ext_field field = {slice_of(name, 70000), SLICE_LITERAL("value")};
         struct body_part part = {"x", 1, release_part, malloc(1)};
         fixture->parts_made++;
         net_reply(call_reply_to(call),
                   &(struct response){.ext = {.fields = &field, .count = 1, .present = true},
                                      .parts = &part,
                                      .part_count = 1});
-        free(remark);
+        free(name);
         break;
     }
     default:
@@ -348,13 +368,40 @@ static inline void call_back(struct call *call)
     net_call(call->conn, &request, called_back, to);
 }
 
+static inline void reply_empty_header(struct reply_to to)
+{
+    GetConsumerListByGroupResponseHeader header = GET_CONSUMER_LIST_BY_GROUP_RESPONSE_HEADER__INIT;
+    net_reply(to, &(struct response){.header = &header.base});
+}
+
+static inline void reply_header(struct reply_to to)
+{
+    GetMaxOffsetResponseHeader header = GET_MAX_OFFSET_RESPONSE_HEADER__INIT;
+    header.offset = 42;
+    struct ext_field field = {SLICE_LITERAL("MSG_REGION"), SLICE_LITERAL("DefaultRegion")};
+    net_reply(to, &(struct response){
+                      .code = 13,
+                      .remark = "a remark",
+                      .header = &header.base,
+                      .ext = {.fields = &field, .count = 1, .present = true},
+                  });
+}
+
+static inline void reply_peer(struct reply_to to, const struct call *call)
+{
+    char peer[HOST_TEXT_BYTES];
+    char text[128];
+    host_format(&call->peer, peer);
+    int size = snprintf(text, sizeof text, "%s %u %d", peer, call->peer.ip_bytes, call->port_tag);
+    reply_echo(to, slice_of(text, (size_t)size));
+}
+
 static inline void test_on_request(void *ctx, struct call *call)
 {
     (void)ctx;
     struct reply_to to = call_reply_to(call);
     int count;
     size_t bytes;
-    char text[128];
     fixture->requests++;
     if (fixture->loop_count == 1)
         fixture->last_conn = call->conn;
@@ -394,32 +441,15 @@ static inline void test_on_request(void *ctx, struct call *call)
     case TEST_ERROR:
         net_reply_error(to, RESPONSE_TOPIC_NOT_EXIST, "topic[%s] number %d", "T", 7);
         break;
-    case TEST_EMPTY_HEADER: {
-        GetConsumerListByGroupResponseHeader header =
-            GET_CONSUMER_LIST_BY_GROUP_RESPONSE_HEADER__INIT;
-        net_reply(to, &(struct response){.header = &header.base});
+    case TEST_EMPTY_HEADER:
+        reply_empty_header(to);
         break;
-    }
-    case TEST_HEADER: {
-        GetMaxOffsetResponseHeader header = GET_MAX_OFFSET_RESPONSE_HEADER__INIT;
-        header.offset = 42;
-        struct ext_field field = {SLICE_LITERAL("MSG_REGION"), SLICE_LITERAL("DefaultRegion")};
-        net_reply(to, &(struct response){
-                          .code = 13,
-                          .remark = "a remark",
-                          .header = &header.base,
-                          .ext = {.fields = &field, .count = 1, .present = true},
-                      });
+    case TEST_HEADER:
+        reply_header(to);
         break;
-    }
-    case TEST_PEER: {
-        char peer[HOST_TEXT_BYTES];
-        host_format(&call->peer, peer);
-        int size =
-            snprintf(text, sizeof text, "%s %u %d", peer, call->peer.ip_bytes, call->port_tag);
-        reply_echo(to, slice_of(text, (size_t)size));
+    case TEST_PEER:
+        reply_peer(to, call);
         break;
-    }
     default:
         reply_echo(to, call->body);
     }

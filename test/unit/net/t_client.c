@@ -124,6 +124,11 @@ static struct wanted want(int port, int32_t code, const char *body)
     return wanted;
 }
 
+static void set_address(struct wanted *wanted, const char *address)
+{
+    (void)snprintf(wanted->address, sizeof wanted->address, "%s", address);
+}
+
 static void call_and_wait(struct wanted *wanted)
 {
     on_loop(client_loop, make_call, wanted);
@@ -221,12 +226,12 @@ static void addresses_that_lead_nowhere_fail(void **state)
                                             "host:70000", ":80",     "[::1:80", "host:80x"};
     for (size_t i = 0; i < sizeof malformed / sizeof *malformed; i++) {
         struct wanted bad = want(0, TEST_ECHO, "");
-        (void)strcpy(bad.address, malformed[i]);
+        set_address(&bad, malformed[i]);
         call_and_wait(&bad);
         assert_int_equal(bad.status, STATUS_INVALID);
     }
     struct wanted unknown = want(0, TEST_ECHO, "");
-    (void)strcpy(unknown.address, "no-such-host.invalid:9876");
+    set_address(&unknown, "no-such-host.invalid:9876");
     call_and_wait(&unknown);
     assert_int_equal(unknown.status, STATUS_IO);
     struct wanted named = want(0, TEST_ECHO, "by name");
@@ -278,7 +283,7 @@ static void freeing_a_client_fails_what_is_pending(void **state)
     on_loop(client_loop, make_call, &held);
     wait_until(f.held_count == 1);
     struct wanted waiting = want(0, TEST_ECHO, "");
-    (void)strcpy(waiting.address, "another-name.invalid:9876");
+    set_address(&waiting, "another-name.invalid:9876");
     on_loop(client_loop, make_call, &waiting);
     on_loop(client_loop, free_client, NULL);
     wait_until(held.ends == 1);
@@ -495,7 +500,7 @@ static void addresses_are_split(void **state)
     assert_int_equal(port, 9876);
     char longer[400];
     memset(longer, 'h', sizeof longer);
-    (void)strcpy(longer + 300, ":80");
+    memcpy(longer + 300, ":80", 4);
     assert_false(net_address_split(longer, host, sizeof host, &port));
     assert_false(net_address_split("[]:80", host, sizeof host, &port));
 }

@@ -36,7 +36,7 @@ static const char *path_of(const char *name)
 static int make_folder(void **state)
 {
     (void)state;
-    (void)strcpy(folder, "/tmp/t_log.XXXXXX");
+    (void)snprintf(folder, sizeof folder, "/tmp/t_log.XXXXXX");
     return mkdtemp(folder) == NULL ? -1 : 0;
 }
 
@@ -138,11 +138,10 @@ static void the_file_rotates_by_size(void **state)
     assert_int_equal(file_size("log.3"), -1);
     assert_non_null(strstr(content("log"), "number=099\n"));
     assert_null(strstr(content("log"), "number=050\n"));
-    int newest_rotated = 0;
-    const char *first_open = strstr(content("log"), "number=");
-    int first_number = atoi(first_open + 7);
-    const char *last = strrchr(content("log.1"), '=');
-    newest_rotated = atoi(last + 1);
+    int first_number = -1;
+    int newest_rotated = -1;
+    assert_int_equal(sscanf(strstr(content("log"), "number="), "number=%d", &first_number), 1);
+    assert_int_equal(sscanf(strrchr(content("log.1"), '='), "=%d", &newest_rotated), 1);
     assert_int_equal(newest_rotated, first_number - 1);
 }
 

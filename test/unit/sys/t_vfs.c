@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The posix file layer does what vfs.h promises: whole writes, reserved space, zeroed ranges, locks
+ * that exclude, atomic replacement of a file with its backup.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "common/sys/vfs.h"
+#include "test/unit/support/folder.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PARTS 3000 /* more than one system call takes */
+
+static struct vfs *vfs;
+static const struct vfs_ops *ops;
+
+static void path_in(const char *folder, const char *name, char path[256])
+{
+    (void)snprintf(path, 256, "%s/%s", folder, name);
+}
+
+static void writes_many_parts(void **state)
+{
+    (void)state;
+    char folder[FOLDER_BYTES];
+    char path[256];
+    folder_make("vfs", folder);
+    path_in(folder, "file", path);
+    int fd;
+    assert_int_equal(ops->open(vfs, path, VFS_READ | VFS_WRITE, &fd), STATUS_NOT_FOUND);
+    assert_int_equal(ops->open(vfs, path, VFS_READ | VFS_WRITE | VFS_CREATE | VFS_EXCLUSIVE, &fd),
+                     STATUS_OK);
+    int other;
+    assert_int_equal(ops->open(vfs, path, VFS_WRITE | VFS_CREATE | VFS_EXCLUSIVE, &other),
+                     STATUS_EXISTS);
+    char numbers[PARTS][8];
+    struct iovec parts[PARTS];
+    size_t total = 0;
+    for (int i = 0; i < PARTS; i++) {
+        int size = snprintf(numbers[i], sizeof numbers[i], "%d,", i);
+        parts[i] = (struct iovec){numbers[i], i % 7 == 0 ? 0 : (size_t)size};
+        total += parts[i].iov_len;
+    }
+    assert_int_equal(ops->pwritev(vfs, fd, parts, PARTS, 5), STATUS_OK);
+    assert_int_equal(ops->fdatasync(vfs, fd), STATUS_OK);
+    struct vfs_stat st;
+    assert_int_equal(ops->stat(vfs, path, &st), STATUS_OK);
+    assert_int_equal(st.size, total + 5);
+    assert_false(st.is_directory);
+    assert_true(st.mtime_ms > INT64_C(1500000000000));
+
+    char *read = malloc(total + 100);
+    size_t got;
+    assert_int_equal(ops->pread(vfs, fd, read, total + 100, 5, &got), STATUS_OK);
+    assert_int_equal(got, total);
+    const char *at = read;
+    for (int i = 0; i < PARTS; i++) {
+        assert_memory_equal(at, parts[i].iov_base, parts[i].iov_len);
+        at += parts[i].iov_len;
+    }
+    free(read);
+    assert_int_equal(ops->close(vfs, fd), STATUS_OK);
+    folder_remove(folder);
+}
+
+static void reserves_maps_and_zeroes(void **state)
+{
+    (void)state;
+    char folder[FOLDER_BYTES];
+    char path[256];
+    folder_make("vfs", folder);
+    path_in(folder, "file", path);
+    int fd;
+    assert_int_equal(ops->open(vfs, path, VFS_READ | VFS_WRITE | VFS_CREATE, &fd), STATUS_OK);
+    assert_int_equal(ops->allocate(vfs, fd, 65536), STATUS_OK);
+    void *memory;
+    assert_int_equal(ops->map(vfs, fd, 65536, false, &memory), STATUS_OK);
+    const uint8_t *bytes = memory;
+    assert_int_equal(bytes[65535], 0);
+    uint8_t ones[65536];
+    memset(ones, 1, sizeof ones);
+    struct iovec part = {ones, sizeof ones};
+    assert_int_equal(ops->pwritev(vfs, fd, &part, 1, 0), STATUS_OK);
+    for (int keep = 0; keep < 2; keep++) {
+        int64_t from = keep ? 10001 : 30001;
+        assert_int_equal(ops->zero(vfs, fd, from, 5000, keep), STATUS_OK);
+        assert_int_equal(bytes[from - 1], 1);
+        assert_int_equal(bytes[from + 5000], 1);
+        for (int64_t i = from; i < from + 5000; i++)
+            assert_int_equal(bytes[i], 0);
+    }
+    struct vfs_stat st;
+    assert_int_equal(ops->stat(vfs, path, &st), STATUS_OK);
+    assert_int_equal(st.size, 65536);
+    assert_int_equal(ops->advise(vfs, fd, 0, 65536, VFS_ADVICE_DONT_NEED), STATUS_OK);
+    assert_int_equal(ops->unmap(vfs, memory, 65536), STATUS_OK);
+    assert_int_equal(ops->truncate(vfs, fd, 10), STATUS_OK);
+    assert_int_equal(ops->close(vfs, fd), STATUS_OK);
+    struct vfs_space space;
+    assert_int_equal(ops->space(vfs, folder, &space), STATUS_OK);
+    assert_true(space.free_bytes > 0 && space.total_bytes >= space.free_bytes);
+    folder_remove(folder);
+}
+
+static void lock_excludes_a_second_open(void **state)
+{
+    (void)state;
+    char folder[FOLDER_BYTES];
+    char path[256];
+    folder_make("vfs", folder);
+    path_in(folder, "lock", path);
+    int first;
+    int second;
+    assert_int_equal(ops->open(vfs, path, VFS_READ | VFS_WRITE | VFS_CREATE, &first), STATUS_OK);
+    assert_int_equal(ops->open(vfs, path, VFS_READ | VFS_WRITE, &second), STATUS_OK);
+    assert_int_equal(ops->lock(vfs, first), STATUS_OK);
+    assert_int_equal(ops->lock(vfs, second), STATUS_BUSY);
+    assert_int_equal(ops->close(vfs, first), STATUS_OK);
+    assert_int_equal(ops->lock(vfs, second), STATUS_OK);
+    assert_int_equal(ops->close(vfs, second), STATUS_OK);
+    folder_remove(folder);
+}
+
+struct listing {
+    char text[256];
+};
+
+static void list_one(void *ctx, const char *name, bool is_directory)
+{
+    struct listing *listing = ctx;
+    strcat(listing->text, name);
+    strcat(listing->text, is_directory ? "/ " : " ");
+}
+
+static void directories(void **state)
+{
+    (void)state;
+    char folder[FOLDER_BYTES];
+    char path[256];
+    folder_make("vfs", folder);
+    path_in(folder, "b/c/d", path);
+    assert_int_equal(ops->mkdirs(vfs, path), STATUS_OK);
+    assert_int_equal(ops->mkdirs(vfs, path), STATUS_OK);
+    path_in(folder, "a", path);
+    int fd;
+    assert_int_equal(ops->open(vfs, path, VFS_WRITE | VFS_CREATE, &fd), STATUS_OK);
+    assert_int_equal(ops->close(vfs, fd), STATUS_OK);
+    assert_int_not_equal(ops->mkdirs(vfs, path), STATUS_OK);
+    struct listing listing = {""};
+    assert_int_equal(ops->list(vfs, folder, list_one, &listing), STATUS_OK);
+    assert_string_equal(listing.text, "a b/ ");
+    assert_int_equal(ops->sync_directory(vfs, folder), STATUS_OK);
+    assert_int_equal(ops->unlink(vfs, path), STATUS_OK);
+    assert_int_equal(ops->unlink(vfs, path), STATUS_NOT_FOUND);
+    path_in(folder, "b/c/d", path);
+    assert_int_equal(ops->rmdir(vfs, path), STATUS_OK);
+    assert_int_equal(ops->list(vfs, path, list_one, &listing), STATUS_NOT_FOUND);
+    folder_remove(folder);
+}
+
+static void check_file(const char *path, const char *text)
+{
+    char *data;
+    size_t size;
+    assert_int_equal(vfs_read_file(vfs, path, 100, &data, &size), STATUS_OK);
+    assert_int_equal(size, strlen(text));
+    assert_string_equal(data, text);
+    free(data);
+}
+
+static void replaces_a_file(void **state)
+{
+    (void)state;
+    char folder[FOLDER_BYTES];
+    char path[256];
+    char backup[256];
+    char *data;
+    size_t size;
+    folder_make("vfs", folder);
+    path_in(folder, "x.json", path);
+    path_in(folder, "x.json.bak", backup);
+    assert_int_equal(vfs_read_file(vfs, path, 100, &data, &size), STATUS_NOT_FOUND);
+    assert_int_equal(vfs_replace_file(vfs, path, "one", 3, true), STATUS_OK);
+    check_file(path, "one");
+    assert_int_equal(vfs_read_file(vfs, backup, 100, &data, &size), STATUS_NOT_FOUND);
+    assert_int_equal(vfs_replace_file(vfs, path, "second", 6, true), STATUS_OK);
+    check_file(path, "second");
+    check_file(backup, "one");
+    assert_int_equal(vfs_replace_file(vfs, path, "", 0, false), STATUS_OK);
+    check_file(path, "");
+    check_file(backup, "one");
+    struct listing listing = {""};
+    assert_int_equal(ops->list(vfs, folder, list_one, &listing), STATUS_OK);
+    assert_string_equal(listing.text, "x.json x.json.bak ");
+    assert_int_equal(vfs_replace_file(vfs, path, "0123456789", 10, false), STATUS_OK);
+    assert_int_equal(vfs_read_file(vfs, path, 9, &data, &size), STATUS_TOO_LARGE);
+    path_in(folder, "no/such/x", path);
+    assert_int_equal(vfs_replace_file(vfs, path, "a", 1, false), STATUS_NOT_FOUND);
+    folder_remove(folder);
+}
+
+int main(void)
+{
+    vfs = vfs_posix();
+    ops = vfs->ops;
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(writes_many_parts),
+        cmocka_unit_test(reserves_maps_and_zeroes),
+        cmocka_unit_test(lock_excludes_a_second_open),
+        cmocka_unit_test(directories),
+        cmocka_unit_test(replaces_a_file),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
