@@ -44,8 +44,8 @@ static inline void list_remove(struct list *node)
 #define list_entry(node, type, member) ((type *)(void *)((char *)(node)-offsetof(type, member)))
 
 /* Walk; removing the current node inside the loop is allowed. */
-#define list_for_each(node, head)                                                                  \
-    for (struct list *node = (head)->next, *node##_next = node->next; node != (head);              \
+#define list_for_each(node, head)                                                     \
+    for (struct list *node = (head)->next, *node##_next = node->next; node != (head); \
          node = node##_next, node##_next = node->next)
 
 #endif

@@ -11,8 +11,8 @@
 const char *status_name(enum status status)
 {
     switch (status) {
-#define X(name, text)                                                                              \
-    case STATUS_##name:                                                                            \
+#define X(name, text)   \
+    case STATUS_##name: \
         return #name;
         STATUS_TABLE(X)
 #undef X
@@ -23,8 +23,8 @@ const char *status_name(enum status status)
 const char *status_text(enum status status)
 {
     switch (status) {
-#define X(name, text)                                                                              \
-    case STATUS_##name:                                                                            \
+#define X(name, text)   \
+    case STATUS_##name: \
         return text;
         STATUS_TABLE(X)
 #undef X

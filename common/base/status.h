@@ -9,22 +9,22 @@
 #include <stdarg.h>
 
 /* X(NAME, text): the text completes a sentence that starts with what was attempted. */
-#define STATUS_TABLE(X)                                                                            \
-    X(OK, "done")                                                                                  \
-    X(TRUNCATED, "more bytes are needed")                                                          \
-    X(MALFORMED, "the bytes do not follow the format")                                             \
-    X(TOO_LARGE, "a limit was exceeded")                                                           \
-    X(INVALID, "an argument is outside its range")                                                 \
-    X(MISSING, "a required field is missing")                                                      \
-    X(NOT_FOUND, "nothing of that name exists")                                                    \
-    X(EXISTS, "something of that name exists already")                                             \
-    X(UNSUPPORTED, "this is not supported")                                                        \
-    X(BUSY, "too much is under way already")                                                       \
-    X(TIMEOUT, "no answer came in time")                                                           \
-    X(CLOSED, "the other side has gone or the owner is shutting down")                             \
-    X(IO, "the operating system reported an error")                                                \
-    X(FULL, "there is no space left")                                                              \
-    X(READ_ONLY, "writing is not allowed now")                                                     \
+#define STATUS_TABLE(X)                                                \
+    X(OK, "done")                                                      \
+    X(TRUNCATED, "more bytes are needed")                              \
+    X(MALFORMED, "the bytes do not follow the format")                 \
+    X(TOO_LARGE, "a limit was exceeded")                               \
+    X(INVALID, "an argument is outside its range")                     \
+    X(MISSING, "a required field is missing")                          \
+    X(NOT_FOUND, "nothing of that name exists")                        \
+    X(EXISTS, "something of that name exists already")                 \
+    X(UNSUPPORTED, "this is not supported")                            \
+    X(BUSY, "too much is under way already")                           \
+    X(TIMEOUT, "no answer came in time")                               \
+    X(CLOSED, "the other side has gone or the owner is shutting down") \
+    X(IO, "the operating system reported an error")                    \
+    X(FULL, "there is no space left")                                  \
+    X(READ_ONLY, "writing is not allowed now")                         \
     X(CORRUPT, "stored data does not match its checksum or structure")
 
 enum status {
