@@ -129,10 +129,9 @@ static void finish_identity(const struct finish *finish)
         if (values->brokerIP2[0] == '\0')
             conf_set_default(finish->conf, "brokerIP2", address, "default, of this machine");
     }
-    int64_t next_port = values->listenPort == 0 ? 0 : values->listenPort + 1;
+    int64_t next_port = values->listenPort == 65535 ? 0 : values->listenPort + 1;
     if (conf_is_default(finish->conf, "haListenPort"))
-        set_number(finish, "haListenPort", next_port > 65535 ? 0 : next_port,
-                   "default, listenPort + 1");
+        set_number(finish, "haListenPort", next_port, "default, listenPort + 1");
     else if (values->haListenPort != next_port)
         warn(finish, "haListenPort: is not listenPort + 1, which 4.9.2 uses whatever the file "
                      "says; here the file counts");

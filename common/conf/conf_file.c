@@ -377,7 +377,8 @@ static void edit_text(const struct conf *conf, struct slice text, struct place *
         at = places[next].end;
         places[next].written = true;
     }
-    buf_append(out, text.data + at, text.size - at);
+    if (at < text.size)
+        buf_append(out, text.data + at, text.size - at);
     for (size_t i = 0; i < conf->key_count; i++) {
         if (!conf->state->slots[i].updated || places[i].found)
             continue;

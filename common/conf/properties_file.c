@@ -119,12 +119,14 @@ static void append_utf8(struct buf *out, unsigned code_point)
     buf_append_byte(out, (uint8_t)(0x80 | (code_point & 0x3F)));
 }
 
-/* Half a surrogate pair alone becomes '?', as in Java's UTF-8 encoder. */
-static void flush_high(struct buf *out, unsigned *high)
+/* Half a surrogate pair alone becomes '?', as in Java's UTF-8 encoder. True when there was one. */
+static bool flush_high(struct buf *out, unsigned *high)
 {
-    if (*high != 0)
+    bool waits = *high != 0;
+    if (waits)
         buf_append_byte(out, '?');
     *high = 0;
+    return waits;
 }
 
 /* Append a UTF-16 unit; the first half of a pair waits in *high. */
@@ -136,7 +138,7 @@ static void append_unit(struct buf *out, unsigned unit, unsigned *high)
         *high = 0;
         return;
     }
-    flush_high(out, high);
+    (void)flush_high(out, high);
     if (unit >= 0xD800 && unit <= 0xDBFF)
         *high = unit;
     else
@@ -181,7 +183,7 @@ static enum status read_text(struct properties_reader *reader, bool is_key, stru
                 return status;
             append_unit(out, unit, &high);
         } else {
-            flush_high(out, &high);
+            solid = flush_high(out, &high) ? out->size : solid;
             buf_append_byte(out, escaped ? unescape(c) : c);
         }
         if (escaped || !is_blank(c))
@@ -189,7 +191,7 @@ static enum status read_text(struct properties_reader *reader, bool is_key, stru
     }
     if (high == 0)
         out->size = solid;
-    flush_high(out, &high);
+    (void)flush_high(out, &high);
     return STATUS_OK;
 }
 
@@ -199,14 +201,11 @@ static bool find_pair(struct properties_reader *reader)
     const uint8_t *data = reader->text.data;
     size_t size = reader->text.size;
     while (reader->at < size) {
-        while (reader->at < size && is_blank(data[reader->at]))
-            reader->at++;
-        if (reader->at < size && (data[reader->at] == '#' || data[reader->at] == '!')) {
-            while (reader->at < size && !is_line_end(data[reader->at]))
-                reader->at++;
-        } else if (!at_end(reader)) {
+        skip_blanks(reader);
+        if (!at_end(reader) && data[reader->at] != '#' && data[reader->at] != '!')
             return true;
-        }
+        while (reader->at < size && !is_line_end(data[reader->at]))
+            reader->at++;
         skip_line_end(reader);
     }
     return false;

@@ -303,12 +303,12 @@ static void test_the_replication_port(void **state)
     assert_warned(f, "haListenPort: is not listenPort + 1");
 }
 
-static void test_any_port_gives_any_replication_port(void **state)
+static void test_the_first_and_the_last_port(void **state)
 {
     struct fixture *f = *state;
-    set(f, "listenPort", "0");
-    assert_int_equal(finish(f), STATUS_OK);
-    assert_int_equal(f->values.haListenPort, 0);
+    assert_int_equal(conf_set(&f->conf, "listenPort", "2", "test", &f->err), STATUS_INVALID);
+    assert_string_equal(f->err.text,
+                        "test: listenPort = \"2\": expected a whole number from 3 to 65535");
     set(f, "listenPort", "65535");
     assert_int_equal(finish(f), STATUS_OK);
     assert_int_equal(f->values.haListenPort, 0);
@@ -518,7 +518,7 @@ int main(void)
         TEST(test_what_depends_on_the_machine),
         TEST(test_what_is_set_stays),
         TEST(test_the_replication_port),
-        TEST(test_any_port_gives_any_replication_port),
+        TEST(test_the_first_and_the_last_port),
         TEST(test_roles_and_ids),
         TEST(test_values_out_of_range_are_brought_in),
         TEST(test_features_that_are_missing_are_refused),

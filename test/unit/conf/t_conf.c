@@ -15,6 +15,7 @@
 
 #include <cmocka.h>
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -401,6 +402,40 @@ static void test_replaced_strings_stay_readable_and_are_bounded(void **state)
         assert_int_equal(update(f, i % 2 ? "permission=4" : "permission=6"), STATUS_OK);
 }
 
+static void *update_again_and_again(void *ctx)
+{
+    struct fixture *f = ctx;
+    for (int i = 0; i < 2000; i++) {
+        const char *text = i % 2 ? "permission=4\ndeleteWhen=05\nlistenPort=1"
+                                 : "permission=2\ndeleteWhen=06\nlistenPort=2";
+        if (conf_update(&f->conf, slice_of_cstr(text), NULL) != STATUS_OK)
+            return f;
+    }
+    return NULL;
+}
+
+static void test_values_are_read_while_they_change(void **state)
+{
+    struct fixture *f = *state;
+    struct buf out = BUF_EMPTY;
+    pthread_t thread;
+    void *result;
+    assert_int_equal(pthread_create(&thread, NULL, update_again_and_again, f), 0);
+    for (int i = 0; i < 2000; i++) {
+        const char *hours = f->values.deleteWhen;
+        assert_int_equal(hours[0], '0');
+        assert_in_range(hours[1], '4', '6');
+        assert_true(f->values.permission <= 6);
+        buf_clear(&out);
+        conf_list(&f->conf, &out);
+        assert_true(out.size > 80);
+    }
+    assert_int_equal(pthread_join(thread, &result), 0);
+    assert_null(result);
+    assert_int_equal(f->values.permission, 4);
+    buf_release(&out);
+}
+
 static void test_rewriting_properties(void **state)
 {
     struct fixture *f = *state;
@@ -492,6 +527,7 @@ int main(void)
         TEST(test_updates_are_all_or_nothing),
         TEST(test_what_is_not_live_waits_for_the_next_start),
         TEST(test_replaced_strings_stay_readable_and_are_bounded),
+        TEST(test_values_are_read_while_they_change),
         TEST(test_rewriting_properties),
         TEST(test_rewriting_libconfig),
         TEST(test_options_of_included_files_are_not_written),

@@ -76,6 +76,7 @@ static void test_continuation(void **state)
     assert_pairs("a=x\\", "1[a][x]");
     assert_pairs("\\\na=1", "2[a][1]");
     assert_pairs("\\\n\n# comment\na=1", "4[a][1]");
+    assert_pairs("\\\n# comment\na=1", "3[a][1]");
     assert_pairs("a=\\u00\\\n  41", "1[a][A]");
 }
 
@@ -97,6 +98,7 @@ static void test_trailing_blanks_are_dropped(void **state)
     assert_pairs("a=x\\ ", "1[a][x ]");
     assert_pairs("a=x \\\n   ", "1[a][x]");
     assert_pairs("a=  ", "1[a][]");
+    assert_pairs("a=x\\uD83D  ", "1[a][x?]");
 }
 
 static void test_bad_escape_names_the_line(void **state)
