@@ -118,12 +118,12 @@ static void round_trip_of_a_full_header(void **state)
     ext_from_message(&send.base, &f->arena, &again);
     assert_int_equal(again.count, 13);
     for (uint32_t i = 0; i < again.count; i++) {
-        struct slice expected = f->ext.fields[i].value;
+        struct slice expected;
+        assert_true(ext_find(&f->ext, again.fields[i].name, &expected));
         if (slice_is(again.fields[i].name, "k"))
             expected = SLICE_LITERAL("true");
         if (slice_is(again.fields[i].name, "m"))
             expected = SLICE_LITERAL("false");
-        assert_true(slice_equal(again.fields[i].name, f->ext.fields[i].name));
         assert_true(slice_equal(again.fields[i].value, expected));
     }
 }
@@ -217,7 +217,7 @@ static void wire_names_are_those_of_java(void **state)
     assert_string_equal(wire_name(&query_message_response_header__descriptor, 1),
                         "indexLastUpdatePhyoffset");
     assert_string_equal(wire_name(&reset_offset_request_header__descriptor, 3), "isForce");
-    assert_string_equal(wire_name(&send_message_request_header_v2__descriptor, 12), "m");
+    assert_string_equal(wire_name(&send_message_request_header_v2__descriptor, 11), "m");
 }
 
 static void a_list_is_never_on_the_wire(void **state)
