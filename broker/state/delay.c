@@ -34,11 +34,13 @@
 #define FLUSH_WAIT_MS 2000
 #define FLUSH_POLL_MS 5
 #define OFFSET_UNKNOWN (-1)
+#define LEVEL_MS_MAX 1000000000000000 /* sums with a wall clock stay far from overflow */
 
 struct level {
     _Atomic int64_t
         next_offset;       /* OFFSET_UNKNOWN until the level has a message or a saved offset */
     int64_t not_before_ms; /* after a failed append */
+    bool retrying;         /* the head goes alone, so that no retry repeats those behind it */
     struct queue *queue;   /* NULL until it exists */
 };
 
@@ -84,7 +86,8 @@ static bool parse_level(struct slice piece, int64_t *out)
     int64_t number;
     return piece.size > 1 && unit_ms(piece.data[piece.size - 1], &unit) &&
            parse_i64(slice_of(piece.data, piece.size - 1), &number) &&
-           !__builtin_mul_overflow(number, unit, out);
+           !__builtin_mul_overflow(number, unit, out) && *out >= -LEVEL_MS_MAX &&
+           *out <= LEVEL_MS_MAX;
 }
 
 enum status delay_levels_parse(const char *text, int64_t out[DELAY_LEVELS_MAX], int *count,
@@ -301,6 +304,7 @@ static void gather(struct delay *delay, int index, int64_t offset, int64_t now_m
                    struct delivery *delivery)
 {
     struct queue *queue = delay->levels[index].queue;
+    int64_t entries_max = delay->levels[index].retrying ? 1 : BATCH_MESSAGES_MAX;
     struct queue_entry entry;
     delivery->count = 0;
     delivery->later = false;
@@ -315,7 +319,7 @@ static void gather(struct delay *delay, int index, int64_t offset, int64_t now_m
             delivery->wait_ms = due_ms - now_ms;
             return;
         }
-        if (delivery->count == BATCH_MESSAGES_MAX ||
+        if (delivery->next_offset - offset == entries_max ||
             append_batch_bytes(delay->batch) >= BATCH_BYTES_MAX) {
             delivery->wait_ms = 0;
             return;
@@ -384,6 +388,7 @@ static int64_t level_step(struct delay *delay, int index, int64_t now_ms)
     append_batch_clear(delay->batch);
     level_set_offset(delay, level, delivery.next_offset);
     level->not_before_ms = delivery.later ? now_ms + RETRY_MS : 0;
+    level->retrying = delivery.later;
     return delivery.later ? RETRY_MS : delivery.wait_ms;
 }
 
@@ -468,8 +473,10 @@ static const ProtobufCMessage *snapshot_message(const void *table, struct arena 
     return &body->base;
 }
 
-static bool wait_flushed(const struct store *store, int64_t pos)
+static bool wait_flushed(struct store *store, int64_t pos)
 {
+    if (store_flushed_pos(store) < pos)
+        store_flush_soon(store);
     const struct timespec poll = {.tv_nsec = FLUSH_POLL_MS * 1000000L};
     for (int waited_ms = 0; store_flushed_pos(store) < pos; waited_ms += FLUSH_POLL_MS) {
         if (waited_ms >= FLUSH_WAIT_MS)

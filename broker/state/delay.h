@@ -43,10 +43,10 @@ void delay_wrap(const struct delay *delay, struct arena *arena, DelayOffsetSeria
 /* Next offset of a level (1..count), 0 while it has no message; any thread. */
 int64_t delay_offset(const struct delay *delay, int level);
 
-/* Write the file when something changed since the last time; before that, wait up to 2 s until what
- * was delivered is on disk, for a progress that outlived a delivery would lose messages. Worker
- * threads only.
- * returns  OK | TIMEOUT (not flushed; nothing written) | IO | FULL */
+/* Write the file when something changed since the last time; before that, have the log
+ * flushed and wait up to 2 s until what was delivered is on disk, for a progress that outlived a
+ * delivery would lose messages. Worker threads only. returns  OK | TIMEOUT (not flushed; nothing
+ * written) | IO | FULL */
 enum status delay_persist(struct delay *delay, struct err *err);
 
 #endif

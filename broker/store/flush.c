@@ -39,7 +39,8 @@ static bool flush_and_report(struct flusher *flusher)
 static void rest(struct flusher *flusher, int64_t timeout_us)
 {
     sleeper_prepare(&flusher->sleeper, SLEEP_NAP);
-    if (atomic_load(&flusher->stop) || (flusher->sync && dirty_bytes(flusher) > 0) ||
+    if (atomic_load(&flusher->stop) || atomic_load(&flusher->urgent) ||
+        (flusher->sync && dirty_bytes(flusher) > 0) ||
         health_has(&flusher->store->health, REFUSAL_FAILED))
         sleeper_cancel(&flusher->sleeper);
     else
@@ -57,11 +58,12 @@ static void *run(void *arg)
         rest(flusher, flusher->sync ? -1 : options->flush_interval_ms * 1000);
         int64_t now_ms = clock_monotonic_ms(store->clock);
         bool thorough = now_ms - thorough_ms >= options->flush_thorough_interval_ms;
+        bool urgent = atomic_exchange(&flusher->urgent, false);
         int64_t dirty = dirty_bytes(flusher);
         if (thorough)
             thorough_ms = now_ms;
         bool failed = health_has(&store->health, REFUSAL_FAILED);
-        bool due = flusher->sync || thorough || dirty >= FLUSH_LEAST_BYTES;
+        bool due = flusher->sync || thorough || urgent || dirty >= FLUSH_LEAST_BYTES;
         if (failed || (dirty > 0 && due))
             good = flush_and_report(flusher);
     }

@@ -20,6 +20,7 @@ struct flusher {
     bool running;
     bool sync;
     _Atomic bool stop;
+    _Atomic bool urgent; /* flush the next time, however little is dirty */
     struct sleeper sleeper;
 };
 
@@ -29,6 +30,13 @@ enum status flusher_start(struct flusher *flusher, struct err *err);
 
 /* Flush what was appended, then end the thread. */
 void flusher_stop(struct flusher *flusher);
+
+/* Flush everything appended so far without waiting for more. Any thread. */
+static inline void flusher_hurry(struct flusher *flusher)
+{
+    atomic_store(&flusher->urgent, true);
+    sleeper_wake(&flusher->sleeper, SLEEP_NAP);
+}
 
 /* Records were appended, or writing has `failed`. */
 static inline void flusher_notify(struct flusher *flusher, bool failed)

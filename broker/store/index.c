@@ -24,8 +24,9 @@ void index_init(struct index *index, const char *root, int32_t slots, int32_t en
     index->slots = slots;
     index->entries = entries;
     index->last_pos = -1;
-    index->directory = xmalloc(strlen(root) + sizeof "/index");
-    (void)sprintf(index->directory, "%s/index", root);
+    size_t bytes = strlen(root) + sizeof "/index";
+    index->directory = xmalloc(bytes);
+    (void)snprintf(index->directory, bytes, "%s/index", root);
     CHECK(pthread_mutex_init(&index->lock, NULL) == 0);
 }
 

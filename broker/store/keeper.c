@@ -113,12 +113,14 @@ static void prepare_segment(struct keeper *keeper, int64_t now_ms)
     bool lacking = health_has(&store->health, REFUSAL_NO_SPACE);
     if (!lacking && !atomic_load(&store->log.next_wanted))
         return;
-    if (lacking && !due(&keeper->retry_ms, now_ms, RETRY_MS))
+    if ((lacking || keeper->prepare_failed) && !due(&keeper->retry_ms, now_ms, RETRY_MS))
         return;
-    if (commitlog_prepare(&store->log, &err) == STATUS_OK)
+    keeper->prepare_failed = commitlog_prepare(&store->log, &err) != STATUS_OK;
+    if (!keeper->prepare_failed)
         health_allow(&store->health, REFUSAL_NO_SPACE);
-    else if (due(&keeper->retry_ms, now_ms, RETRY_MS))
+    else
         log_warn("store", "the next commit log file cannot be made ahead", "why=\"%s\"", err.text);
+    keeper->retry_ms = now_ms;
 }
 
 /* Do what is due; returns the ms until something may be due again. */
@@ -128,8 +130,9 @@ static int64_t step(struct keeper *keeper)
     const struct store_options *options = &store->options;
     int64_t now_ms = clock_monotonic_ms(store->clock);
     prepare_segment(keeper, now_ms);
-    if (due(&keeper->thorough_ms, now_ms, options->flush_queues_thorough_interval_ms)) {
-        keeper->queues_ms = now_ms;
+    if (atomic_exchange(&keeper->checkpoint_wanted, false) ||
+        due(&keeper->thorough_ms, now_ms, options->flush_queues_thorough_interval_ms)) {
+        keeper->queues_ms = keeper->thorough_ms = now_ms;
         (void)keeper_sync(keeper, true);
     } else if (due(&keeper->queues_ms, now_ms, options->flush_queues_interval_ms)) {
         (void)keeper_sync(keeper, false);
@@ -155,10 +158,9 @@ static void *run(void *arg)
     while (!atomic_load(&keeper->stop)) {
         int64_t wait_ms = step(keeper);
         sleeper_prepare(&keeper->sleeper, SLEEP_NAP);
-        bool wanted =
-            atomic_load(&log->next_wanted) && !health_has(&keeper->store->health, REFUSAL_NO_SPACE);
-        if (atomic_load(&keeper->stop) || (wanted && wait_ms > 10))
-            wait_ms = 10;
+        bool wanted = atomic_load(&log->next_wanted) && !keeper->prepare_failed;
+        if (atomic_load(&keeper->stop) || atomic_load(&keeper->checkpoint_wanted) || wanted)
+            wait_ms = wait_ms < 10 ? wait_ms : 10;
         sleeper_wait(&keeper->sleeper, wait_ms * 1000);
     }
     return NULL;

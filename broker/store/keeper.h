@@ -16,12 +16,14 @@ struct keeper {
     pthread_t thread;
     bool running;
     _Atomic bool stop;
+    _Atomic bool checkpoint_wanted;
     struct sleeper sleeper;
 
     /* Monotonic ms of the last time. */
     int64_t queues_ms;
     int64_t thorough_ms;
-    int64_t retry_ms;
+    int64_t retry_ms;    /* of the last failed attempt to make a segment */
+    bool prepare_failed; /* then the next one waits */
     int64_t clean_ms;
 
     int64_t index_timestamp_ms; /* of the last index sync */
@@ -38,6 +40,14 @@ void keeper_stop(struct keeper *keeper);
 /* Wake the keeper: a segment was used up. */
 static inline void keeper_notify(struct keeper *keeper)
 {
+    sleeper_wake(&keeper->sleeper, SLEEP_NAP);
+}
+
+/* Have a checkpoint written soon, as when a topic was deleted: a crash would bring back the entries
+ * of its records behind the last one. */
+static inline void keeper_want_checkpoint(struct keeper *keeper)
+{
+    atomic_store(&keeper->checkpoint_wanted, true);
     sleeper_wake(&keeper->sleeper, SLEEP_NAP);
 }
 

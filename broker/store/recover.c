@@ -26,7 +26,8 @@ struct recovery {
     int64_t end;
     int64_t records;
     int64_t last_timestamp_ms;
-    const char *why; /* the log ends at `end`; NULL: nothing but zeros follows */
+    int64_t torn_pos; /* the last record, when it looks torn; -1: it does not */
+    const char *why;  /* the log ends at `end`; NULL: nothing but zeros follows */
 };
 
 /* --- where to start --- */
@@ -90,6 +91,15 @@ static const char *describe(enum status status, struct slice bytes)
                                       : "a record's size, mark or checksum is wrong";
 }
 
+/* The checksum covers the body only. Where a write did not arrive there are zeros, which no topic
+ * and no property string has. A message may have them all the same, so only the very last record,
+ * behind which nothing whole follows, is doubted for it. */
+static bool looks_torn(const struct record *record)
+{
+    return memchr(record->topic.data, 0, record->topic.size) != NULL ||
+           memchr(record->properties.data, 0, record->properties.size) != NULL;
+}
+
 /* Look at what stands at recovery->end. False: the log ends there. */
 static bool scan_step(struct recovery *recovery, const struct segment *segment,
                       enum record_check check)
@@ -104,6 +114,7 @@ static bool scan_step(struct recovery *recovery, const struct segment *segment,
             return false;
         }
         recovery->end = segment_end(segment);
+        recovery->torn_pos = -1;
         return true;
     }
     if (status == STATUS_OK && record.physical_offset != recovery->end) {
@@ -114,6 +125,7 @@ static bool scan_step(struct recovery *recovery, const struct segment *segment,
         recovery->why = describe(status, bytes);
         return false;
     }
+    recovery->torn_pos = looks_torn(&record) ? recovery->end : -1;
     recovery->end += record.size;
     recovery->records++;
     if (record.store_timestamp_ms > recovery->last_timestamp_ms)
@@ -127,16 +139,21 @@ static void find_end(struct recovery *recovery)
     enum record_check check =
         recovery->store->options.check_crc_on_recover ? RECORD_CHECK_CRC : RECORD_CHECK_FRAME;
     recovery->end = recovery->start;
-    for (;;) {
+    recovery->torn_pos = -1;
+    bool more = true;
+    while (more) {
         struct segment *segment = commitlog_acquire(log, recovery->end);
         if (segment == NULL)
-            return;
-        bool more = true;
+            break;
         while (more && recovery->end < segment_end(segment))
             more = scan_step(recovery, segment, check);
         segment_drop(segment);
-        if (!more)
-            return;
+    }
+    bool crash = recovery->aborted || (recovery->exact && recovery->end != recovery->start);
+    if (recovery->torn_pos != -1 && crash) {
+        recovery->end = recovery->torn_pos;
+        recovery->records--;
+        recovery->why = "the last record's topic or properties are torn";
     }
 }
 

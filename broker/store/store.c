@@ -250,6 +250,11 @@ int64_t store_appended_pos(const struct store *store)
     return atomic_load_explicit(&store->log.appended_pos, memory_order_acquire);
 }
 
+void store_flush_soon(struct store *store)
+{
+    flusher_hurry(&store->flusher);
+}
+
 int64_t store_flushed_pos(const struct store *store)
 {
     return atomic_load_explicit(&store->log.flushed_pos, memory_order_acquire);
@@ -325,31 +330,60 @@ void *queue_context(const struct queue *queue)
 }
 
 struct deletion {
-    struct store *store;
     bool (*doomed)(void *ctx, struct slice topic);
     void *ctx;
 };
 
+/* With both locks held: all messages of the queue have left the log. A record that is in the log
+ * and not yet in the queue keeps it alive. */
+static bool is_expired(const struct queue *queue)
+{
+    return queue->written_offset > 0 && queue->next_offset == queue->written_offset &&
+           queue->last_end_pos <= store_min_pos(queue->store);
+}
+
 /* Records of the queue that are in the log already must not come back: the dispatcher leaves out
  * those before drop_before_pos. */
+static void empty_queue(struct queue *queue, bool only_expired)
+{
+    struct store *store = queue->store;
+    (void)pthread_mutex_lock(&store->dispatcher.lock);
+    (void)pthread_mutex_lock(&store->log.append_lock);
+    bool empty = !only_expired || is_expired(queue);
+    if (empty) {
+        queue->next_offset = 0;
+        queue->drop_before_pos = store_appended_pos(store);
+    }
+    (void)pthread_mutex_unlock(&store->log.append_lock);
+    if (empty)
+        queue_destroy_files(queue);
+    (void)pthread_mutex_unlock(&store->dispatcher.lock);
+}
+
 static void delete_queue(void *ctx, struct queue *queue)
 {
     struct deletion *deletion = ctx;
-    struct store *store = deletion->store;
-    if (!deletion->doomed(deletion->ctx, queue->topic))
-        return;
-    (void)pthread_mutex_lock(&store->dispatcher.lock);
-    (void)pthread_mutex_lock(&store->log.append_lock);
-    queue->next_offset = 0;
-    queue->drop_before_pos = store_appended_pos(store);
-    (void)pthread_mutex_unlock(&store->log.append_lock);
-    queue_destroy_files(queue);
-    (void)pthread_mutex_unlock(&store->dispatcher.lock);
+    if (deletion->doomed(deletion->ctx, queue->topic))
+        empty_queue(queue, false);
 }
 
 void store_delete_queues(struct store *store, bool (*doomed)(void *ctx, struct slice topic),
                          void *ctx)
 {
-    struct deletion deletion = {store, doomed, ctx};
+    struct deletion deletion = {doomed, ctx};
     queue_table_each(&store->queues, delete_queue, &deletion);
+    keeper_want_checkpoint(&store->keeper);
+}
+
+static void delete_if_expired(void *ctx, struct queue *queue)
+{
+    const struct slice *keep = ctx;
+    if (!slice_equal(queue->topic, *keep))
+        empty_queue(queue, true);
+}
+
+void store_delete_expired_queues(struct store *store, struct slice keep)
+{
+    queue_table_each(&store->queues, delete_if_expired, &keep);
+    keeper_want_checkpoint(&store->keeper);
 }

@@ -3,10 +3,11 @@
  * The message store: a commit log that all messages go to, one consume queue per topic and queue id
  * that points into it, and a hash index by key. A library without networking.
  *
- * Threads. Any thread may append and read. The store runs two of its own: flush (fdatasync, then
- * the flushed watermark moves) and dispatch (follows the log, writes consume queues and index, then
- * reports arrivals). Positions in the log are bytes (int64_t ..._pos), offsets in a queue count
- * messages (int64_t queue_offset).
+ * Threads. Any thread may append and read. The store runs three of its own: flush (fdatasync, then
+ * the flushed watermark moves), dispatch (follows the log, writes consume queues and index, then
+ * reports arrivals) and keeper (files made ahead, syncing of queues, checkpoint, cleaning).
+ * Positions in the log are bytes (int64_t ..._pos), offsets in a queue count messages (int64_t
+ * queue_offset).
  *
  * What is on disk is RocketMQ 4.9.2's format; docs/store.md tells it all.
  */
@@ -136,6 +137,10 @@ int64_t store_appended_pos(const struct store *store); /* end of the log */
 int64_t store_flushed_pos(const struct store *store);
 int64_t store_dispatched_pos(const struct store *store);
 
+/* Have everything appended so far made durable soon, however little it is; store_flushed_pos tells
+ * when it is done. Any thread. */
+void store_flush_soon(struct store *store);
+
 /* False when appends are refused; why (may be NULL) names disk, figure and mend. */
 bool store_writable(const struct store *store, char *why, size_t why_bytes);
 
@@ -151,7 +156,8 @@ struct store_disk store_disk(const struct store *store);
 
 /* The queue of topic and id. Pointers stay valid until store_close, also when the topic is deleted
  * (the queue is then empty and starts again at 0).
- * create  false: NULL when there is none */
+ * create  false: NULL when there is none; true: NULL only for names that no directory can have
+ *         (empty, over 127 bytes, with a slash, negative id) */
 struct queue *store_queue(struct store *store, struct slice topic, int32_t queue_id, bool create);
 
 struct slice queue_topic(const struct queue *queue);
@@ -162,6 +168,10 @@ int64_t queue_max_offset(const struct queue *queue); /* readable: entries writte
 /* Destroy the files of every queue for which `doomed` says true. May wait on disk. */
 void store_delete_queues(struct store *store, bool (*doomed)(void *ctx, struct slice topic),
                          void *ctx);
+
+/* The same for queues that held messages, all of which have left the log by now, except those of
+ * `keep` (CLEAN_EXPIRED_CONSUMEQUEUE). They start again at 0, as in 4.9.2. */
+void store_delete_expired_queues(struct store *store, struct slice keep);
 
 /* Ask for on_arrival, or no longer. Counts: each true needs one false. After setting it, look at
  * queue_max_offset once more: what arrived before is not reported. */

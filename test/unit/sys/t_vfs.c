@@ -136,8 +136,9 @@ struct listing {
 static void list_one(void *ctx, const char *name, bool is_directory)
 {
     struct listing *listing = ctx;
-    strcat(listing->text, name);
-    strcat(listing->text, is_directory ? "/ " : " ");
+    size_t used = strlen(listing->text);
+    (void)snprintf(listing->text + used, sizeof listing->text - used, "%s%s ", name,
+                   is_directory ? "/" : "");
 }
 
 static void directories(void **state)

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What is deleted when: old files at the hour, or when the disk is over its ratio; the first
+ * offsets of queues follow; readers keep what they hold; the last file stays.
+ *
+ * Source: ST7 in RocketMQ store/.../DefaultMessageStore.java (CleanCommitLogService).
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "broker/store/retention.h"
+#include "test/unit/support/store_kit.h"
+
+#include <stdlib.h>
+#include <time.h>
+
+#define HOUR_MS INT64_C(3600000)
+
+/* The next moment at which the local hour is `hour`, some days from now. */
+static int64_t at_hour(int hour, int days)
+{
+    time_t now = (time_t)(clock_wall_ms(clock_real()) / 1000) + days * 24 * 3600;
+    struct tm tm;
+    (void)localtime_r(&now, &tm);
+    tm.tm_hour = hour;
+    tm.tm_min = 30;
+    return (int64_t)mktime(&tm) * 1000;
+}
+
+static void hours(void **state)
+{
+    (void)state;
+    assert_true(retention_hour_matches("04", at_hour(4, 0)));
+    assert_false(retention_hour_matches("04", at_hour(5, 0)));
+    assert_true(retention_hour_matches("03;17;4", at_hour(17, 0)));
+    assert_true(retention_hour_matches("03;17;4", at_hour(4, 0)));
+    assert_false(retention_hour_matches("", at_hour(0, 0)));
+    assert_false(retention_hour_matches("x;;", at_hour(0, 0)));
+}
+
+static bool log_begins_late(void *ctx)
+{
+    struct kit *kit = ctx;
+    return store_min_pos(kit->store) > 0 &&
+           store_min_pos(kit->store) / kit->options.segment_bytes ==
+               store_appended_pos(kit->store) / kit->options.segment_bytes;
+}
+
+static void fill(struct kit *kit)
+{
+    kit_init(kit, "retention");
+    kit->options.segment_bytes = 8192;
+    kit->options.clean_interval_ms = 5;
+    kit->options.flush_interval_ms = 5;
+    kit->options.flush_thorough_interval_ms = 5;
+    atomic_store(&kit->wall_ms, at_hour(12, 0));
+    kit_start(kit);
+    kit_put_many(kit, "A", 0, 900, 40); /* six files of 8 */
+    kit_put_many(kit, "Old", 0, 1, 1);
+    kit_put_many(kit, "A", 0, 900, 10);
+    kit_dispatched(kit);
+    assert_int_equal(store_min_pos(kit->store), 0);
+}
+
+static void old_files_go_at_the_hour(void **state)
+{
+    (void)state;
+    struct kit kit;
+    fill(&kit);
+    struct queue *queue = kit_queue(&kit, "A", 0);
+    /* Hold what will be deleted. */
+    struct arena arena;
+    arena_init(&arena, 4096);
+    struct get_result got;
+    store_get(kit.store, queue, 0, 1, NULL, NULL, &arena, &got);
+    assert_int_equal(got.status, GET_FOUND);
+
+    atomic_store(&kit.wall_ms, at_hour(4, 1)); /* the hour, but too young */
+    int64_t until = clock_monotonic_ms(clock_real()) + 50;
+    while (clock_monotonic_ms(clock_real()) < until)
+        assert_int_equal(store_min_pos(kit.store), 0);
+    atomic_store(&kit.wall_ms, at_hour(5, 10)); /* old, but not the hour */
+    until = clock_monotonic_ms(clock_real()) + 50;
+    while (clock_monotonic_ms(clock_real()) < until)
+        assert_int_equal(store_min_pos(kit.store), 0);
+    atomic_store(&kit.wall_ms, at_hour(4, 10));
+    kit_wait(log_begins_late, &kit);
+
+    struct record record;
+    assert_int_equal(
+        record_decode(slice_of(got.ranges[0].data, got.ranges[0].size), RECORD_CHECK_CRC, &record),
+        STATUS_OK);
+    log_range_release(&got.ranges[0]);
+    char path[256];
+    kit_path(&kit, "commitlog/00000000000000000000", path);
+    assert_false(kit_exists(path));
+    /* The queue's files are 30 entries: the first one has gone with the log. */
+    kit_path(&kit, "consumequeue/A/0/00000000000000000000", path);
+    kit_close(&kit);
+    assert_false(kit_exists(path));
+    kit_open(&kit);
+    queue = kit_queue(&kit, "A", 0);
+    int64_t first = queue_min_offset(queue);
+    assert_true(first > 30 && first < 50);
+    assert_int_equal(queue_max_offset(queue), 50);
+    assert_int_equal(kit_read_queue(&kit, queue, first), 50 - first);
+    assert_int_equal(queue_offset_by_time(queue, 0), first);
+    struct queue_entry entry;
+    assert_false(queue_entry_at(queue, first - 1, &entry));
+    store_get(kit.store, queue, 3, 1, NULL, NULL, &arena, &got);
+    assert_int_equal(got.status, GET_OFFSET_TOO_SMALL);
+    assert_int_equal(got.next_begin_offset, first);
+    /* All messages of this one are gone; it goes on with offset 1. */
+    queue = kit_queue(&kit, "Old", 0);
+    assert_int_equal(queue_min_offset(queue), 1);
+    assert_int_equal(queue_max_offset(queue), 1);
+    assert_int_equal(kit_put(&kit, "Old", 0, "b", "").queue_offset, 1);
+    arena_release(&arena);
+    kit_release(&kit);
+}
+
+/* Over 85 percent age does not matter; the last file stays. */
+static void full_disk_forces(void **state)
+{
+    (void)state;
+    struct kit kit;
+    fill(&kit);
+    atomic_store(&kit.vfs.space_percent, 86);
+    kit_wait(log_begins_late, &kit);
+    assert_true(store_writable(kit.store, NULL, 0));
+    assert_int_equal(kit_put(&kit, "A", 0, "b", "").queue_offset, 50);
+    kit_dispatched(&kit);
+    kit_release(&kit);
+}
+
+/* Over diskMaxUsedSpaceRatio only what is old enough goes. */
+static void used_disk_takes_old_files(void **state)
+{
+    (void)state;
+    struct kit kit;
+    fill(&kit);
+    atomic_store(&kit.vfs.space_percent, 80);
+    int64_t until = clock_monotonic_ms(clock_real()) + 50;
+    while (clock_monotonic_ms(clock_real()) < until)
+        assert_int_equal(store_min_pos(kit.store), 0);
+    atomic_store(&kit.wall_ms, at_hour(12, 0) + 73 * HOUR_MS);
+    kit_wait(log_begins_late, &kit);
+    kit_release(&kit);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(hours),
+        cmocka_unit_test(old_files_go_at_the_hour),
+        cmocka_unit_test(full_disk_forces),
+        cmocka_unit_test(used_disk_takes_old_files),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
