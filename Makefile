@@ -9,14 +9,15 @@ SANITIZE ?=
 OPTIMIZE ?= -O2
 VERSION := 0.1.0
 
-PACKAGES := libevent_core libevent_pthreads libconfig libprotobuf-c zlib
+PACKAGES := libevent_core libconfig libprotobuf-c zlib
 CFLAGS   ?= $(OPTIMIZE) -g
+SANITIZE_FLAGS := $(if $(SANITIZE),-fsanitize=$(SANITIZE))
 WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wmissing-prototypes -Wstrict-prototypes \
             -Wvla -Wwrite-strings -Wpointer-arith -Wformat=2 -Werror
 ALL_CPPFLAGS := -D_GNU_SOURCE -I. -isystem $(BUILD)/gen -DCOMETMQ_VERSION='"$(VERSION)"' $(CPPFLAGS)
 ALL_CFLAGS   := -std=c11 $(WARNINGS) -fno-omit-frame-pointer -pthread $(CFLAGS) \
-                $(if $(SANITIZE),-fsanitize=$(SANITIZE) -DDEBUG)
-ALL_LDFLAGS  := -pthread $(LDFLAGS) $(if $(SANITIZE),-fsanitize=$(SANITIZE))
+                $(SANITIZE_FLAGS) $(if $(SANITIZE),-DDEBUG)
+ALL_LDFLAGS  := -pthread $(LDFLAGS) $(SANITIZE_FLAGS)
 LDLIBS       := $(shell pkg-config --libs $(PACKAGES)) -lisal -lm
 
 # The rooms, bottom up; each may use only what stands after it in LINK_<room>.
@@ -53,14 +54,14 @@ GENERATED_HEADERS := $(GENERATED:.c=.h)
 BINARIES := $(BUILD)/bin/mqnamesrv $(BUILD)/bin/mqbroker \
             $(if $(wildcard tools/*.c),$(patsubst tools/%.c,$(BUILD)/bin/%,$(wildcard tools/*.c)))
 
-.PHONY: all check bench fuzz fuzzers replay asan tsan tidy install clean help format docs
+.PHONY: all unit-tests check bench fuzz fuzzers replay asan tsan tidy install clean help format docs
 .DELETE_ON_ERROR:
 .SECONDARY:
 
 all: $(BINARIES)
 
 help:
-	@echo 'all      daemons and tools, into $(BUILD)/bin'
+	@echo 'all      daemons and tools (V=1 shows the commands), into $(BUILD)/bin'
 	@echo 'check    unit tests and make tidy'
 	@echo 'bench    measure (ANCHOR=1: beside Apache 4.9.2)'
 	@echo 'fuzz     run each fuzz target for FUZZ_SECONDS (default 30); needs clang'
@@ -70,25 +71,33 @@ help:
 	@echo 'docs     rewrite the pages of docs/ that come from tables'
 	@echo 'install  to $$DESTDIR$$PREFIX (default $(PREFIX))'
 
+# A line per file; V=1 shows the commands.
+ifeq ($(V),1)
+run = $(2)
+else
+run = @printf '  %-9s %s\n' '$(1)' '$@' && $(2)
+endif
+
 # --- compiling -------------------------------------------------------------------------------
 
 $(BUILD)/gen/proto/%.pb-c.c $(BUILD)/gen/proto/%.pb-c.h: proto/%.proto
 	@mkdir -p $(BUILD)/gen
-	protoc-c --c_out=$(BUILD)/gen $<
+	$(call run,generate,protoc-c --c_out=$(BUILD)/gen $<)
 
-$(BUILD)/gen/%.o: $(BUILD)/gen/%.c
-	$(CC) -std=c11 -w $(OPTIMIZE) -g $(if $(SANITIZE),-fsanitize=$(SANITIZE)) -isystem $(BUILD)/gen -c -o $@ $<
+$(BUILD)/gen/%.o: $(BUILD)/gen/%.c Makefile
+	$(call run,compile,$(CC) -std=c11 -w $(CFLAGS) $(SANITIZE_FLAGS) -isystem $(BUILD)/gen -c -o $@ $<)
 
-$(BUILD)/%.o: %.c | $(GENERATED_HEADERS)
+# -MD, not -MMD: the generated headers count as system headers and must be followed too.
+$(BUILD)/%.o: %.c Makefile | $(GENERATED_HEADERS)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+	$(call run,compile,$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MD -MP -c -o $@ $<)
 
 # One static library per room; mains and generated code are treated apart.
 define room_rule
 SOURCES_$(1) := $$(filter-out %/main.c,$$(wildcard $$(DIR_$(1))/*.c))
 $$(call library,$(1)): $$(call objects,$$(SOURCES_$(1))) $(if $(filter proto,$(1)),$(GENERATED:.c=.o))
 	@mkdir -p $$(@D)
-	rm -f $$@ && $$(AR) rcs $$@ $$^
+	$$(call run,archive,rm -f $$@ && $$(AR) rcs $$@ $$^)
 endef
 $(foreach room,$(ROOMS),$(eval $(call room_rule,$(room))))
 
@@ -96,15 +105,15 @@ libraries = $(foreach room,$(LINK_$(1)),$(call library,$(room)))
 
 $(BUILD)/bin/mqnamesrv: $(BUILD)/namesrv/main.o $(call libraries,namesrv)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(call run,link,$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS))
 
 $(BUILD)/bin/mqbroker: $(BUILD)/broker/main.o $(call libraries,proc)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(call run,link,$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS))
 
 $(BUILD)/bin/%: $(BUILD)/tools/%.o $(call libraries,bench)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(call run,link,$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS))
 
 # --- unit tests: test/unit/<room>/t_*.c, each linked with its room and those below only --------
 
@@ -113,11 +122,11 @@ UNIT_TESTS := $(patsubst test/%.c,$(BUILD)/test/%,$(wildcard test/unit/*/t_*.c))
 # What tests share: test/unit/support/*.c, an archive of which each test takes what it needs.
 SUPPORT := $(BUILD)/libtestsupport.a
 $(SUPPORT): $(call objects,$(wildcard test/unit/support/*.c))
-	rm -f $@ && $(AR) rcs $@ $^
+	$(call run,archive,rm -f $@ && $(AR) rcs $@ $^)
 
 define unit_rule
 $(BUILD)/test/unit/$(1)/%: $(BUILD)/test/unit/$(1)/%.o $(SUPPORT) $(call libraries,$(1))
-	$$(CC) $$(ALL_LDFLAGS) -o $$@ $$^ -lcmocka $$(LDLIBS)
+	$$(call run,link,$$(CC) $$(ALL_LDFLAGS) -o $$@ $$^ -lcmocka $$(LDLIBS))
 endef
 $(foreach room,$(ROOMS),$(eval $(call unit_rule,$(room))))
 
@@ -125,7 +134,7 @@ unit-tests: $(UNIT_TESTS)
 
 # Tools of test/interop/, which are run by the scripts there.
 $(BUILD)/test/interop/%: $(BUILD)/test/interop/%.o $(SUPPORT) $(call libraries,proto)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(call run,link,$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS))
 
 check: unit-tests replay tidy
 	sh test/run unit
@@ -141,11 +150,11 @@ REPLAYS := $(addprefix $(BUILD)/replay/,$(FUZZ_NAMES))
 
 $(BUILD)/fuzz/%: $(BUILD)/test/fuzz/%.o $(SUPPORT) $(call libraries,proc)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS)
+	$(call run,link,$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS))
 
 $(BUILD)/replay/%: $(BUILD)/test/fuzz/%.o $(BUILD)/test/fuzz/replay_main.o $(SUPPORT) $(call libraries,proc)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(call run,link,$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS))
 
 fuzzers: $(FUZZERS)
 
@@ -177,7 +186,7 @@ bench: all
 
 $(BUILD)/docs/%: $(BUILD)/docs/generate/%.o $(call libraries,conf)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(call run,link,$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS))
 
 docs: $(BUILD)/docs/configuration
 	$(BUILD)/docs/configuration >docs/configuration.md
