@@ -30,8 +30,9 @@ struct config_file {
     char *path;
     struct vfs *vfs;
     pthread_mutex_t saving;
-    uint64_t saved_changes; /* under `saving`: the table's change count that the file holds */
-    bool keep_backup;       /* under `saving`: false while .bak is the only good copy */
+    /* The table's change count that the file holds; written under `saving`, read anywhere. */
+    _Atomic uint64_t saved_changes;
+    bool keep_backup; /* under `saving`: false while .bak is the only good copy */
 };
 
 /* path, vfs  the path is copied; the vfs is borrowed */

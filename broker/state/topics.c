@@ -19,6 +19,7 @@
 #include "common/sys/log.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #define SYSTEM_TOPIC_PREFIX SLICE_LITERAL("rmq_sys_")
@@ -29,6 +30,7 @@
 
 struct topic {
     struct topic_config config;
+    uint64_t created; /* the change that made it; 0: it was loaded, or comes at every boot */
     bool exists;
     char name[];
 };
@@ -80,11 +82,21 @@ static struct topic *set(struct topics *topics, struct slice name,
         topic->exists = false;
         (void)map_put(&topics->table, name, topic);
     }
-    topics->count += !topic->exists;
+    if (!topic->exists) {
+        topics->count++;
+        topic->created = topics->changes + 1;
+    }
     topic->exists = true;
     topic->config = *config;
     topic->config.name = topic->name;
     return topic;
+}
+
+static struct topic_config copy(const struct topics *topics, const struct topic *topic)
+{
+    struct topic_config config = topic->config;
+    config.saved = topic->created <= atomic_load(&topics->file.saved_changes);
+    return config;
 }
 
 static void changed(struct topics *topics)
@@ -154,6 +166,14 @@ static void merge_body(struct topics *topics, const TopicConfigSerializeWrapper 
     data_version_assign(&topics->version, body->data_version);
 }
 
+/* What is there after the load needs no saving: it was in the file, or comes at every boot. */
+static void nothing_is_new(struct topics *topics)
+{
+    size_t cursor = 0;
+    for (struct map_entry *entry; (entry = map_next(&topics->table, &cursor)) != NULL;)
+        ((struct topic *)entry->value)->created = 0;
+}
+
 enum status topics_load(const struct topics_options *options, struct vfs *vfs,
                         const struct clock *clock, struct topics **out, struct err *err)
 {
@@ -174,6 +194,7 @@ enum status topics_load(const struct topics_options *options, struct vfs *vfs,
                          &arena, &body.base, &source, err);
     if (status == STATUS_OK) {
         merge_body(topics, &body);
+        nothing_is_new(topics);
         topics->changes = source == CONFIG_SOURCE_BACKUP;
         log_info("state", "topics loaded", "topics=%zu counter=%lld", topics->count,
                  (long long)topics->version.counter);
@@ -204,7 +225,7 @@ bool topics_get(const struct topics *topics, struct slice name, struct topic_con
     topics_lock(topics);
     const struct topic *topic = find(topics, name);
     if (topic != NULL)
-        *out = topic->config;
+        *out = copy(topics, topic);
     topics_unlock(topics);
     return topic != NULL;
 }
@@ -272,7 +293,7 @@ static enum status put_new(struct topics *topics, struct slice name,
                      SLICE_ARGS(name), TOPICS_MAX, (long long)suppressed + 1);
         return STATUS_BUSY;
     }
-    *out = set(topics, name, config)->config;
+    *out = copy(topics, set(topics, name, config));
     changed(topics);
     return STATUS_OK;
 }
@@ -304,7 +325,7 @@ enum status topics_create_on_send(struct topics *topics, struct slice name,
     const struct topic *existing = find(topics, name);
     const struct topic *parent = find(topics, default_topic);
     if (existing != NULL) {
-        *out = existing->config;
+        *out = copy(topics, existing);
     } else if (parent == NULL || (parent->config.perm & PERM_INHERIT) == 0 ||
                (!auto_create && slice_is(default_topic, TOPIC_TBW102))) {
         status = STATUS_NOT_FOUND;
@@ -340,7 +361,7 @@ enum status topics_ensure(struct topics *topics, struct slice name, int32_t queu
     topics_lock(topics);
     const struct topic *existing = find(topics, name);
     if (existing != NULL) {
-        *out = existing->config;
+        *out = copy(topics, existing);
     } else {
         status = put_new(topics, name, &config, out);
         *created = status == STATUS_OK;

@@ -41,6 +41,7 @@ struct topic_config {
     int32_t sys_flag;
     bool multi_tag; /* topicFilterType MULTI_TAG */
     bool order;
+    bool saved; /* the topic is in the file: it survives a crash. Ignored by topics_put */
 };
 
 /* What decides which system topics exist and how topics are created. */

@@ -258,6 +258,33 @@ static void ensure_creates_once(void **state)
     assert_version(f->topics, BOOT_MS, 1);
 }
 
+/* A send may be acknowledged only when its topic would survive a crash. */
+static void a_new_topic_counts_as_saved_once_the_file_has_it(void **state)
+{
+    struct fixture *f = *state;
+    struct topic_config config;
+    bool created;
+    assert_true(topics_get(f->topics, s("TBW102"), &config));
+    assert_true(config.saved);
+    assert_int_equal(topics_ensure(f->topics, s("New"), 1, 6, 0, &config, &created), STATUS_OK);
+    assert_false(config.saved);
+    assert_int_equal(topics_persist(f->topics, NULL), STATUS_OK);
+    assert_true(topics_get(f->topics, s("New"), &config));
+    assert_true(config.saved);
+    /* A change of what is saved already does not make it doubtful again. */
+    assert_int_equal(topics_put(f->topics, s("New"), &config), STATUS_OK);
+    assert_true(topics_get(f->topics, s("New"), &config));
+    assert_true(config.saved);
+    /* Removed and made anew it is new. */
+    assert_true(topics_remove(f->topics, s("New")));
+    assert_int_equal(topics_persist(f->topics, NULL), STATUS_OK);
+    assert_int_equal(topics_ensure(f->topics, s("New"), 1, 6, 0, &config, &created), STATUS_OK);
+    assert_false(config.saved);
+    reopen(f);
+    assert_true(topics_get(f->topics, s("New"), &config));
+    assert_true(config.saved);
+}
+
 static void a_removed_topic_is_gone_and_its_name_stays_readable(void **state)
 {
     struct fixture *f = *state;
@@ -447,6 +474,7 @@ int main(void)
         TEST(a_send_inherits_filter_type_and_takes_the_unit_flag),
         TEST(a_send_needs_an_inheritable_default_topic),
         TEST(ensure_creates_once),
+        TEST(a_new_topic_counts_as_saved_once_the_file_has_it),
         TEST(a_removed_topic_is_gone_and_its_name_stays_readable),
         TEST(names_are_checked_with_the_remarks_of_4_9_2),
         TEST(system_topics_are_known),
