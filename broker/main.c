@@ -4,7 +4,7 @@
  *
  * Start: options, log, store (locks its folder, recovers), tables, loops, listeners, registration.
  * Stop:  unregister, so that clients go elsewhere; let held pulls go; stop reading and answer what
- *        is under way; stop the clockwork; join the loops; save; close the store.
+ *        is under way; join the loops; stop the clockwork; close the store; save the tables.
  * A second signal while stopping ends the process at once; what was acknowledged is in the log.
  */
 #include "broker/proc/acks.h"
@@ -135,6 +135,7 @@ static void load_tables(struct broker *broker)
     broker->clients = clients_new();
     broker->queue_locks = queue_locks_new(QUEUE_LOCK_MAX_LIVE_MS);
     broker->stats = stats_new(broker->boot_ms);
+    broker->topic_stats = topic_stats_new(conf->brokerClusterName, broker->boot_ms);
 }
 
 /* "ip:port" of a configured address, as Java prints it and registers it. */
@@ -184,6 +185,7 @@ static void make_loops(struct broker *broker)
         bl->batch = append_batch_new(broker->store);
         bl->acks = acks_new(bl);
         bl->parked = parked_sends_new(bl, send_resume);
+        bl->meters = topic_stats_view_new(broker->topic_stats);
     }
     broker->worker_batch = append_batch_new(broker->store);
     CHECK(pthread_mutex_init(&broker->worker_batch_lock, NULL) == 0);
@@ -275,6 +277,7 @@ static void stop(struct broker *broker, struct housekeeper *keeper)
         loop_stop(broker->loops[i]);
     housekeeper_stop(keeper);
     store_stop(broker->store);
+    housekeeper_free(keeper);
     /* What the store and the workers still posted; nobody posts any more. */
     for (int i = 0; i < broker->loop_count; i++)
         loop_settle(broker->loops[i]);
@@ -287,6 +290,7 @@ static void tear_down(struct broker *broker)
         parked_sends_free(broker->per_loop[i].parked);
         acks_free(broker->per_loop[i].acks);
         append_batch_free(broker->per_loop[i].batch);
+        topic_stats_view_free(broker->per_loop[i].meters);
         buf_release(&broker->per_loop[i].scratch);
     }
     append_batch_free(broker->worker_batch);
@@ -299,6 +303,7 @@ static void tear_down(struct broker *broker)
     if (broker->delay != NULL)
         delay_free(broker->delay);
     store_close(broker->store);
+    topic_stats_free(broker->topic_stats);
     stats_free(broker->stats);
     queue_locks_free(broker->queue_locks);
     clients_free(broker->clients);

@@ -30,6 +30,7 @@ struct pending_send {
     int32_t records;
     bool silent;
     bool wait;
+    struct meter *meter; /* of the topic; may be NULL */
 };
 
 /* A send that is in the log and waits for the disk. */
@@ -43,8 +44,17 @@ struct waiting_send {
     char *batch_ids; /* malloc'ed list of message ids for more than one record, else NULL */
 };
 
+/* Stored and not counted yet. */
+struct run {
+    struct meter *meter;
+    int64_t messages;
+    int64_t bytes;
+    int64_t requests;
+};
+
 struct acks {
     struct broker_loop *bl;
+    struct run run;
     struct pending_send *turn;
     size_t turn_count;
     size_t turn_capacity;
@@ -98,9 +108,11 @@ static void turn_push(struct acks *acks, struct pending_send pending)
     acks->turn[acks->turn_count++] = pending;
 }
 
-void acks_add(struct acks *acks, struct reply_to to, int32_t queue_id, int records, bool wait)
+void acks_add(struct acks *acks, struct reply_to to, struct slice topic, int32_t queue_id,
+              int records, bool wait)
 {
-    turn_push(acks, (struct pending_send){to, queue_id, records, false, wait});
+    struct meter *meter = topic_stats_put_meter(acks->bl->meters, topic);
+    turn_push(acks, (struct pending_send){to, queue_id, records, false, wait, meter});
 }
 
 void acks_add_silent(struct acks *acks, int records)
@@ -233,19 +245,43 @@ static void waiting_pop(struct acks *acks, int32_t code)
     acks->waiting_count--;
 }
 
+/* Sends to one topic come in runs, which are counted together. */
+static void count_run(struct acks *acks)
+{
+    struct run *run = &acks->run;
+    if (run->requests == 0)
+        return;
+    stats_put(acks->bl->broker->stats, run->messages, run->bytes);
+    topic_stats_put(acks->bl->meters, run->meter, run->messages, run->bytes, run->requests);
+    *run = (struct run){0};
+}
+
+static void count(struct acks *acks, const struct pending_send *pending, int64_t bytes)
+{
+    if (acks->run.meter != pending->meter)
+        count_run(acks);
+    acks->run.meter = pending->meter;
+    acks->run.messages += pending->records;
+    acks->run.bytes += bytes;
+    acks->run.requests++;
+}
+
 /* One send of the batch has its results: answer it or let it wait for the disk. */
 static void settle(struct acks *acks, const struct pending_send *pending,
                    const struct append_result *results)
 {
     struct broker *broker = acks->bl->broker;
-    if (pending->silent)
-        return;
     if (results[0].status != PUT_OK) {
-        refuse(broker, pending->to, results[0].status);
+        if (!pending->silent)
+            refuse(broker, pending->to, results[0].status);
         return;
     }
-    stats_put(broker->stats, pending->records,
-              results[pending->records - 1].end_pos - results[0].pos);
+    if (pending->silent) {
+        stats_put(broker->stats, pending->records,
+                  results[pending->records - 1].end_pos - results[0].pos);
+        return;
+    }
+    count(acks, pending, results[pending->records - 1].end_pos - results[0].pos);
     struct waiting_send send = {
         .to = pending->to,
         .queue_id = pending->queue_id,
@@ -275,6 +311,7 @@ void acks_commit(struct acks *acks)
         settle(acks, &acks->turn[i], results);
         results += acks->turn[i].records;
     }
+    count_run(acks);
     stats_put_time(acks->bl->broker->stats, (int64_t)acks->turn_count,
                    clock_monotonic_ms(acks->bl->broker->clock) - started_ms);
     acks->turn_count = 0;

@@ -15,9 +15,11 @@ struct acks *acks_new(struct broker_loop *bl);
 void acks_free(struct acks *acks);
 
 /* A send whose `records` records were the last ones added to the loop's batch.
+ * topic     where they are stored; the topics' table's copy of the name
  * queue_id  what the answer shows
  * wait      the message asked to wait for disk and slave */
-void acks_add(struct acks *acks, struct reply_to to, int32_t queue_id, int records, bool wait);
+void acks_add(struct acks *acks, struct reply_to to, struct slice topic, int32_t queue_id,
+              int records, bool wait);
 
 /* Records of our own in the batch that nobody waits for. */
 void acks_add_silent(struct acks *acks, int records);

@@ -11,6 +11,18 @@
 MessageQueue *admin_message_queue(const struct broker *broker, struct arena *arena,
                                   const char *topic, int32_t queue_id);
 
+/* A queue as it can be asked about: one that does not exist is empty. */
+struct admin_bounds {
+    struct queue *queue; /* NULL: there is none */
+    int64_t min_offset;
+    int64_t max_offset;
+};
+
+struct admin_bounds admin_bounds_of(struct broker *broker, const char *topic, int32_t queue_id);
+
+/* When the message at an offset was stored, `otherwise` when there is none. May read from disk. */
+int64_t admin_time_at(const struct admin_bounds *bounds, int64_t queue_offset, int64_t otherwise);
+
 /* For store_delete_queues, ctx being the broker: queues whose topic is gone, save for those that
  * never have a topic of their own (TP-08). */
 bool admin_queue_has_no_topic(void *broker, struct slice topic);

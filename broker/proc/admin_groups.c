@@ -56,6 +56,7 @@ void handle_delete_subscriptiongroup(struct broker *broker, struct call *call)
         return;
     struct slice name = slice_of_cstr(header.group_name);
     bool existed = groups_remove(broker->groups, name);
+    topic_stats_group_deleted(broker->topic_stats, name);
     if (header.has_remove_offset && header.remove_offset)
         offsets_remove_group(broker->offsets, name);
     if (!persist(broker, call))

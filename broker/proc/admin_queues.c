@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What an administrator asks about queues and how far groups have consumed them (AD-08, AD-09,
- * AD-11, AD-12, AD-14 to AD-16, AD-19; parts of AdminBrokerProcessor of 4.9.2). On the worker pool,
+ * What an administrator asks about queues and who consumes them (AD-08,
+ * AD-11, AD-12, AD-14, AD-16, AD-19; parts of AdminBrokerProcessor of 4.9.2). On the worker pool,
  * since store times are read from the log.
  */
 #include "broker/proc/admin.h"
@@ -37,17 +37,10 @@ MessageQueue *admin_message_queue(const struct broker *broker, struct arena *are
     return queue;
 }
 
-/* A queue as it can be asked about: one that does not exist is empty. */
-struct bounds {
-    struct queue *queue;
-    int64_t min_offset;
-    int64_t max_offset;
-};
-
-static struct bounds bounds_of(struct broker *broker, const char *topic, int32_t queue_id)
+struct admin_bounds admin_bounds_of(struct broker *broker, const char *topic, int32_t queue_id)
 {
-    struct bounds bounds = {store_queue(broker->store, slice_of_cstr(topic), queue_id, false), 0,
-                            0};
+    struct admin_bounds bounds = {store_queue(broker->store, slice_of_cstr(topic), queue_id, false),
+                                  0, 0};
     if (bounds.queue != NULL) {
         bounds.min_offset = queue_min_offset(bounds.queue);
         bounds.max_offset = queue_max_offset(bounds.queue);
@@ -55,7 +48,7 @@ static struct bounds bounds_of(struct broker *broker, const char *topic, int32_t
     return bounds;
 }
 
-static int64_t time_at(const struct bounds *bounds, int64_t queue_offset, int64_t otherwise)
+int64_t admin_time_at(const struct admin_bounds *bounds, int64_t queue_offset, int64_t otherwise)
 {
     int64_t timestamp_ms =
         bounds->queue == NULL ? -1 : queue_store_time(bounds->queue, queue_offset);
@@ -78,90 +71,18 @@ void handle_get_topic_stats_info(struct broker *broker, struct call *call)
     body.offset_table =
         arena_alloc(call->arena, ((size_t)topic.write_queues + 1) * sizeof *body.offset_table);
     for (int32_t id = 0; id < topic.write_queues; id++) {
-        struct bounds bounds = bounds_of(broker, header.topic, id);
+        struct admin_bounds bounds = admin_bounds_of(broker, header.topic, id);
         TopicOffset *offset = arena_alloc(call->arena, sizeof *offset);
         TopicOffsetEntry *entry = arena_alloc(call->arena, sizeof *entry);
         topic_offset__init(offset);
         topic_offset_entry__init(entry);
         offset->min_offset = bounds.min_offset;
         offset->max_offset = bounds.max_offset;
-        offset->last_update_timestamp = time_at(&bounds, bounds.max_offset - 1, 0);
+        offset->last_update_timestamp = admin_time_at(&bounds, bounds.max_offset - 1, 0);
         entry->key = admin_message_queue(broker, call->arena, header.topic, id);
         entry->value = offset;
         body.offset_table[body.n_offset_table++] = entry;
     }
-    call_succeed_body(call, NULL, &body.base);
-}
-
-/* --- consume statistics --- */
-
-struct consume_stats {
-    struct broker *broker;
-    struct arena *arena;
-    struct slice group;
-    ConsumeStats *body;
-    size_t capacity;
-};
-
-static void add_offset(struct consume_stats *stats, OffsetWrapperEntry *entry)
-{
-    ConsumeStats *body = stats->body;
-    if (body->n_offset_table == stats->capacity) {
-        stats->capacity = stats->capacity == 0 ? 16 : stats->capacity * 2;
-        OffsetWrapperEntry **larger =
-            arena_alloc(stats->arena, stats->capacity * sizeof(OffsetWrapperEntry *));
-        if (body->n_offset_table > 0)
-            memcpy(larger, body->offset_table, body->n_offset_table * sizeof *larger);
-        body->offset_table = larger;
-    }
-    body->offset_table[body->n_offset_table++] = entry;
-}
-
-/* One topic of AD-09; skipped when the group is online and does not subscribe to it. */
-static void add_topic(void *ctx, struct slice topic_name)
-{
-    struct consume_stats *stats = ctx;
-    struct broker *broker = stats->broker;
-    struct topic_config topic;
-    bool online = false;
-    if (!topics_get(broker->topics, topic_name, &topic))
-        return;
-    struct subscription *subscription =
-        clients_subscription(broker->clients, stats->group, topic_name, &online, NULL);
-    if (subscription != NULL)
-        subscription_unref(subscription);
-    else if (online)
-        return;
-    for (int32_t id = 0; id < topic.read_queues; id++) {
-        struct bounds bounds = bounds_of(broker, topic.name, id);
-        int64_t consumed = offsets_get(broker->offsets, topic_name, stats->group, id);
-        OffsetWrapper *offset = arena_alloc(stats->arena, sizeof *offset);
-        OffsetWrapperEntry *entry = arena_alloc(stats->arena, sizeof *entry);
-        offset_wrapper__init(offset);
-        offset_wrapper_entry__init(entry);
-        offset->broker_offset = bounds.max_offset;
-        offset->consumer_offset = consumed < 0 ? 0 : consumed;
-        offset->last_timestamp = consumed > 0 ? time_at(&bounds, consumed - 1, 0) : 0;
-        entry->key = admin_message_queue(broker, stats->arena, topic.name, id);
-        entry->value = offset;
-        add_offset(stats, entry);
-    }
-}
-
-void handle_get_consume_stats(struct broker *broker, struct call *call)
-{
-    GetConsumeStatsRequestHeader header;
-    ConsumeStats body;
-    get_consume_stats_request_header__init(&header);
-    consume_stats__init(&body);
-    if (!call_bind(call, &header.base))
-        return;
-    struct consume_stats stats = {broker, call->arena, slice_of_cstr(header.consumer_group), &body,
-                                  0};
-    if (header.topic != NULL && header.topic[0] != '\0')
-        add_topic(&stats, slice_of_cstr(header.topic));
-    else
-        offsets_topics_of(broker->offsets, stats.group, add_topic, &stats);
     call_succeed_body(call, NULL, &body.base);
 }
 
@@ -220,19 +141,19 @@ static char *time_text(struct arena *arena, int64_t timestamp_ms)
 static QueueTimeSpan *time_span(struct broker *broker, struct arena *arena, const char *topic,
                                 const char *group, int32_t queue_id)
 {
-    struct bounds bounds = bounds_of(broker, topic, queue_id);
+    struct admin_bounds bounds = admin_bounds_of(broker, topic, queue_id);
     int64_t consumed =
         offsets_get(broker->offsets, slice_of_cstr(topic), slice_of_cstr(group), queue_id);
     QueueTimeSpan *span = arena_alloc(arena, sizeof *span);
     queue_time_span__init(span);
     span->message_queue = admin_message_queue(broker, arena, topic, queue_id);
-    span->min_time_stamp = time_at(&bounds, bounds.min_offset, -1);
-    span->max_time_stamp = time_at(&bounds, bounds.max_offset - 1, -1);
+    span->min_time_stamp = admin_time_at(&bounds, bounds.min_offset, -1);
+    span->max_time_stamp = admin_time_at(&bounds, bounds.max_offset - 1, -1);
     span->consume_time_stamp =
-        consumed > 0 ? time_at(&bounds, consumed - 1, -1) : span->min_time_stamp;
+        consumed > 0 ? admin_time_at(&bounds, consumed - 1, -1) : span->min_time_stamp;
     /* How long the next message has waited; nothing waits when all are consumed. */
     int64_t next_ms =
-        consumed < bounds.max_offset && consumed >= 0 ? time_at(&bounds, consumed, -1) : -1;
+        consumed < bounds.max_offset && consumed >= 0 ? admin_time_at(&bounds, consumed, -1) : -1;
     span->delay_time = next_ms < 0 ? 0 : clock_wall_ms(broker->clock) - next_ms;
     span->min_time_stamp_str = time_text(arena, span->min_time_stamp);
     span->max_time_stamp_str = time_text(arena, span->max_time_stamp);
@@ -266,6 +187,13 @@ void handle_query_consume_time_span(struct broker *broker, struct call *call)
 void handle_clean_unused_topic(struct broker *broker, struct call *call)
 {
     store_delete_queues(broker->store, admin_queue_has_no_topic, broker);
+    call_succeed(call, NULL);
+}
+
+void handle_clean_expired_consumequeue(struct broker *broker, struct call *call)
+{
+    /* The progress of delayed messages is kept in offsets that must not start again. */
+    store_delete_expired_queues(broker->store, SLICE_LITERAL(TOPIC_SCHEDULE));
     call_succeed(call, NULL);
 }
 
@@ -339,7 +267,7 @@ void handle_query_consume_queue(struct broker *broker, struct call *call)
         return;
     if (header.topic == NULL)
         header.topic = unconst("");
-    struct bounds bounds = bounds_of(broker, header.topic, header.queue_id);
+    struct admin_bounds bounds = admin_bounds_of(broker, header.topic, header.queue_id);
     if (bounds.queue == NULL) {
         call_fail(call, RESPONSE_SYSTEM_ERROR, "%d@%s is not exist!", (int)header.queue_id,
                   header.topic);

@@ -82,7 +82,10 @@ void handle_update_and_create_topic(struct broker *broker, struct call *call)
         .sys_flag = header.has_topic_sys_flag ? header.topic_sys_flag : 0,
         .multi_tag = strcmp(header.topic_filter_type, "MULTI_TAG") == 0,
     };
-    topics_put(broker->topics, name, &config);
+    if (topics_put(broker->topics, name, &config) != STATUS_OK) {
+        call_fail(call, RESPONSE_SYSTEM_ERROR, "the topic was not made: there are too many topics");
+        return;
+    }
     if (topics_persist(broker->topics, &err) != STATUS_OK) {
         call_fail(call, RESPONSE_SYSTEM_ERROR, "the topic was not saved: %s", err.text);
         return;
@@ -113,6 +116,7 @@ void handle_delete_topic_in_broker(struct broker *broker, struct call *call)
     if (!check_name(broker, call, name))
         return;
     bool existed = topics_remove(broker->topics, name);
+    topic_stats_topic_deleted(broker->topic_stats, name);
     if (topics_persist(broker->topics, &err) != STATUS_OK) {
         call_fail(call, RESPONSE_SYSTEM_ERROR, "the removal was not saved: %s", err.text);
         return;

@@ -13,6 +13,7 @@
 #include "broker/state/offsets.h"
 #include "broker/state/queue_locks.h"
 #include "broker/state/stats.h"
+#include "broker/state/topic_stats.h"
 #include "broker/state/topics.h"
 #include "broker/store/store.h"
 #include "common/conf/broker_conf.h"
@@ -37,7 +38,8 @@ struct broker_loop {
     struct append_batch *batch;  /* what this turn's sends have put together */
     struct acks *acks;           /* sends in `batch`, and those that wait for the disk */
     struct parked_sends *parked; /* sends whose topic is being created */
-    struct buf scratch;          /* one message's property string */
+    struct topic_stats_view *meters;
+    struct buf scratch; /* one message's property string */
 };
 
 struct broker {
@@ -61,6 +63,7 @@ struct broker {
     struct queue_locks *queue_locks;
     struct delay *delay; /* NULL on a slave */
     struct stats *stats;
+    struct topic_stats *topic_stats;
     int64_t delay_levels_ms[DELAY_LEVELS_MAX];
     int delay_level_count;
 

@@ -80,6 +80,9 @@ struct broker_loop *broker_loop_of(struct broker *broker, const struct call *cal
 }
 
 static void fail(const struct call *call, int32_t code, bool with_fields, const char *format,
+                 va_list args) __attribute__((format(printf, 4, 0)));
+
+static void fail(const struct call *call, int32_t code, bool with_fields, const char *format,
                  va_list args)
 {
     struct response response = {.code = code, .remark = arena_vprintf(call->arena, format, args)};

@@ -82,7 +82,9 @@ static void expire(struct housekeeper *keeper)
 
 static void sample(struct housekeeper *keeper)
 {
-    stats_step(keeper->broker->stats, clock_wall_ms(keeper->broker->clock));
+    int64_t now_ms = clock_wall_ms(keeper->broker->clock);
+    stats_step(keeper->broker->stats, now_ms);
+    topic_stats_step(keeper->broker->topic_stats, now_ms);
 }
 
 static int64_t every_second(const struct broker *broker)
@@ -175,6 +177,7 @@ enum status housekeeper_start(struct broker *broker, struct housekeeper **out, s
     if (broker->delay != NULL && (status = thread_start(&keeper->deliverer, "deliverer", deliver,
                                                         keeper, err)) != STATUS_OK) {
         housekeeper_stop(keeper);
+        housekeeper_free(keeper);
         return status;
     }
     *out = keeper;
@@ -190,6 +193,10 @@ void housekeeper_stop(struct housekeeper *keeper)
     thread_join(keeper->thread);
     if (keeper->deliverer != 0)
         thread_join(keeper->deliverer);
+}
+
+void housekeeper_free(struct housekeeper *keeper)
+{
     save_tables(keeper);
     save_offsets(keeper);
     save_delays(keeper);

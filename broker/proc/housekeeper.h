@@ -13,7 +13,10 @@ struct housekeeper;
 
 enum status housekeeper_start(struct broker *broker, struct housekeeper **out, struct err *err);
 
-/* Stop both threads, then save every table once more. */
-void housekeeper_stop(struct housekeeper *keeper);
+void housekeeper_stop(struct housekeeper *keeper); /* ends both threads */
+
+/* Save every table once more. After store_stop: the delay offsets are only saved when what they
+ * have passed is on disk. */
+void housekeeper_free(struct housekeeper *keeper);
 
 #endif

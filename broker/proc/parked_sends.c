@@ -32,6 +32,7 @@ struct parked_topic {
     char default_topic[TOPIC_BYTES_MAX + 1];
     int32_t default_topic_queues;
     bool unit_mode;
+    bool dead_letters; /* made by its own rule, not after the default topic */
     bool created;
 };
 
@@ -131,12 +132,13 @@ static void create_run(struct worker_task *task)
     struct topic_config config;
     bool is_new = true;
     topic->created =
+        !topic->dead_letters &&
         topics_create_on_send(broker->topics, name, slice_of_cstr(topic->default_topic),
                               topic->default_topic_queues, unit_flag,
                               broker->conf.autoCreateTopicEnable, &config) == STATUS_OK;
-    if (!topic->created && retry) {
-        topics_ensure(broker->topics, name, 1, PERM_READ | PERM_WRITE, unit_flag, &config, &is_new);
-        topic->created = true;
+    if (!topic->created && (retry || topic->dead_letters)) {
+        topic->created = topics_ensure(broker->topics, name, 1, PERM_READ | PERM_WRITE, unit_flag,
+                                       &config, &is_new) == STATUS_OK;
     }
     if (topic->created) {
         struct err err = {0};
@@ -144,8 +146,6 @@ static void create_run(struct worker_task *task)
             log_error("topics", "topic not saved", "topic=%s cause=\"%s\"", topic->topic, err.text);
             topic->created = false;
         } else {
-            log_info("topics", "topic created by a send", "topic=%s queues=%d", topic->topic,
-                     (int)config.write_queues);
             registrar_announce(broker->registrar);
         }
     }
@@ -159,18 +159,20 @@ static void copy_name(char *out, struct slice name)
     out[size] = '\0';
 }
 
-void parked_sends_start(struct parked_sends *parked, struct call *call,
-                        const struct send_header *header)
+static struct parked_topic *topic_new(struct parked_sends *parked, struct slice name)
 {
     struct parked_topic *topic = xcalloc(1, sizeof *topic);
     topic->create_task.run = create_run;
     topic->created_task.run = created_run;
     topic->parked = parked;
     topic->last = &topic->first;
-    copy_name(topic->topic, header->topic);
-    copy_name(topic->default_topic, header->default_topic);
-    topic->default_topic_queues = header->default_topic_queues;
-    topic->unit_mode = header->unit_mode;
+    copy_name(topic->topic, name);
+    return topic;
+}
+
+static void start(struct parked_topic *topic, struct call *call)
+{
+    struct parked_sends *parked = topic->parked;
     park(topic, call);
     if (topic->first == NULL) {
         free(topic);
@@ -179,4 +181,22 @@ void parked_sends_start(struct parked_sends *parked, struct call *call,
     (void)map_put(&parked->topics, slice_of_cstr(topic->topic), topic);
     if (!worker_submit(parked->bl->broker->workers, &topic->create_task))
         loop_post(parked->bl->loop, &topic->created_task); /* not created: they hear of it */
+}
+
+void parked_sends_start(struct parked_sends *parked, struct call *call,
+                        const struct send_header *header)
+{
+    struct parked_topic *topic = topic_new(parked, header->topic);
+    copy_name(topic->default_topic, header->default_topic);
+    topic->default_topic_queues = header->default_topic_queues;
+    topic->unit_mode = header->unit_mode;
+    start(topic, call);
+}
+
+void parked_sends_start_dead_letters(struct parked_sends *parked, struct call *call,
+                                     struct slice name)
+{
+    struct parked_topic *topic = topic_new(parked, name);
+    topic->dead_letters = true;
+    start(topic, call);
 }

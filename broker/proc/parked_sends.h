@@ -28,4 +28,8 @@ bool parked_sends_join(struct parked_sends *parked, struct call *call, struct sl
 void parked_sends_start(struct parked_sends *parked, struct call *call,
                         const struct send_header *header);
 
+/* The same for a send that ends among the dead letters of its group; `name` is their topic. */
+void parked_sends_start_dead_letters(struct parked_sends *parked, struct call *call,
+                                     struct slice name);
+
 #endif

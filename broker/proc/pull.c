@@ -34,6 +34,8 @@ struct pull {
     struct held held;
     struct broker_loop *bl;
     struct reply_to to;
+    struct slice topic; /* in the call's memory, or behind a held pull */
+    struct slice group;
     struct queue *queue; /* NULL: nothing was ever stored there */
     int64_t queue_offset;
     int64_t looked_offset; /* everything before it was looked at and did not match */
@@ -76,6 +78,14 @@ static int32_t code_of(const struct pull *pull, const struct get_result *got)
         return RESPONSE_PULL_OFFSET_MOVED;
     }
     return RESPONSE_SYSTEM_ERROR;
+}
+
+static void count(const struct pull *pull, int32_t code, const struct get_result *got)
+{
+    stats_get(pull->bl->broker->stats, code == RESPONSE_SUCCESS, got->count);
+    if (code == RESPONSE_SUCCESS)
+        topic_stats_got(pull->bl->meters, pull->topic, pull->group, got->count,
+                        (int64_t)got->bytes);
 }
 
 /* Answer with what was read; the ranges leave without being copied. */
@@ -141,8 +151,9 @@ static void offset_moved(const struct pull *pull, const char *group, const char 
     struct buf *properties = &pull->bl->scratch;
     body_encode(&event.base, BODY_COMPACT, &body);
     buf_clear(properties);
-    properties_append(properties, SLICE_LITERAL(PROPERTY_TAGS), slice_of_cstr(group));
     properties_append(properties, SLICE_LITERAL(PROPERTY_KEYS), slice_of_cstr(group));
+    properties_append(properties, SLICE_LITERAL(PROPERTY_DELAY), SLICE_LITERAL("0"));
+    properties_append(properties, SLICE_LITERAL(PROPERTY_TAGS), slice_of_cstr(group));
     struct record record = {
         .born_timestamp_ms = clock_wall_ms(broker->clock),
         .born_host = broker->store_host,
@@ -174,7 +185,7 @@ void pull_on_arrival(void *ctx, struct held *held)
     } else {
         int32_t code = code_of(pull, &got);
         hold_remove(bl->holds, held);
-        stats_get(bl->broker->stats, code == RESPONSE_SUCCESS, got.count);
+        count(pull, code, &got);
         answer(pull, code, &got, &arena);
         pull_free(pull);
     }
@@ -183,7 +194,7 @@ void pull_on_arrival(void *ctx, struct held *held)
 
 void pull_on_expire(void *ctx, struct held *held)
 {
-    struct broker_loop *bl = ctx;
+    (void)ctx;
     struct pull *pull = (struct pull *)(void *)held;
     struct arena arena;
     struct get_result got;
@@ -194,7 +205,7 @@ void pull_on_expire(void *ctx, struct held *held)
         got.status = GET_NO_MATCHED_MESSAGE;
         code = RESPONSE_PULL_RETRY_IMMEDIATELY;
     }
-    stats_get(bl->broker->stats, code == RESPONSE_SUCCESS, got.count);
+    count(pull, code, &got);
     answer(pull, code, &got, &arena);
     pull_free(pull);
     arena_release(&arena);
@@ -217,8 +228,13 @@ void broker_on_arrival(void *ctx, struct queue *queue)
 /* Park a copy; then look once more, because what arrived before hold_add is not reported. */
 static void hold(const struct pull *pull, int64_t timeout_ms)
 {
-    struct pull *parked = xmalloc(sizeof *parked);
+    struct pull *parked = xmalloc(sizeof *parked + pull->topic.size + pull->group.size);
+    uint8_t *names = (uint8_t *)(parked + 1);
+    memcpy(names, pull->topic.data, pull->topic.size);
+    memcpy(names + pull->topic.size, pull->group.data, pull->group.size);
     *parked = *pull;
+    parked->topic = slice_of(names, pull->topic.size);
+    parked->group = slice_of(names + pull->topic.size, pull->group.size);
     parked->looked_offset = pull->queue_offset;
     parked->held.queue = pull->queue;
     parked->held.conn = pull->to.conn;
@@ -356,7 +372,7 @@ static void serve(struct broker *broker, struct call *call, const PullMessageReq
                          got.next_begin_offset);
         }
     }
-    stats_get(broker->stats, code == RESPONSE_SUCCESS, got.count);
+    count(pull, code, &got);
     answer(pull, code, &got, call->arena);
     pull_release(pull);
 }
@@ -377,6 +393,8 @@ void handle_pull_message(struct broker *broker, struct call *call)
     struct pull pull = {
         .bl = broker_loop_of(broker, call),
         .to = call_reply_to(call),
+        .topic = slice_of_cstr(header.topic),
+        .group = slice_of_cstr(header.consumer_group),
         .queue = store_queue(broker->store, slice_of_cstr(header.topic), header.queue_id, false),
         .queue_offset = header.queue_offset,
         .max_messages = header.max_msg_nums < 0                  ? 0

@@ -70,6 +70,11 @@ void handle_query_message(struct broker *broker, struct call *call)
         broker->store, slice_of_cstr(header.topic), slice_of_cstr(header.key), (int)wanted,
         header.begin_timestamp, header.end_timestamp, positions,
         &response_header.index_last_update_timestamp, &response_header.index_last_update_phyoffset);
+    if (count == 0) {
+        /* 4.9.2 tells the index's progress only along with messages. */
+        response_header.index_last_update_timestamp = 0;
+        response_header.index_last_update_phyoffset = 0;
+    }
     count = in_log_order(positions, count);
     struct response response = {
         .code = RESPONSE_SUCCESS, .header = &response_header.base, .parts = parts};

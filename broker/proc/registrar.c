@@ -3,9 +3,12 @@
  * Registration with the name servers.
  *
  * One round = one body, built on a worker, then one call per name server from loop 0. A round that
- * is asked for while another is being built or is under way follows it, once, however often it was
- * asked for: `asked` and `served` count requests, and a round serves all that were asked before its
- * body was built.
+ * is asked for while another is being built, or before the first name server has answered it,
+ * follows it, once, however often it was asked for: `asked` counts requests, and a round serves all
+ * that were asked before its body was built.
+ *
+ * Each name server goes at its own pace: one that has not answered the round before is passed over
+ * and gets the newest body when it has. So one that hangs delays no other.
  *
  * Locks: `lock` guards the counters and the answers of the round (docs/locks.md: registrar).
  */
@@ -34,6 +37,10 @@ struct name_server {
     char address[ADDRESS_BYTES];
     bool registered; /* the last round reached it; for one log line per change */
     bool known;      /* `registered` means something */
+    bool called;     /* a call is under way */
+    bool missed;     /* a round came meanwhile */
+    int64_t calling; /* the requests that the call under way serves */
+    int64_t served;  /* and the last one that has ended, well or not */
 };
 
 /* Somebody who wants to know when their round is over. */
@@ -50,20 +57,25 @@ struct registrar {
     struct loop_timer *timer;
     struct worker_task build_task;
     struct loop_task send_task;
+    struct loop_task stopped_task;
 
     pthread_mutex_t lock;
-    int64_t asked;  /* rounds asked for */
-    int64_t served; /* rounds answered by every name server, or given up */
-    bool busy;      /* a round is being built or under way */
+    int64_t asked; /* rounds asked for */
+    int64_t built; /* those that had been asked for when the last body was built */
+    bool busy;     /* a round is being built, or nobody has answered it yet */
     bool stopped;
+    bool stopped_posted;
     struct waiter *waiters;
 
-    /* the round; touched by whoever has the baton: worker, then loop 0 */
-    int64_t round_serves;
+    /* the next round; touched by whoever has the baton: worker, then loop 0 */
+    struct buf next_body;
+    bool next_compressed;
+
+    /* the newest round; on loop 0 */
+    int64_t serves;
     struct buf body;
     bool compressed;
-    int answers_due;
-    bool round_failed;
+    bool unanswered; /* nobody has answered it yet */
 
     struct name_server servers[NAME_SERVERS_MAX];
     int server_count;
@@ -72,6 +84,7 @@ struct registrar {
 static void build_run(struct worker_task *task);
 static void send_run(struct loop_task *task);
 static void period_over(void *ctx);
+static void stopped_run(struct loop_task *task);
 
 struct registrar *registrar_new(struct broker *broker)
 {
@@ -82,6 +95,7 @@ struct registrar *registrar_new(struct broker *broker)
     registrar->timer = loop_timer_new(broker->loops[0], period_over, registrar);
     registrar->build_task.run = build_run;
     registrar->send_task.run = send_run;
+    registrar->stopped_task.run = stopped_run;
     CHECK(pthread_mutex_init(&registrar->lock, NULL) == 0);
     return registrar;
 }
@@ -90,6 +104,7 @@ void registrar_free(struct registrar *registrar)
 {
     loop_timer_free(registrar->timer);
     client_free(registrar->client);
+    buf_release(&registrar->next_body);
     buf_release(&registrar->body);
     pthread_mutex_destroy(&registrar->lock);
     free(registrar);
@@ -100,7 +115,7 @@ void registrar_free(struct registrar *registrar)
 /* Start a round when one is due and none is under way. The lock is held. */
 static void start_round(struct registrar *registrar)
 {
-    if (registrar->busy || registrar->stopped || registrar->asked == registrar->served)
+    if (registrar->busy || registrar->stopped || registrar->asked == registrar->built)
         return;
     registrar->busy = worker_submit(registrar->broker->workers, &registrar->build_task);
 }
@@ -120,6 +135,10 @@ void registrar_announce_then(struct registrar *registrar, void (*done)(void *ctx
     *waiter = (struct waiter){registrar->waiters, ++registrar->asked, done, ctx};
     registrar->waiters = waiter;
     start_round(registrar);
+    if (registrar->stopped && !registrar->stopped_posted) {
+        registrar->stopped_posted = true;
+        loop_post(registrar->broker->loops[0], &registrar->stopped_task);
+    }
     pthread_mutex_unlock(&registrar->lock);
 }
 
@@ -149,6 +168,26 @@ static void waiters_done(struct waiter *waiters)
     }
 }
 
+/* Rounds are over: tell who waited. On loop 0. */
+static void tell_waiters(struct registrar *registrar, int64_t served)
+{
+    pthread_mutex_lock(&registrar->lock);
+    struct waiter *waiters = served_waiters(registrar, served);
+    pthread_mutex_unlock(&registrar->lock);
+    waiters_done(waiters);
+}
+
+/* No round comes any more. */
+static void stopped_run(struct loop_task *task)
+{
+    struct registrar *registrar =
+        (struct registrar *)(void *)((char *)task - offsetof(struct registrar, stopped_task));
+    pthread_mutex_lock(&registrar->lock);
+    registrar->stopped_posted = false;
+    pthread_mutex_unlock(&registrar->lock);
+    tell_waiters(registrar, INT64_MAX);
+}
+
 /* TP-11: what the topics are shown with. */
 static int32_t shown_perm(const struct broker *broker)
 {
@@ -164,7 +203,7 @@ static void build_run(struct worker_task *task)
         (struct registrar *)(void *)((char *)task - offsetof(struct registrar, build_task));
     struct broker *broker = registrar->broker;
     pthread_mutex_lock(&registrar->lock);
-    registrar->round_serves = registrar->asked;
+    registrar->built = registrar->asked;
     pthread_mutex_unlock(&registrar->lock);
 
     struct arena arena;
@@ -175,12 +214,12 @@ static void build_run(struct worker_task *task)
     register_broker_body__init(&body);
     topics_wrap(broker->topics, NULL, shown_perm(broker), &arena, &topics);
     body.topic_config_serialize_wrapper = &topics;
-    buf_clear(&registrar->body);
-    registrar->compressed = broker->conf.compressedRegister;
-    if (registrar->compressed)
-        register_body_deflate(&body, &registrar->body);
+    buf_clear(&registrar->next_body);
+    registrar->next_compressed = broker->conf.compressedRegister;
+    if (registrar->next_compressed)
+        register_body_deflate(&body, &registrar->next_body);
     else
-        body_encode(&body.base, BODY_COMPACT, &registrar->body);
+        body_encode(&body.base, BODY_COMPACT, &registrar->next_body);
     arena_release(&arena);
     loop_post(broker->loops[0], &registrar->send_task);
 }
@@ -208,21 +247,41 @@ static void read_addresses(struct registrar *registrar)
     registrar->server_count = count;
 }
 
+static void set_timer(struct registrar *registrar, int64_t ms)
+{
+    pthread_mutex_lock(&registrar->lock);
+    bool stopped = registrar->stopped;
+    pthread_mutex_unlock(&registrar->lock);
+    if (!stopped)
+        loop_timer_set(registrar->timer, ms);
+}
+
+static int64_t period(const struct broker *broker)
+{
+    int64_t period_ms = broker->conf.registerNameServerPeriod;
+    return period_ms < PERIOD_MIN_MS   ? PERIOD_MIN_MS
+           : period_ms > PERIOD_MAX_MS ? PERIOD_MAX_MS
+                                       : period_ms;
+}
+
+/* The next round may be built. On loop 0. */
 static void round_over(struct registrar *registrar)
 {
-    int64_t period_ms = registrar->broker->conf.registerNameServerPeriod;
-    period_ms = period_ms < PERIOD_MIN_MS   ? PERIOD_MIN_MS
-                : period_ms > PERIOD_MAX_MS ? PERIOD_MAX_MS
-                                            : period_ms;
+    registrar->unanswered = false;
     pthread_mutex_lock(&registrar->lock);
-    registrar->served = registrar->round_serves;
     registrar->busy = false;
     start_round(registrar);
-    if (!registrar->stopped)
-        loop_timer_set(registrar->timer, registrar->round_failed ? RETRY_MS : period_ms);
-    struct waiter *waiters = served_waiters(registrar, registrar->served);
     pthread_mutex_unlock(&registrar->lock);
-    waiters_done(waiters);
+}
+
+/* Requests that every name server has been told of, or could not be. */
+static int64_t served_by_all(const struct registrar *registrar)
+{
+    int64_t served = registrar->serves;
+    for (int i = 0; i < registrar->server_count; i++)
+        if (registrar->servers[i].served < served)
+            served = registrar->servers[i].served;
+    return served;
 }
 
 static void note_outcome(struct name_server *server, enum status status, int32_t code,
@@ -252,6 +311,8 @@ static void take_order_table(struct registrar *registrar, struct slice body, str
         topics_set_order(registrar->broker->topics, &table);
 }
 
+static void call_server(struct name_server *server);
+
 static void answered(void *ctx, enum status status, const struct command *response,
                      struct slice body, struct arena *arena)
 {
@@ -261,20 +322,28 @@ static void answered(void *ctx, enum status status, const struct command *respon
     note_outcome(server, status, response == NULL ? 0 : response->code,
                  response != NULL && response->has_remark ? arena_cstr(arena, response->remark)
                                                           : "");
+    server->called = false;
+    server->served = server->calling;
     if (ok)
         take_order_table(registrar, body, arena);
     else
-        registrar->round_failed = true;
-    if (--registrar->answers_due == 0)
+        set_timer(registrar, RETRY_MS);
+    if (server->missed)
+        call_server(server);
+    if (registrar->unanswered)
         round_over(registrar);
+    tell_waiters(registrar, served_by_all(registrar));
 }
 
-static void send_run(struct loop_task *task)
+/* Bring the newest body to a name server, now or when it has answered the one before. */
+static void call_server(struct name_server *server)
 {
-    struct registrar *registrar =
-        (struct registrar *)(void *)((char *)task - offsetof(struct registrar, send_task));
+    struct registrar *registrar = server->registrar;
     struct broker *broker = registrar->broker;
     RegisterBrokerRequestHeader header;
+    server->missed = server->called;
+    if (server->called || atomic_load(&broker->stopping)) /* stopping: the farewell is on its way */
+        return;
     register_broker_request_header__init(&header);
     header.broker_name = (char *)(uintptr_t)(const char *)broker->conf.brokerName;
     header.broker_addr = broker->address;
@@ -292,20 +361,38 @@ static void send_run(struct loop_task *task)
         .codec = CODEC_JSON,
         .timeout_ms = broker->conf.registerBrokerTimeoutMills,
     };
+    server->called = true;
+    server->calling = registrar->serves;
+    registrar->unanswered = true;
+    client_call(registrar->client, server->address, &request, answered, server);
+}
+
+/* On loop 0: the next round is built. */
+static void send_run(struct loop_task *task)
+{
+    struct registrar *registrar =
+        (struct registrar *)(void *)((char *)task - offsetof(struct registrar, send_task));
+    struct buf sent = registrar->body;
+    registrar->body = registrar->next_body;
+    registrar->next_body = sent;
+    registrar->compressed = registrar->next_compressed;
+    pthread_mutex_lock(&registrar->lock);
+    registrar->serves = registrar->built;
+    pthread_mutex_unlock(&registrar->lock);
     read_addresses(registrar);
-    if (atomic_load(&broker->stopping))
-        registrar->server_count = 0; /* the farewell is on its way */
-    registrar->round_failed = false;
-    registrar->answers_due = registrar->server_count + 1; /* one for this function */
+    set_timer(registrar, period(registrar->broker));
     for (int i = 0; i < registrar->server_count; i++)
-        client_call(registrar->client, registrar->servers[i].address, &request, answered,
-                    &registrar->servers[i]);
-    if (--registrar->answers_due == 0)
+        call_server(&registrar->servers[i]);
+    if (!registrar->unanswered) {
         round_over(registrar);
+        tell_waiters(registrar, served_by_all(registrar));
+    }
 }
 
 static void period_over(void *ctx)
 {
+    /* Comes first when the worker pool has no room for the round. */
+    set_timer(ctx, RETRY_MS);
     registrar_announce(ctx);
 }
 
@@ -351,10 +438,7 @@ static void farewell_run(struct loop_task *task)
     struct broker *broker = registrar->broker;
     UnRegisterBrokerRequestHeader header;
     loop_timer_cancel(registrar->timer);
-    pthread_mutex_lock(&registrar->lock);
-    struct waiter *waiters = served_waiters(registrar, INT64_MAX);
-    pthread_mutex_unlock(&registrar->lock);
-    waiters_done(waiters);
+    tell_waiters(registrar, INT64_MAX);
     un_register_broker_request_header__init(&header);
     header.broker_name = (char *)(uintptr_t)(const char *)broker->conf.brokerName;
     header.broker_addr = broker->address;

@@ -8,6 +8,7 @@
 
 #include "common/sys/log.h"
 #include "proto/header.pb-c.h"
+#include "proto/json.h"
 
 #include <stdio.h>
 
@@ -40,6 +41,15 @@ static void put(struct info *info, const char *key, const char *format, ...)
 static void put_number(struct info *info, const char *key, int64_t value)
 {
     put(info, key, "%lld", (long long)value);
+}
+
+/* As Java prints a double. */
+static void put_double(struct info *info, const char *key, double value)
+{
+    struct buf text = BUF_EMPTY;
+    json_write_double(&text, value);
+    put(info, key, "%.*s", SLICE_ARGS(buf_slice(&text)));
+    buf_release(&text);
 }
 
 static void put_text(struct info *info, const char *key,
@@ -78,8 +88,8 @@ static void put_statistics(struct info *info, int64_t now_ms)
     put_number(info, "getMessageEntireTimeMax", totals.get_time_max_ms);
     put_number(info, "putMessageTimesTotal", totals.put_times == 0 ? 1 : totals.put_times);
     put_number(info, "putMessageSizeTotal", totals.put_bytes);
-    put(info, "putMessageAverageSize", "%.15g",
-        (double)totals.put_bytes / (double)(totals.put_times == 0 ? 1 : totals.put_times));
+    put_double(info, "putMessageAverageSize",
+               (double)totals.put_bytes / (double)(totals.put_times == 0 ? 1 : totals.put_times));
     put_text(info, "putMessageDistributeTime", stats_put_distribution);
     put_text(info, "putTps", stats_put_tps);
     put_text(info, "getFoundTps", stats_get_found_tps);

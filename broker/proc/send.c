@@ -13,7 +13,6 @@
 #include "broker/proc/draft.h"
 #include "broker/proc/handlers.h"
 #include "broker/proc/parked_sends.h"
-#include "broker/proc/registrar.h"
 #include "broker/proc/send_header.h"
 
 #include "common/base/check.h"
@@ -128,13 +127,31 @@ static void add(struct send *send, const struct record *record, int32_t shown_qu
              record->properties.size, PROPERTIES_BYTES_MAX);
         return;
     }
-    acks_add(bl->acks, call_reply_to(send->call), shown_queue_id, 1, wait);
+    acks_add(bl->acks, call_reply_to(send->call), record->topic, shown_queue_id, 1, wait);
     if (append_batch_bytes(bl->batch) >= COMMIT_AT_BYTES ||
         append_batch_count(bl->batch) >= COMMIT_AT_RECORDS)
         acks_commit(bl->acks);
 }
 
-/* SD-06 and SD-12: a send to a retry topic may end among the dead letters. False: answered. */
+/* SD-12: to the dead letters. False: parked until their topic is made and saved. */
+static bool redirect_dead(struct send *send, struct slice group, struct record *record)
+{
+    struct topic_config topic;
+    struct slice name = slice_of_cstr(
+        arena_printf(send->call->arena, "%s%.*s", TOPIC_DLQ_PREFIX, SLICE_ARGS(group)));
+    if (parked_sends_join(send->bl->parked, send->call, name))
+        return false;
+    if (!topics_get(send->broker->topics, name, &topic) || !topic.saved) {
+        parked_sends_start_dead_letters(send->bl->parked, send->call, name);
+        return false;
+    }
+    record->topic = slice_of_cstr(topic.name);
+    record->queue_id = 0;
+    return true;
+}
+
+/* SD-06 and SD-12: a send to a retry topic may end among the dead letters. False: it was answered
+ * or parked. */
 static bool redirect_retry(struct send *send, struct record *record, bool *dead)
 {
     struct broker *broker = send->broker;
@@ -158,18 +175,8 @@ static bool redirect_retry(struct send *send, struct record *record, bool *dead)
     }
     if (send->header.reconsume_times < max_times)
         return true;
-    struct topic_config dead_letters;
-    bool created = false;
-    const char *name =
-        arena_printf(send->call->arena, "%s%.*s", TOPIC_DLQ_PREFIX, SLICE_ARGS(group));
-    topics_ensure(broker->topics, slice_of_cstr(name), 1, PERM_READ | PERM_WRITE, 0, &dead_letters,
-                  &created);
-    record->topic = slice_of_cstr(dead_letters.name);
-    record->queue_id = 0;
     *dead = true;
-    if (created)
-        registrar_announce(broker->registrar);
-    return true;
+    return redirect_dead(send, group, record);
 }
 
 static void send_single(struct send *send, int32_t queue_id)
@@ -215,9 +222,11 @@ static void batch_properties(const struct send *send, struct slice own, struct b
 }
 
 /* Check a whole batch before anything of it is stored.
+ * batch    what the properties of the batch ask for
  * records  out, in the call's arena: body, flag and properties of each are set
  * returns  their number, 0 when the call was answered */
-static int read_batch(struct send *send, struct record **records)
+static int read_batch(struct send *send, const struct property_wishes *batch,
+                      struct record **records)
 {
     struct arena *arena = send->call->arena;
     size_t limit = (size_t)send->broker->conf.maxMessageSize;
@@ -231,6 +240,8 @@ static int read_batch(struct send *send, struct record **records)
     const char *fault = NULL;
     if ((send->header.sys_flag & SYS_FLAG_TRANSACTION_MASK) != 0)
         fault = "a batch can not be part of a transaction";
+    else if (batch->delay_level > 0)
+        fault = "a batch can not be delayed";
     while ((status = batch_next(send->call->body, &cursor, &message)) == STATUS_OK &&
            fault == NULL) {
         if (count == capacity) {
@@ -271,11 +282,11 @@ static void send_batch(struct send *send, int32_t queue_id)
 {
     struct broker_loop *bl = send->bl;
     struct record *records = NULL;
-    int count = read_batch(send, &records);
-    if (count == 0)
-        return;
     struct property_wishes wishes;
     properties_read_wishes(send->header.properties, &wishes);
+    int count = read_batch(send, &wishes, &records);
+    if (count == 0)
+        return;
     struct queue *queue =
         store_queue(send->broker->store, slice_of_cstr(send->topic.name), queue_id, true);
     for (int i = 0; i < count; i++) {
@@ -283,7 +294,7 @@ static void send_batch(struct send *send, int32_t queue_id)
         /* read_batch has checked every limit. */
         CHECK(append_batch_add(bl->batch, queue, &records[i], i > 0, NULL) == STATUS_OK);
     }
-    acks_add(bl->acks, call_reply_to(send->call), queue_id, count, wishes.wait);
+    acks_add(bl->acks, call_reply_to(send->call), records[0].topic, queue_id, count, wishes.wait);
     if (append_batch_bytes(bl->batch) >= COMMIT_AT_BYTES)
         acks_commit(bl->acks);
 }
@@ -310,9 +321,11 @@ static bool begin(struct send *send, struct broker *broker, struct call *call)
     *send = (struct send){.broker = broker, .bl = broker_loop_of(broker, call), .call = call};
     bool short_names = call->request->code != REQUEST_SEND_MESSAGE;
     if (send_header_read(&call->request->ext, short_names, &send->header, &missing) != STATUS_OK) {
-        call_fail(call, RESPONSE_SYSTEM_ERROR,
-                  "the custom field <%s> is null: a send needs it, and as a number where it is one",
-                  missing);
+        /* An exception in 4.9.2: the answer has no fields. */
+        net_reply_error(call_reply_to(call), RESPONSE_SYSTEM_ERROR,
+                        "the custom field <%s> is null: a send needs it, and as a number where it "
+                        "is one",
+                        missing);
         return false;
     }
     if (acks_pending(send->bl->acks) >= (size_t)broker->conf.sendThreadPoolQueueCapacity) {
@@ -343,11 +356,12 @@ void handle_send_message(struct broker *broker, struct call *call)
         return;
     if (parked_sends_join(send.bl->parked, call, send.header.topic))
         return;
-    if (topics_get(broker->topics, send.header.topic, &send.topic))
+    bool exists = topics_get(broker->topics, send.header.topic, &send.topic);
+    if (exists && (send.topic.saved || broker->slave))
         send_to_topic(&send);
     else if (broker->slave)
         fail_topic_missing(&send);
-    else
+    else /* to be made, or another loop is just making it and has not saved it yet */
         parked_sends_start(send.bl->parked, call, &send.header);
 }
 

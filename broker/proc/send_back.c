@@ -37,16 +37,21 @@ static bool ensure_topic(struct broker *broker, struct call *call, const char *p
         call_fail(call, RESPONSE_SYSTEM_ERROR, "topic[%s] not exist: %s", name, fault);
         return false;
     }
-    topics_ensure(broker->topics, slice_of_cstr(name), queues, PERM_READ | PERM_WRITE, sys_flag,
-                  out, &created);
-    if (!created)
+    if (topics_ensure(broker->topics, slice_of_cstr(name), queues, PERM_READ | PERM_WRITE, sys_flag,
+                      out, &created) != STATUS_OK) {
+        call_fail(call, RESPONSE_SYSTEM_ERROR, "topic[%s] not exist: there are too many topics",
+                  name);
+        return false;
+    }
+    if (out->saved)
         return true;
     struct err err = {0};
     if (topics_persist(broker->topics, &err) != STATUS_OK) {
         call_fail(call, RESPONSE_SYSTEM_ERROR, "topic[%s] not exist: %s", name, err.text);
         return false;
     }
-    registrar_announce(broker->registrar);
+    if (created)
+        registrar_announce(broker->registrar);
     return true;
 }
 
@@ -136,11 +141,13 @@ static void copy_properties(const struct record *message, const struct host *sto
                       slice_of(level, format_i64(delay_level, level)));
 }
 
-static void put_back(struct broker *broker, struct call *call, const struct record *message,
-                     const struct back_target *target)
+static void put_back(struct broker *broker, struct call *call, const char *group,
+                     const struct record *message, const struct back_target *target)
 {
     struct buf properties = BUF_EMPTY;
     struct record record = *message;
+    struct slice topic = message->topic;
+    (void)properties_find(message->properties, SLICE_LITERAL(PROPERTY_RETRY_TOPIC), &topic);
     copy_properties(message, &message->store_host, target->delay_level, &properties);
     record.topic = slice_of_cstr(target->topic.name);
     record.queue_id = target->queue_id;
@@ -150,6 +157,9 @@ static void put_back(struct broker *broker, struct call *call, const struct reco
     (void)draft_delay(broker, target->delay_level, &properties, &record);
     struct append_result result = draft_append_now(broker, &record);
     buf_release(&properties);
+    if (result.status == PUT_OK)
+        topic_stats_sent_back(broker->topic_stats, topic, slice_of_cstr(group), record.topic,
+                              result.end_pos - result.pos);
     if (result.status == PUT_OK)
         call_succeed(call, NULL);
     else
@@ -178,6 +188,6 @@ void handle_consumer_send_msg_back(struct broker *broker, struct call *call)
         call_fail(call, RESPONSE_SYSTEM_ERROR, "look message by offset failed, %lld",
                   (long long)header.offset);
     else if (choose_target(broker, call, &header, &group, message.reconsume_times, &target))
-        put_back(broker, call, &message, &target);
+        put_back(broker, call, header.group, &message, &target);
     log_range_release(&range);
 }

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What end-to-end tests need: the remoting protocol from a client's side, and daemons to talk to.
 
-Connection speaks frames with JSON and ROCKETMQ headers; Daemon starts one of our programs with a
-configuration of its own in a folder of its own, waits until it is ready, and ends it. Standard
-library only. The environment variable BUILD names the build folder (default: build).
+Connection speaks frames with JSON, ROCKETMQ and PROTOBUF headers; Daemon starts one of our programs
+with a configuration of its own in a folder of its own, waits until it is ready, and ends it.
+Standard library only. The environment variable BUILD names the build folder (default: build).
 """
 
 import json
@@ -22,10 +22,11 @@ import unittest
 
 JSON = 0
 ROCKETMQ = 1
+PROTOBUF = 80
 VERSION_4_9_2 = 397
 FLAG_RESPONSE = 1
 FLAG_ONEWAY = 2
-DEADLINE_S = 20
+DEADLINE_S = 40
 SANITIZER_REPORT = re.compile(r"runtime error:|(ERROR|WARNING): \w+Sanitizer")
 
 
@@ -57,7 +58,8 @@ class Command:
         return parse_json(self.body)
 
     def encode(self):
-        header = self._header_json() if self.codec == JSON else self._header_rocketmq()
+        header = {JSON: self._header_json, ROCKETMQ: self._header_rocketmq,
+                  PROTOBUF: self._header_protobuf}[self.codec]()
         rest = struct.pack(">I", self.codec << 24 | len(header)) + header + self.body
         return struct.pack(">i", len(rest)) + rest
 
@@ -80,6 +82,75 @@ class Command:
         return (struct.pack(">hbhii", self.code, 0, self.version, self.opaque, self.flag) +
                 struct.pack(">i", len(remark)) + remark + struct.pack(">i", len(ext)) + ext)
 
+    def _header_protobuf(self):
+        """As proto/command.proto says."""
+        header = b"".join(_varint_field(number, value) for number, value in (
+            (1, _zigzag(self.code)), (3, _zigzag(self.version)), (4, _zigzag(self.opaque)),
+            (5, self.flag)))
+        if self.remark is not None:
+            header += _bytes_field(6, self.remark.encode())
+        for name, value in (self.ext or {}).items():
+            header += _bytes_field(7, _bytes_field(1, name.encode()) +
+                                   _bytes_field(2, str(value).encode()))
+        return header
+
+
+def _zigzag(value):
+    return value << 1 if value >= 0 else (-value << 1) - 1
+
+
+def _unzigzag(value):
+    return (value >> 1) ^ -(value & 1)
+
+
+def _varint(value):
+    out = b""
+    while value > 0x7F:
+        out += bytes([value & 0x7F | 0x80])
+        value >>= 7
+    return out + bytes([value])
+
+
+def _varint_field(number, value):
+    return _varint(number << 3) + _varint(value)
+
+
+def _bytes_field(number, value):
+    return _varint(number << 3 | 2) + _varint(len(value)) + value
+
+
+def _read_varint(data, at):
+    value = shift = 0
+    while True:
+        value |= (data[at] & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if data[at - 1] < 0x80:
+            return value, at
+
+
+def _protobuf_fields(data):
+    """(number, value) of each field; varints and bytes only."""
+    at = 0
+    while at < len(data):
+        key, at = _read_varint(data, at)
+        value, at = _read_varint(data, at)
+        if key & 7 == 2:
+            value, at = data[at:at + value], at + value
+        yield key >> 3, value
+
+
+def _decode_protobuf(header, body):
+    fields, ext = {}, {}
+    for number, value in _protobuf_fields(header):
+        if number == 7:
+            pair = dict(_protobuf_fields(value))
+            ext[pair[1].decode()] = pair.get(2, b"").decode()
+        else:
+            fields[number] = value
+    return Command(_unzigzag(fields.get(1, 0)), ext or None, body, _unzigzag(fields.get(4, 0)),
+                   fields.get(5, 0), fields[6].decode() if 6 in fields else None, PROTOBUF,
+                   _unzigzag(fields.get(3, 0)), fields.get(2, 0))
+
 
 def decode(frame):
     """A whole frame without its first length word."""
@@ -91,6 +162,8 @@ def decode(frame):
         return Command(fields["code"], fields.get("extFields"), body, fields["opaque"],
                        fields["flag"], fields.get("remark"), JSON, fields["version"],
                        fields["language"])
+    if codec == PROTOBUF:
+        return _decode_protobuf(header, body)
     if codec != ROCKETMQ:
         raise ValueError(f"serialize type {codec}")
     code, language, version, opaque, flag, remark_size = struct.unpack_from(">hbhiii", header)
@@ -424,7 +497,7 @@ class SelfTest(unittest.TestCase):
     """Run this file alone to check what the other tests rely on."""
 
     def test_frames_come_back(self):
-        for codec in (JSON, ROCKETMQ):
+        for codec in (JSON, ROCKETMQ, PROTOBUF):
             sent = Command(310, {"topic": "t\u00e9", "empty": ""}, b"body", 7, FLAG_ONEWAY, "why", codec)
             frame = sent.encode()
             self.assertEqual(struct.unpack(">i", frame[:4])[0], len(frame) - 4)
