@@ -9,6 +9,8 @@
  */
 #include "net_test.h"
 
+#include <netdb.h>
+
 /* --- running things on a loop --- */
 
 struct errand {
@@ -234,10 +236,15 @@ static void addresses_that_lead_nowhere_fail(void **state)
     set_address(&unknown, "no-such-host.invalid:9876");
     call_and_wait(&unknown);
     assert_int_equal(unknown.status, STATUS_IO);
-    struct wanted named = want(0, TEST_ECHO, "by name");
-    (void)snprintf(named.address, sizeof named.address, "localhost:%d", f.port);
-    call_and_wait(&named);
-    assert_string_equal(named.answer, "by name");
+    /* A bare machine may have no /etc/hosts, and then no localhost either. */
+    struct addrinfo *found = NULL;
+    if (getaddrinfo("localhost", NULL, NULL, &found) == 0) {
+        struct wanted named = want(0, TEST_ECHO, "by name");
+        (void)snprintf(named.address, sizeof named.address, "localhost:%d", f.port);
+        call_and_wait(&named);
+        assert_string_equal(named.answer, "by name");
+        freeaddrinfo(found);
+    }
     client_stop();
     fixture_stop(&f);
 }
