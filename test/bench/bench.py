@@ -121,6 +121,9 @@ def run_round(contender, round_number, chosen, raw):
                 continue
             if name == "catch-up":
                 mqbench(running, BACKLOG)
+            # What earlier cases wrote must not be on its way to the disk while this one is
+            # measured: the kernel slows down whoever writes then.
+            os.sync()
             figure = mqbench(running, arguments)
             contender.note(name, figure, round_number, raw)
             print("  round %d  %-8s %-17s %s" % (round_number + 1, contender.name, name,
