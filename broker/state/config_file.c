@@ -101,7 +101,7 @@ static enum status replace(const struct config_file *file, const struct buf *tex
         return status;
     char *folder = xstrdup(file->path);
     folder[slash - file->path] = 0;
-    status = file->vfs->ops->mkdirs(file->vfs, folder);
+    status = vfs_make_directories(file->vfs, folder);
     free(folder);
     if (status != STATUS_OK)
         return status;

@@ -20,6 +20,9 @@
 #include <errno.h>
 #include <string.h>
 
+/* A wall clock that steps back by no more than this is waited for: store time stands still. */
+#define STEP_BACK_MS 3000
+
 struct run {
     size_t first; /* records [first, end) of the batch */
     size_t end;
@@ -99,6 +102,9 @@ static void write_failed(struct commitlog *log, enum status status, int64_t pos,
                       "no space left to write the commit log in %s: free disk space, or lower "
                       "fileReservedTime",
                       log->directory);
+    else if (status == STATUS_BUSY)
+        health_refuse(log->health, REFUSAL_NO_SPACE, "the commit log in %s cannot be written: %s",
+                      log->directory, strerror(kept));
     else
         health_fail(log->health,
                     "writing the commit log in %s at position %lld failed: %s. "
@@ -218,13 +224,22 @@ static struct plan plan_run(const struct commitlog *log, const struct append_bat
     return plan;
 }
 
-static void append_locked(struct commitlog *log, struct append_batch *batch)
+/* The store time of a batch, and by how much it steps back (0: not at all). It does not decrease,
+ * except when the clock was set back for good: otherwise one wrong clock would make the times of
+ * all later messages wrong. */
+static int64_t store_time(struct commitlog *log, int64_t *stepped_ms)
 {
     int64_t now_ms = clock_wall_ms(log->clock);
-    if (now_ms < log->last_timestamp_ms)
+    int64_t behind_ms = log->last_timestamp_ms - now_ms;
+    *stepped_ms = behind_ms > STEP_BACK_MS ? behind_ms : 0;
+    if (behind_ms > 0 && behind_ms <= STEP_BACK_MS)
         now_ms = log->last_timestamp_ms;
     log->last_timestamp_ms = now_ms;
+    return now_ms;
+}
 
+static void append_locked(struct commitlog *log, struct append_batch *batch, int64_t now_ms)
+{
     size_t first = 0;
     while (first < batch->count) {
         struct plan plan = plan_run(log, batch, first);
@@ -245,10 +260,14 @@ static void append_locked(struct commitlog *log, struct append_batch *batch)
 
 void commitlog_append(struct commitlog *log, struct append_batch *batch)
 {
+    int64_t stepped_ms = 0;
     (void)pthread_mutex_lock(&log->append_lock);
     if (health_writable(log->health))
-        append_locked(log, batch);
+        append_locked(log, batch, store_time(log, &stepped_ms));
     else
         refuse_from(batch, 0, batch->count, PUT_SERVICE_NOT_AVAILABLE);
     (void)pthread_mutex_unlock(&log->append_lock);
+    if (stepped_ms > 0)
+        log_warn("store", "the clock is behind the store times of older messages; it is followed",
+                 "behind_ms=%lld", (long long)stepped_ms);
 }

@@ -12,7 +12,7 @@
 #include <stdio.h>
 
 #define MAGIC 0x436F6D65744D5131ULL
-#define CHECKED_BYTES 56
+#define CHECKED_BYTES 68
 
 void checkpoint_encode(const struct checkpoint *checkpoint, uint8_t out[CHECKPOINT_USED_BYTES])
 {
@@ -23,6 +23,8 @@ void checkpoint_encode(const struct checkpoint *checkpoint, uint8_t out[CHECKPOI
     put_u64(out + 32, MAGIC);
     put_i64(out + 40, checkpoint->durable_pos);
     put_i64(out + 48, checkpoint->queue_total);
+    put_i64(out + 56, checkpoint->last_pos);
+    put_u32(out + 64, checkpoint->last_crc);
     put_u32(out + CHECKED_BYTES, rocketmq_crc32(slice_of(out, CHECKED_BYTES)));
 }
 
@@ -39,6 +41,8 @@ enum status checkpoint_decode(struct slice file, struct checkpoint *out)
         get_i64(file.data + 40) >= 0) {
         read.durable_pos = get_i64(file.data + 40);
         read.queue_total = get_i64(file.data + 48);
+        read.last_pos = get_i64(file.data + 56);
+        read.last_crc = get_u32(file.data + 64);
     }
     *out = read;
     return STATUS_OK;

@@ -10,7 +10,9 @@
  *     32      8     magic "CometMQ1"                                     from here on: ours
  *     40      8     durable_pos: log and queue entries before it are on disk
  *     48      8     sum of the end offsets of all queues at durable_pos
- *     56      4     CRC-32 over bytes 0 to 55, so that the rest is void once somebody else has
+ *     56      8     position of the last record before durable_pos, -1: there was none
+ *     64      4     CRC-32 of that record: together they name the log that this is about
+ *     68      4     CRC-32 over bytes 0 to 67, so that the rest is void once somebody else has
  *                   written the first three
  *
  * RocketMQ 4.9.2 reads and writes the first 24 of the file's 4096 bytes only.
@@ -23,7 +25,7 @@
 #include "common/sys/vfs.h"
 
 #define CHECKPOINT_FILE_BYTES 4096
-#define CHECKPOINT_USED_BYTES 60
+#define CHECKPOINT_USED_BYTES 72
 
 struct checkpoint {
     int64_t log_timestamp_ms;
@@ -31,9 +33,11 @@ struct checkpoint {
     int64_t index_timestamp_ms;
     int64_t durable_pos; /* -1: not known */
     int64_t queue_total;
+    int64_t last_pos;
+    uint32_t last_crc;
 };
 
-#define CHECKPOINT_NONE ((struct checkpoint){0, 0, 0, -1, 0})
+#define CHECKPOINT_NONE ((struct checkpoint){.durable_pos = -1, .last_pos = -1})
 
 void checkpoint_encode(const struct checkpoint *checkpoint, uint8_t out[CHECKPOINT_USED_BYTES]);
 

@@ -4,7 +4,9 @@
  */
 #include "broker/store/commitlog.h"
 
+#include "broker/store/aside.h"
 #include "common/base/check.h"
+#include "common/base/crc32.h"
 #include "common/sys/log.h"
 #include "proto/record.h"
 
@@ -89,7 +91,29 @@ static enum status check_base(const struct commitlog *log, const struct found_se
     return STATUS_OK;
 }
 
-/* A crash between creating and sizing a file leaves an empty last one. */
+/* A crash while a segment is made leaves a last file of any size, without a byte in it. */
+static enum status remove_unfinished(struct commitlog *log, const char *path, int64_t size,
+                                     struct err *err)
+{
+    struct vfs *vfs = log->vfs;
+    int fd;
+    enum status status = vfs->ops->open(vfs, path, VFS_READ, &fd);
+    if (status != STATUS_OK)
+        return err_set_errno(err, STATUS_IO, "cannot open %s", path);
+    int64_t end;
+    status = vfs_data_end(vfs, fd, 0, size, &end);
+    (void)vfs->ops->close(vfs, fd);
+    if (status != STATUS_OK)
+        return err_set_errno(err, STATUS_IO, "cannot read %s", path);
+    if (end > 0)
+        return STATUS_CORRUPT;
+    log_warn("store", "an unfinished commit log file was removed", "path=%s bytes=%lld", path,
+             (long long)size);
+    status = vfs->ops->unlink(vfs, path);
+    return status == STATUS_OK ? STATUS_OK
+                               : err_set_errno(err, STATUS_IO, "cannot remove %s", path);
+}
+
 static enum status load_one(struct commitlog *log, const struct found_segments *found, size_t i,
                             struct err *err)
 {
@@ -102,17 +126,16 @@ static enum status load_one(struct commitlog *log, const struct found_segments *
     status = log->vfs->ops->stat(log->vfs, path, &st);
     if (status != STATUS_OK)
         return err_set_errno(err, STATUS_IO, "cannot examine %s", path);
-    if (st.size == 0 && i + 1 == found->count) {
-        log_warn("store", "an empty commit log file was removed", "path=%s", path);
-        status = log->vfs->ops->unlink(log->vfs, path);
-        return status == STATUS_OK ? STATUS_OK
-                                   : err_set_errno(err, STATUS_IO, "cannot remove %s", path);
+    if (st.size != log->segment_bytes) {
+        bool last = i + 1 == found->count;
+        status = last ? remove_unfinished(log, path, st.size, err) : STATUS_CORRUPT;
+        return status != STATUS_CORRUPT
+                   ? status
+                   : err_set(err, STATUS_CORRUPT,
+                             "%s has %lld bytes, mappedFileSizeCommitLog says %lld: set that "
+                             "option to the size the log was written with, or restore the file",
+                             path, (long long)st.size, (long long)log->segment_bytes);
     }
-    if (st.size != log->segment_bytes)
-        return err_set(err, STATUS_CORRUPT,
-                       "%s has %lld bytes, mappedFileSizeCommitLog says %lld: set that option to "
-                       "the size the log was written with, or restore the file",
-                       path, (long long)st.size, (long long)log->segment_bytes);
     struct segment *segment;
     status =
         segment_open(log->vfs, log->directory, found->bases[i], log->segment_bytes, &segment, err);
@@ -137,18 +160,54 @@ enum status commitlog_load(struct commitlog *log, struct err *err)
 
 /* --- the end of the log --- */
 
-static enum status delete_last(struct commitlog *log, struct err *err)
+static void log_kept(const struct log_cut *cut, int64_t pos, int64_t bytes, const char *kept)
 {
-    (void)pthread_mutex_lock(&log->segments_lock);
-    struct segment *segment = log->segments[--log->segment_count];
-    (void)pthread_mutex_unlock(&log->segments_lock);
+    log_warn("store", "bytes were cut from the end of the commit log and kept aside",
+             "log_end=%lld why=\"%s\" from=%lld bytes=%lld kept=%s", (long long)cut->end,
+             cut->why == NULL ? "the log ended before them" : cut->why, (long long)pos,
+             (long long)bytes, kept);
+}
+
+/* Where what is not zero ends in the segment, looking from `pos` on. */
+static enum status find_data_end(const struct segment *segment, int64_t pos, int64_t *end,
+                                 struct err *err)
+{
+    enum status status =
+        vfs_data_end(segment->vfs, segment->fd, pos - segment->base, segment->size, end);
+    if (status != STATUS_OK)
+        return err_set_errno(err, STATUS_IO, "cannot read the commit log file %020lld",
+                             (long long)segment->base);
+    *end += segment->base;
+    return STATUS_OK;
+}
+
+/* Take the last segment away: its file is deleted when it holds only zeros, else kept aside. */
+static enum status drop_last(struct commitlog *log, const struct log_cut *cut, struct err *err)
+{
+    struct segment *segment = log->segments[log->segment_count - 1];
     char path[PATH_MAX];
     segment_path(log, segment->base, path);
-    segment_drop(segment);
-    enum status status = log->vfs->ops->unlink(log->vfs, path);
+    int64_t end;
+    enum status status = find_data_end(segment, segment->base, &end, err);
     if (status != STATUS_OK)
+        return status;
+    if (end > segment->base) {
+        char kept[PATH_MAX];
+        status = aside_move(log->vfs, cut->root, segment, path, end, kept, err);
+        if (status != STATUS_OK)
+            return status;
+        log_kept(cut, segment->base, end - segment->base, kept);
+    } else if (log->vfs->ops->unlink(log->vfs, path) != STATUS_OK) {
         return err_set_errno(err, STATUS_IO, "cannot remove %s", path);
-    return log->vfs->ops->sync_directory(log->vfs, log->directory);
+    }
+    (void)pthread_mutex_lock(&log->segments_lock);
+    log->segment_count--;
+    (void)pthread_mutex_unlock(&log->segments_lock);
+    segment_drop(segment);
+    status = log->vfs->ops->sync_directory(log->vfs, log->directory);
+    return status == STATUS_OK
+               ? status
+               : err_set_errno(err, STATUS_IO, "cannot sync the directory %s", log->directory);
 }
 
 static enum status create_next(struct commitlog *log, int64_t base, struct segment **out,
@@ -169,11 +228,21 @@ static enum status create_next(struct commitlog *log, int64_t base, struct segme
     return status;
 }
 
-static enum status wipe_behind(struct commitlog *log, struct segment *segment, int64_t end,
-                               struct err *err)
+/* Make the rest of the end's own segment zero. */
+static enum status wipe_behind(struct commitlog *log, struct segment *segment,
+                               const struct log_cut *cut, struct err *err)
 {
-    enum status status = log->vfs->ops->zero(log->vfs, segment->fd, end - segment->base,
-                                             segment_end(segment) - end, true);
+    int64_t data_end;
+    enum status status = find_data_end(segment, cut->end, &data_end, err);
+    if (status != STATUS_OK || data_end == cut->end)
+        return status;
+    char kept[PATH_MAX];
+    status = aside_copy(log->vfs, cut->root, segment, cut->end, data_end, kept, err);
+    if (status != STATUS_OK)
+        return status;
+    log_kept(cut, cut->end, data_end - cut->end, kept);
+    status = log->vfs->ops->zero(log->vfs, segment->fd, cut->end - segment->base,
+                                 data_end - cut->end, true);
     if (status == STATUS_OK)
         status = log->vfs->ops->fdatasync(log->vfs, segment->fd);
     if (status != STATUS_OK)
@@ -182,31 +251,63 @@ static enum status wipe_behind(struct commitlog *log, struct segment *segment, i
     return status;
 }
 
-enum status commitlog_cut(struct commitlog *log, int64_t end, bool wipe, struct err *err)
+static enum status append_segment(struct commitlog *log, int64_t base, struct err *err)
+{
+    struct segment *segment;
+    enum status status = create_next(log, base, &segment, err);
+    if (status == STATUS_OK)
+        commitlog_install(log, segment);
+    return status;
+}
+
+enum status commitlog_begin(struct commitlog *log, struct err *err)
+{
+    CHECK(log->segment_count == 0);
+    return append_segment(log, 0, err);
+}
+
+enum status commitlog_cut(struct commitlog *log, const struct log_cut *cut, struct err *err)
 {
     enum status status = STATUS_OK;
-    while (log->segment_count > 0 && log->segments[log->segment_count - 1]->base > end &&
-           status == STATUS_OK)
-        status = delete_last(log, err);
+    while (status == STATUS_OK && log->segments[log->segment_count - 1]->base > cut->end)
+        status = drop_last(log, cut, err);
+    struct segment *last = log->segments[log->segment_count - 1];
+    if (status == STATUS_OK && cut->end == segment_end(last))
+        status = append_segment(log, cut->end, err);
+    else if (status == STATUS_OK && cut->look)
+        status = wipe_behind(log, last, cut, err);
     if (status != STATUS_OK)
         return status;
-    struct segment *last = log->segment_count == 0 ? NULL : log->segments[log->segment_count - 1];
-    if (last == NULL || end == segment_end(last)) {
-        CHECK(end % log->segment_bytes == 0);
-        status = create_next(log, end, &last, err);
-        if (status != STATUS_OK)
-            return status;
-        commitlog_install(log, last);
-        wipe = false;
-    }
-    if (wipe)
-        status = wipe_behind(log, last, end, err);
-    log->current = last;
-    log->garbage_end = end;
+    log->current = log->segments[log->segment_count - 1];
+    log->garbage_end = cut->end;
     atomic_store(&log->min_pos, log->segments[0]->base);
-    atomic_store(&log->appended_pos, end);
+    atomic_store(&log->appended_pos, cut->end);
     atomic_store(&log->next_wanted, true);
-    return status;
+    return STATUS_OK;
+}
+
+bool commitlog_name(struct commitlog *log, int64_t pos, struct record_name *out)
+{
+    struct segment *segment = commitlog_acquire(log, pos);
+    if (segment == NULL)
+        return false;
+    struct slice rest =
+        slice_of(segment->data + (pos - segment->base), (size_t)(segment_end(segment) - pos));
+    struct record record;
+    bool whole = record_decode(rest, RECORD_CHECK_FRAME, &record) == STATUS_OK &&
+                 record.physical_offset == pos;
+    if (whole) {
+        struct slice behind = slice_from(rest, (size_t)record.size);
+        struct record filler;
+        out->crc = rocketmq_crc32(slice_of(rest.data, (size_t)record.size));
+        out->end_pos = pos + record.size;
+        out->next_pos = out->end_pos;
+        if (record_decode(behind, RECORD_CHECK_FRAME, &filler) == STATUS_NOT_FOUND &&
+            (size_t)filler.size == behind.size)
+            out->next_pos = segment_end(segment);
+    }
+    segment_drop(segment);
+    return whole;
 }
 
 void commitlog_release(struct commitlog *log)
@@ -320,7 +421,9 @@ enum status commitlog_flush(struct commitlog *log)
         pos = end < target ? end : target;
     }
     atomic_store_explicit(&log->flushed_timestamp_ms, timestamp_ms, memory_order_relaxed);
-    atomic_store_explicit(&log->flushed_pos, target, memory_order_release);
+    /* Sequentially consistent, like the loads of those who wait: either they see the new position,
+     * or the report that follows finds them waiting. */
+    atomic_store_explicit(&log->flushed_pos, target, memory_order_seq_cst);
     return STATUS_OK;
 }
 
@@ -341,6 +444,8 @@ bool commitlog_remove_first(struct commitlog *log)
     segment_path(log, first->base, path);
     if (log->vfs->ops->unlink(log->vfs, path) != STATUS_OK)
         log_error("store", "cannot delete an old commit log file", "path=%s errno=%d", path, errno);
+    else
+        (void)log->vfs->ops->sync_directory(log->vfs, log->directory);
     segment_drop(first);
     return true;
 }

@@ -59,10 +59,31 @@ void commitlog_init(struct commitlog *log, const char *directory, int64_t segmen
  * returns  OK | CORRUPT | IO */
 enum status commitlog_load(struct commitlog *log, struct err *err);
 
-/* Make `end` the end of the log: segments behind it are deleted; when `wipe`, the rest of its
- * segment is made zero, so that what stood there cannot be taken for records later. Creates the
- * segment that `end` lies in when there is none. */
-enum status commitlog_cut(struct commitlog *log, int64_t end, bool wipe, struct err *err);
+/* Make the first segment of an empty log, at position 0. */
+enum status commitlog_begin(struct commitlog *log, struct err *err);
+
+/* Where and why the log is cut. */
+struct log_cut {
+    int64_t end;
+    const char *root; /* of the store: what is cut and not zero is kept there, see aside.h */
+    const char *why;  /* for the log line; NULL: only zeros are expected behind `end` */
+    bool look;        /* also look behind `end` in its own segment; false: zeros are known there */
+};
+
+/* Make cut->end the end of the log: the rest of its segment is made zero, so that what stood there
+ * cannot be taken for records later, and segments behind it go. Nothing but zeros is lost by it.
+ * Creates the segment that the end lies in when there is none. */
+enum status commitlog_cut(struct commitlog *log, const struct log_cut *cut, struct err *err);
+
+/* A record as a checkpoint names it: no other log has one of that checksum at that position. */
+struct record_name {
+    int64_t end_pos;  /* behind it */
+    int64_t next_pos; /* the same, or behind the filler that follows */
+    uint32_t crc;     /* CRC-32 of all its bytes */
+};
+
+/* Name the record at `pos`; false when no whole record of that position stands there. */
+bool commitlog_name(struct commitlog *log, int64_t pos, struct record_name *out);
 
 /* Close everything; a segment made ahead is deleted. Nobody may hold ranges any more. */
 void commitlog_release(struct commitlog *log);

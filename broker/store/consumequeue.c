@@ -99,26 +99,37 @@ static enum status file_map(const struct queue *queue, int fd, struct queue_file
     return STATUS_OK;
 }
 
-/* Open the file in slot i for reading, or for writing too (which may have to give a descriptor to a
- * file that is mapped already). files_lock held. */
-static enum status file_open(struct queue *queue, size_t i, bool writing)
+/* The slot of file `number`, or NULL when there is no such file. files_lock held, or dispatch_lock
+ * for a look at whether it is there. */
+static struct queue_file **file_slot(const struct queue *queue, int64_t number)
 {
-    struct queue_file *file = queue->files[i];
-    if (file != NULL && (!writing || file->fd != -1))
-        return STATUS_OK;
+    if (number < queue->first_file || number - queue->first_file >= (int64_t)queue->file_count)
+        return NULL;
+    return &queue->files[number - queue->first_file];
+}
+
+/* Open and map file `number`. No lock is needed: files are opened before they are put into the
+ * table.
+ * fd       out: the caller's
+ * returns  OK | NOT_FOUND | BUSY | IO */
+static enum status file_open(const struct queue *queue, int64_t number, int flags,
+                             struct queue_file **out, int *fd)
+{
     struct vfs *vfs = queue_vfs(queue);
     char path[PATH_MAX];
-    file_path(queue, queue->first_file + (int64_t)i, path);
-    int fd;
-    enum status status = vfs->ops->open(vfs, path, writing ? VFS_READ | VFS_WRITE : VFS_READ, &fd);
+    file_path(queue, number, path);
+    enum status status = vfs->ops->open(vfs, path, flags, fd);
     if (status != STATUS_OK)
         return status;
-    if (file == NULL)
-        status = file_map(queue, fd, &queue->files[i]);
-    if (status != STATUS_OK || !writing)
-        (void)vfs->ops->close(vfs, fd);
-    else
-        queue->files[i]->fd = fd;
+    if (flags & VFS_CREATE)
+        status = vfs->ops->truncate(vfs, *fd, file_bytes(queue));
+    if (status == STATUS_OK)
+        status = file_map(queue, *fd, out);
+    if (status != STATUS_OK) {
+        int kept = errno;
+        (void)vfs->ops->close(vfs, *fd);
+        errno = kept;
+    }
     return status;
 }
 
@@ -130,8 +141,8 @@ static void files_reserve(struct queue *queue, size_t count)
     queue->files = xrealloc(queue->files, queue->file_capacity * sizeof(struct queue_file *));
 }
 
-/* Make the file behind the last one. files_lock held. */
-static enum status file_create(struct queue *queue)
+/* Make the file behind the last one. */
+static enum status file_append(struct queue *queue)
 {
     struct vfs *vfs = queue_vfs(queue);
     char path[PATH_MAX];
@@ -142,59 +153,96 @@ static enum status file_create(struct queue *queue)
     }
     if (status != STATUS_OK)
         return status;
-    file_path(queue, queue->first_file + (int64_t)queue->file_count, path);
+    struct queue_file *file;
     int fd;
-    status = vfs->ops->open(vfs, path, VFS_READ | VFS_WRITE | VFS_CREATE | VFS_TRUNCATE, &fd);
+    status = file_open(queue, queue->first_file + (int64_t)queue->file_count,
+                       VFS_READ | VFS_WRITE | VFS_CREATE | VFS_TRUNCATE, &file, &fd);
     if (status != STATUS_OK)
         return status;
-    struct queue_file *file = NULL;
-    status = vfs->ops->truncate(vfs, fd, file_bytes(queue));
-    if (status == STATUS_OK)
-        status = file_map(queue, fd, &file);
-    if (status != STATUS_OK) {
-        (void)vfs->ops->close(vfs, fd);
-        return status;
-    }
     file->fd = fd;
+    (void)pthread_mutex_lock(&queue->files_lock);
     files_reserve(queue, queue->file_count + 1);
     queue->files[queue->file_count++] = file;
+    (void)pthread_mutex_unlock(&queue->files_lock);
     return STATUS_OK;
 }
 
-/* The descriptor of file `number`, which is one of the present ones or the next. */
+/* The descriptor of file `number`, which is one of the present ones or the next. It stays open
+ * while dispatch_lock is held. */
 static enum status file_for_writing(struct queue *queue, int64_t number, int *fd)
 {
-    (void)pthread_mutex_lock(&queue->files_lock);
     CHECK(number >= queue->first_file);
-    size_t i = (size_t)(number - queue->first_file);
     enum status status = STATUS_OK;
-    while (status == STATUS_OK && i >= queue->file_count)
-        status = file_create(queue);
-    if (status == STATUS_OK)
-        status = file_open(queue, i, true);
-    if (status == STATUS_OK)
-        *fd = queue->files[i]->fd;
+    while (status == STATUS_OK && file_slot(queue, number) == NULL)
+        status = file_append(queue);
+    if (status != STATUS_OK)
+        return status;
+    (void)pthread_mutex_lock(&queue->files_lock);
+    struct queue_file *file = *file_slot(queue, number);
+    *fd = file == NULL ? -1 : file->fd;
     (void)pthread_mutex_unlock(&queue->files_lock);
-    return status;
+    if (*fd != -1)
+        return STATUS_OK;
+    struct queue_file *opened;
+    status = file_open(queue, number, VFS_READ | VFS_WRITE, &opened, fd);
+    if (status != STATUS_OK)
+        return status;
+    (void)pthread_mutex_lock(&queue->files_lock);
+    struct queue_file **slot = file_slot(queue, number);
+    struct queue_file *spare = *slot == NULL ? NULL : opened;
+    if (spare == NULL)
+        *slot = opened;
+    (*slot)->fd = *fd;
+    (void)pthread_mutex_unlock(&queue->files_lock);
+    if (spare != NULL)
+        queue_file_drop(spare);
+    return STATUS_OK;
 }
 
-struct queue_file *queue_acquire(struct queue *queue, int64_t queue_offset, struct slice *bytes)
+/* Put a file opened for reading into its slot, unless that is filled or gone meanwhile. */
+static void file_install(struct queue *queue, int64_t number, uint32_t life,
+                         struct queue_file *opened)
+{
+    (void)pthread_mutex_lock(&queue->files_lock);
+    struct queue_file **slot = life == queue->life ? file_slot(queue, number) : NULL;
+    if (slot != NULL && *slot == NULL) {
+        *slot = opened;
+        opened = NULL;
+    }
+    (void)pthread_mutex_unlock(&queue->files_lock);
+    if (opened != NULL)
+        queue_file_drop(opened);
+}
+
+enum status queue_acquire(struct queue *queue, int64_t queue_offset, struct queue_file **out,
+                          struct slice *bytes)
 {
     int64_t at = queue_offset * QUEUE_ENTRY_BYTES;
     int64_t number = at / file_bytes(queue);
-    struct queue_file *file = NULL;
-    (void)pthread_mutex_lock(&queue->files_lock);
-    if (number >= queue->first_file && number - queue->first_file < (int64_t)queue->file_count) {
-        size_t i = (size_t)(number - queue->first_file);
-        if (file_open(queue, i, false) == STATUS_OK) {
-            file = queue->files[i];
+    for (;;) {
+        struct queue_file *file = NULL;
+        (void)pthread_mutex_lock(&queue->files_lock);
+        struct queue_file **slot = file_slot(queue, number);
+        uint32_t life = queue->life;
+        if (slot != NULL && *slot != NULL) {
+            file = *slot;
             atomic_fetch_add_explicit(&file->references, 1, memory_order_relaxed);
         }
+        (void)pthread_mutex_unlock(&queue->files_lock);
+        if (file != NULL) {
+            *out = file;
+            *bytes = slice_from(slice_of(file->data, file->size), (size_t)(at % file_bytes(queue)));
+            return STATUS_OK;
+        }
+        if (slot == NULL)
+            return STATUS_NOT_FOUND;
+        int fd;
+        enum status status = file_open(queue, number, VFS_READ, &file, &fd);
+        if (status != STATUS_OK)
+            return status;
+        (void)queue_vfs(queue)->ops->close(queue_vfs(queue), fd);
+        file_install(queue, number, life, file);
     }
-    (void)pthread_mutex_unlock(&queue->files_lock);
-    if (file != NULL)
-        *bytes = slice_from(slice_of(file->data, file->size), (size_t)(at % file_bytes(queue)));
-    return file;
 }
 
 int64_t queue_next_file_offset(const struct queue *queue, int64_t queue_offset)
@@ -250,9 +298,11 @@ enum status queue_fill(struct queue *queue, int64_t queue_offset)
 {
     if (queue->file_count == 0) {
         int64_t number = queue_offset / file_entries(queue);
+        (void)pthread_mutex_lock(&queue->files_lock);
         queue->first_file = number;
         queue->written_offset = number * file_entries(queue);
         queue->synced_offset = queue->written_offset;
+        (void)pthread_mutex_unlock(&queue->files_lock);
         atomic_store(&queue->min_offset, queue_offset);
     }
     uint8_t fillers[FILL_CHUNK * QUEUE_ENTRY_BYTES];
@@ -273,18 +323,25 @@ void queue_destroy_files(struct queue *queue)
     atomic_store(&queue->max_offset, 0);
     atomic_store(&queue->min_offset, 0);
     (void)pthread_mutex_lock(&queue->files_lock);
-    for (size_t i = 0; i < queue->file_count; i++) {
-        file_path(queue, queue->first_file + (int64_t)i, path);
-        if (vfs->ops->unlink(vfs, path) != STATUS_OK)
-            log_warn("store", "cannot delete a consume queue file", "path=%s errno=%d", path,
-                     errno);
-    }
-    queue_close_files(queue);
+    struct queue_file **files = queue->files;
+    size_t count = queue->file_count;
+    int64_t first = queue->first_file;
+    queue->files = NULL;
+    queue->file_capacity = 0;
     queue->file_count = 0;
     queue->first_file = 0;
     queue->synced_offset = 0;
     queue->life++;
     (void)pthread_mutex_unlock(&queue->files_lock);
+    for (size_t i = 0; i < count; i++) {
+        file_path(queue, first + (int64_t)i, path);
+        if (vfs->ops->unlink(vfs, path) != STATUS_OK)
+            log_warn("store", "cannot delete a consume queue file", "path=%s errno=%d", path,
+                     errno);
+        if (files[i] != NULL)
+            queue_file_drop(files[i]);
+    }
+    free(files);
     queue->written_offset = 0;
     queue->last_end_pos = 0;
     atomic_store(&queue->min_pos, -1);
@@ -304,9 +361,9 @@ static struct queue_file *file_hold(struct queue *queue, int64_t offset, uint32_
     struct queue_file *file = NULL;
     int64_t number = offset / file_entries(queue);
     (void)pthread_mutex_lock(&queue->files_lock);
-    if (life == queue->life && number >= queue->first_file &&
-        number - queue->first_file < (int64_t)queue->file_count)
-        file = queue->files[number - queue->first_file];
+    struct queue_file **slot = life == queue->life ? file_slot(queue, number) : NULL;
+    if (slot != NULL)
+        file = *slot;
     if (file != NULL && file->fd == -1)
         file = NULL;
     if (file != NULL) {
@@ -328,6 +385,26 @@ static void file_close_descriptor(struct queue *queue, struct queue_file *file)
         (void)file->vfs->ops->close(file->vfs, fd);
 }
 
+void queue_rest(struct queue *queue)
+{
+    for (;;) {
+        int fd = -1;
+        (void)pthread_mutex_lock(&queue->files_lock);
+        bool durable = queue->synced_offset == queue->written_offset;
+        for (size_t i = 0; durable && fd == -1 && i < queue->file_count; i++) {
+            struct queue_file *file = queue->files[i];
+            if (file != NULL && file->fd != -1) {
+                fd = file->fd;
+                file->fd = -1;
+            }
+        }
+        (void)pthread_mutex_unlock(&queue->files_lock);
+        if (fd == -1)
+            return;
+        (void)queue_vfs(queue)->ops->close(queue_vfs(queue), fd);
+    }
+}
+
 /* Sync the files of entries [offset, target); *new_file: one of them was begun there. */
 static enum status files_sync(struct queue *queue, int64_t offset, int64_t target, uint32_t life,
                               bool *new_file)
@@ -336,8 +413,8 @@ static enum status files_sync(struct queue *queue, int64_t offset, int64_t targe
         int64_t next = queue_next_file_offset(queue, offset);
         int fd = -1;
         struct queue_file *file = file_hold(queue, offset, life, &fd);
+        *new_file |= offset % file_entries(queue) == 0;
         if (file != NULL) {
-            *new_file |= offset % file_entries(queue) == 0;
             enum status status = file->vfs->ops->fdatasync(file->vfs, fd);
             if (status == STATUS_OK && next <= target)
                 file_close_descriptor(queue, file);
@@ -350,13 +427,14 @@ static enum status files_sync(struct queue *queue, int64_t offset, int64_t targe
     return STATUS_OK;
 }
 
-/* The directories of queue, topic and store; those that are gone meanwhile need no sync. */
+/* The directories of the queue, its topic, all queues and the store; those that are gone meanwhile
+ * need no sync. */
 static enum status directories_sync(const struct queue *queue)
 {
     struct vfs *vfs = queue_vfs(queue);
     char path[PATH_MAX];
     directory_path(queue, path);
-    for (int level = 0; level < 3; level++) {
+    for (int level = 0; level < 4; level++) {
         enum status status = vfs->ops->sync_directory(vfs, path);
         if (status != STATUS_OK && status != STATUS_NOT_FOUND)
             return status;
@@ -396,14 +474,15 @@ static bool first_file_expired(struct queue *queue, int64_t min_pos)
 {
     if (queue->file_count < 2)
         return false;
-    int64_t last = (queue->first_file + 1) * file_entries(queue) - 1;
-    if (last >= atomic_load(&queue->max_offset))
+    int64_t first = queue->first_file * file_entries(queue);
+    if (first + file_entries(queue) > atomic_load(&queue->max_offset))
         return false;
     struct slice bytes;
-    struct queue_file *file = queue_acquire(queue, last, &bytes);
-    if (file == NULL)
+    struct queue_file *file;
+    if (queue_acquire(queue, first, &file, &bytes) != STATUS_OK)
         return false;
-    bool expired = queue_entry_is_filler(bytes.data) || queue_entry_pos(bytes.data) < min_pos;
+    size_t count = (size_t)file_entries(queue);
+    bool expired = queue_file_first_from(bytes, count, min_pos) == count;
     queue_file_drop(file);
     return expired;
 }
@@ -440,8 +519,8 @@ void queue_expire(struct queue *queue, int64_t min_pos)
         return;
     }
     struct slice bytes;
-    struct queue_file *file = queue_acquire(queue, first_offset, &bytes);
-    if (file == NULL)
+    struct queue_file *file;
+    if (queue_acquire(queue, first_offset, &file, &bytes) != STATUS_OK)
         return;
     int64_t held = max_offset - first_offset;
     if (held > file_entries(queue))
@@ -488,7 +567,23 @@ static enum status check_size(struct queue *queue, int fd, const char *path, boo
     return status == STATUS_OK ? status : err_set_errno(err, STATUS_IO, "cannot extend %s", path);
 }
 
-/* The end of the last file, or NOT_FOUND when nothing in it counts. */
+/* Make the file zero from entry `entries` on, durably, when it is not. */
+static enum status wipe_file(struct queue *queue, const char *path, int fd, size_t entries,
+                             struct err *err)
+{
+    struct vfs *vfs = queue_vfs(queue);
+    int64_t from = (int64_t)entries * QUEUE_ENTRY_BYTES;
+    int64_t end;
+    enum status status = vfs_data_end(vfs, fd, from, file_bytes(queue), &end);
+    if (status == STATUS_OK && end > from) {
+        status = vfs->ops->zero(vfs, fd, from, file_bytes(queue) - from, false);
+        if (status == STATUS_OK)
+            status = vfs->ops->fdatasync(vfs, fd);
+    }
+    return status == STATUS_OK ? status : err_set_errno(err, STATUS_IO, "cannot cut %s", path);
+}
+
+/* How many entries of the file count; what stands behind them is wiped. */
 static enum status recover_file(struct queue *queue, const char *path, int fd, bool last,
                                 int64_t cut_pos, bool wipe, size_t *entries, struct err *err)
 {
@@ -501,20 +596,25 @@ static enum status recover_file(struct queue *queue, const char *path, int fd, b
     status = vfs->ops->map(vfs, fd, size, false, &memory);
     if (status != STATUS_OK)
         return err_set_errno(err, STATUS_IO, "cannot map %s", path);
-    size_t boundary = queue_file_boundary(slice_of(memory, size), cut_pos);
+    *entries = queue_file_boundary(slice_of(memory, size), cut_pos);
     queue->last_end_pos = 0;
-    if (boundary > 0) {
-        const uint8_t *entry = (uint8_t *)memory + (boundary - 1) * QUEUE_ENTRY_BYTES;
-        if (!queue_entry_is_filler(entry))
-            queue->last_end_pos = queue_entry_pos(entry) + queue_entry_size(entry);
+    if (*entries > 0) {
+        const uint8_t *entry = (uint8_t *)memory + (*entries - 1) * QUEUE_ENTRY_BYTES;
+        queue->last_end_pos = queue_entry_pos(entry) + queue_entry_size(entry);
     }
     (void)vfs->ops->unmap(vfs, memory, size);
-    *entries = boundary;
-    if (!wipe || (int64_t)boundary == file_entries(queue))
-        return STATUS_OK;
-    int64_t end = (int64_t)boundary * QUEUE_ENTRY_BYTES;
-    status = vfs->ops->zero(vfs, fd, end, file_bytes(queue) - end, false);
-    return status == STATUS_OK ? status : err_set_errno(err, STATUS_IO, "cannot cut %s", path);
+    return wipe ? wipe_file(queue, path, fd, *entries, err) : STATUS_OK;
+}
+
+static enum status remove_file(struct queue *queue, const char *path, struct err *err)
+{
+    struct vfs *vfs = queue_vfs(queue);
+    char directory[PATH_MAX];
+    directory_path(queue, directory);
+    if (vfs->ops->unlink(vfs, path) != STATUS_OK ||
+        vfs->ops->sync_directory(vfs, directory) != STATUS_OK)
+        return err_set_errno(err, STATUS_IO, "cannot remove %s", path);
+    return STATUS_OK;
 }
 
 enum status queue_recover(struct queue *queue, int64_t cut_pos, bool wipe, struct err *err)
@@ -537,8 +637,9 @@ enum status queue_recover(struct queue *queue, int64_t cut_pos, bool wipe, struc
         if (status != STATUS_OK)
             return status;
         if (entries == 0 && wipe && i > 0) {
-            if (vfs->ops->unlink(vfs, path) != STATUS_OK)
-                return err_set_errno(err, STATUS_IO, "cannot remove %s", path);
+            status = remove_file(queue, path, err);
+            if (status != STATUS_OK)
+                return status;
             queue->file_count--;
         }
     }

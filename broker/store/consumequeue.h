@@ -12,7 +12,8 @@
  *     next_offset                        under the log's append_lock
  *     written_offset, last_end_pos,      under the store's dispatch_lock
  *     drop_before_pos, round_...
- *     files                              under files_lock (innermost)
+ *     files                              under files_lock (innermost); files are added, removed
+ *                                        and written with dispatch_lock held as well
  *     min_offset, max_offset, interest   atomics
  */
 #ifndef BROKER_STORE_CONSUMEQUEUE_H
@@ -28,7 +29,7 @@ struct queue_file {
     struct vfs *vfs;
     size_t size;
     const uint8_t *data; /* read-only mapping */
-    int fd;              /* -1 once it is full and synced; guarded by files_lock */
+    int fd;              /* -1: not open for writing; guarded by files_lock */
     _Atomic int32_t references;
 };
 
@@ -57,7 +58,7 @@ struct queue {
     int64_t first_file; /* files[0] starts at byte first_file * file bytes */
     size_t file_count;
     size_t file_capacity;
-    struct queue_file **files; /* NULL: not open yet */
+    struct queue_file **files; /* NULL: not open yet; opened and made without the lock */
     int64_t synced_offset;     /* entries before it are durable */
     uint32_t life;             /* counts queue_destroy_files */
 
@@ -72,7 +73,7 @@ void queue_free(struct queue *queue);
 /* --- dispatch thread, or recovery; dispatch_lock held --- */
 
 /* Write `count` entries behind written_offset. They are readable after queue_publish.
- * returns  OK | FULL | IO (nothing counted; may be repeated) */
+ * returns  OK | FULL | BUSY | IO (nothing counted; may be repeated) */
 enum status queue_write(struct queue *queue, const uint8_t *entries, size_t count);
 void queue_publish(struct queue *queue);
 
@@ -85,8 +86,12 @@ void queue_destroy_files(struct queue *queue);
 
 /* Make the readable entries durable when at least `least` of them are not. One thread at a time; no
  * other lock is needed.
- * returns  OK | BUSY (fewer; the queue stays dirty) | IO (never try again) */
+ * returns  OK | BUSY (fewer, or no descriptor left: try again later) | IO (never try again) */
 enum status queue_sync(struct queue *queue, int64_t least);
+
+/* When all that was written is durable, give back the descriptors; the next write opens them again.
+ * dispatch_lock held. */
+void queue_rest(struct queue *queue);
 
 /* Move min_offset to the first entry whose record lies at or behind min_pos, and delete files all
  * of whose entries lie before it (never the last). */
@@ -108,8 +113,10 @@ void queue_close_files(struct queue *queue);
 /* --- any thread --- */
 
 /* The file that holds the entry at queue_offset, with a reference, and the bytes from that entry to
- * the end of the file; NULL when there is none. */
-struct queue_file *queue_acquire(struct queue *queue, int64_t queue_offset, struct slice *bytes);
+ * the end of the file.
+ * returns  OK | NOT_FOUND (there is no such file) | BUSY, IO (it cannot be opened now) */
+enum status queue_acquire(struct queue *queue, int64_t queue_offset, struct queue_file **out,
+                          struct slice *bytes);
 void queue_file_drop(struct queue_file *file);
 
 /* First offset of the file behind the one that holds queue_offset. */

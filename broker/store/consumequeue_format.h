@@ -10,6 +10,9 @@
  * Entry n of a queue lies at byte 20 n. Unused space is zero. A filler (0, 0x7FFFFFFF, 0) stands
  * where a message is not, or no longer, in the log: it counts as an entry but is never delivered.
  *
+ * The positions of a file's entries grow, but a filler has none. So a search looks at the closest
+ * entry before it in its place (queue_entry_before), and what searches see grows without exception.
+ *
  * Source: RocketMQ store/.../ConsumeQueue.java.
  */
 #ifndef BROKER_STORE_CONSUMEQUEUE_FORMAT_H
@@ -47,12 +50,17 @@ static inline bool queue_entry_is_filler(const uint8_t *entry)
     return queue_entry_pos(entry) == 0 && queue_entry_size(entry) == QUEUE_FILLER_SIZE;
 }
 
-/* How many entries at the start of the file are valid and belong to records before `cut_pos`
- * (INT64_MAX: all). Written entries form a prefix, so this is a binary search. */
+/* The number of the closest entry at or before entry `number` of the file that is not a filler; -1
+ * when all of them are fillers, which is before every other. */
+int64_t queue_entry_before(struct slice file, int64_t number);
+
+/* How many entries there are up to the last one whose record lies before `cut_pos` (INT64_MAX: in
+ * the file at all); 0 when no entry's does. Written entries form a prefix, so this is a binary
+ * search. */
 size_t queue_file_boundary(struct slice file, int64_t cut_pos);
 
 /* The first of `count` entries whose record is not before min_pos and is not a filler; `count` when
- * there is none. Positions grow along a file. */
+ * there is none. */
 size_t queue_file_first_from(struct slice file, size_t count, int64_t min_pos);
 
 #endif

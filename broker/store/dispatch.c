@@ -52,13 +52,32 @@ void dispatcher_release(struct dispatcher *dispatcher)
     (void)pthread_mutex_destroy(&dispatcher->lock);
 }
 
-void dispatcher_seek(struct dispatcher *dispatcher, int64_t pos, int64_t queues_from)
+void dispatcher_seek(struct dispatcher *dispatcher, const struct dispatch_start *start)
 {
     if (dispatcher->segment != NULL)
         segment_drop(dispatcher->segment);
     dispatcher->segment = NULL;
-    dispatcher->queues_from = queues_from;
-    atomic_store(&dispatcher->dispatched_pos, pos);
+    dispatcher->queues_from = start->queues_from;
+    dispatcher->verified_from = start->verified_from;
+    dispatcher->last_pos = start->last_pos;
+    atomic_store(&dispatcher->dispatched_pos, start->pos);
+}
+
+static void add_end(void *ctx, struct queue *queue)
+{
+    *(int64_t *)ctx += atomic_load_explicit(&queue->max_offset, memory_order_relaxed);
+}
+
+void dispatcher_mark(struct dispatcher *dispatcher, struct dispatch_mark *out)
+{
+    (void)pthread_mutex_lock(&dispatcher->lock);
+    *out = (struct dispatch_mark){
+        .pos = atomic_load(&dispatcher->dispatched_pos),
+        .last_pos = dispatcher->last_pos,
+        .timestamp_ms = atomic_load(&dispatcher->dispatched_timestamp_ms),
+    };
+    queue_table_each(&dispatcher->store->queues, add_end, &out->queue_total);
+    (void)pthread_mutex_unlock(&dispatcher->lock);
 }
 
 /* --- one record --- */
@@ -124,6 +143,7 @@ static size_t key_hashes(const struct record *record, const struct parsed_proper
     return count;
 }
 
+/* An index that cannot be written costs look-ups by key, never messages. */
 static void index_record(struct dispatcher *dispatcher, const struct record *record,
                          const struct parsed_properties *parsed)
 {
@@ -132,20 +152,18 @@ static void index_record(struct dispatcher *dispatcher, const struct record *rec
     size_t count = key_hashes(record, parsed, hashes);
     enum status status = index_put(&store->index, hashes, count, record->physical_offset,
                                    record->store_timestamp_ms);
-    if (status == STATUS_OK) {
-        if (dispatcher->index_skipping)
-            health_allow(&store->health, REFUSAL_QUEUES_FULL);
-        dispatcher->index_skipping = false;
+    if ((status != STATUS_OK) == dispatcher->index_skipping || count == 0)
         return;
-    }
-    if (!dispatcher->index_skipping)
-        log_error("store", "messages from here on cannot be found by key: no index file",
-                  "pos=%lld status=%s errno=%d", (long long)record->physical_offset,
-                  status_name(status), errno);
-    dispatcher->index_skipping = true;
-    health_refuse(&store->health, REFUSAL_QUEUES_FULL,
-                  "the next index file cannot be made in %s/index: free disk space",
-                  store->options.root);
+    dispatcher->index_skipping = status != STATUS_OK;
+    if (dispatcher->index_skipping)
+        log_error("store",
+                  "messages from here on cannot be found by key: the next index file cannot be "
+                  "made; free disk space",
+                  "path=%s/index pos=%lld status=%s errno=%d", store->options.root,
+                  (long long)record->physical_offset, status_name(status), errno);
+    else
+        log_info("store", "messages from here on can be found by key again", "pos=%lld",
+                 (long long)record->physical_offset);
 }
 
 /* --- entries --- */
@@ -276,7 +294,8 @@ struct round {
     int64_t pos;
     int64_t limit;
     int64_t start;
-    int64_t timestamp_ms; /* of the last record */
+    int64_t last_pos;     /* of the last record, -1: none yet */
+    int64_t timestamp_ms; /* its store time */
 };
 
 /* The readable bytes from round->pos to the end of its segment or of the log. */
@@ -294,6 +313,38 @@ static struct slice round_bytes(struct dispatcher *dispatcher, const struct roun
     return slice_of(segment->data + (round->pos - segment->base), (size_t)(end - round->pos));
 }
 
+static bool whole_record_at(struct slice bytes, int64_t pos)
+{
+    struct record record;
+    return bytes.size > RECORD_PHYSICAL_OFFSET_AT + 8 && get_u32(bytes.data + 4) == RECORD_MAGIC &&
+           get_i64(bytes.data + RECORD_PHYSICAL_OFFSET_AT) == pos &&
+           record_decode(bytes, RECORD_CHECK_CRC, &record) == STATUS_OK;
+}
+
+/* Something unreadable stands at round->pos. Among records that recovery has verified this cannot
+ * be. Before them, a place on disk has gone bad since it was written: go on at the next whole
+ * record, at the latest in the next segment. */
+static enum status skip_unreadable(struct dispatcher *dispatcher, struct round *round)
+{
+    struct slice bytes = round_bytes(dispatcher, round);
+    if (round->pos >= dispatcher->verified_from || bytes.size == 0) {
+        health_fail(&dispatcher->store->health,
+                    "the record at position %lld of the commit log cannot be read. Check disk and "
+                    "memory, then restart",
+                    (long long)round->pos);
+        return STATUS_CORRUPT;
+    }
+    int64_t from = round->pos;
+    do {
+        bytes = slice_from(bytes, 1);
+        round->pos++;
+    } while (bytes.size > 0 && round->pos != dispatcher->verified_from &&
+             !whole_record_at(bytes, round->pos));
+    log_error("store", "a part of the commit log cannot be read; its messages are left out",
+              "from=%lld to=%lld", (long long)from, (long long)round->pos);
+    return STATUS_OK;
+}
+
 static enum status round_step(struct dispatcher *dispatcher, struct round *round)
 {
     struct record record;
@@ -303,16 +354,12 @@ static enum status round_step(struct dispatcher *dispatcher, struct round *round
         round->pos = segment_end(dispatcher->segment);
         return STATUS_OK;
     }
-    if (status != STATUS_OK || record.physical_offset != round->pos) {
-        health_fail(&dispatcher->store->health,
-                    "the record at position %lld of the commit log cannot be read. Check disk and "
-                    "memory, then restart",
-                    (long long)round->pos);
-        return STATUS_CORRUPT;
-    }
+    if (status != STATUS_OK || record.physical_offset != round->pos)
+        return skip_unreadable(dispatcher, round);
     status = dispatch_record(dispatcher, &record);
     if (status != STATUS_OK)
         return status;
+    round->last_pos = round->pos;
     round->pos += record.size;
     round->timestamp_ms = record.store_timestamp_ms;
     return STATUS_OK;
@@ -326,22 +373,34 @@ static void round_publish(struct dispatcher *dispatcher, const struct round *rou
         queue_publish(queue);
         queue_table_mark_dirty(&dispatcher->store->queues, queue);
     }
-    if (round->timestamp_ms > 0)
+    if (round->last_pos != -1) {
+        dispatcher->last_pos = round->last_pos;
         atomic_store_explicit(&dispatcher->dispatched_timestamp_ms, round->timestamp_ms,
                               memory_order_relaxed);
+    }
     atomic_store_explicit(&dispatcher->dispatched_pos, round->pos, memory_order_release);
 }
 
-static void report_space(struct store *store, enum status status)
+/* Say why queue entries cannot be written: for want of something that may come back, or for good.
+ */
+static void report_failure(struct store *store, enum status status)
 {
-    if (status == STATUS_FULL)
+    const char *root = store->options.root;
+    if (status == STATUS_FULL) {
         health_refuse(&store->health, REFUSAL_QUEUES_FULL,
-                      "no space left to write the consume queues in %s: free disk space",
-                      store->options.root);
-    else if (status == STATUS_IO || status == STATUS_NOT_FOUND)
+                      "no space left to write the consume queues in %s: free disk space", root);
+    } else if (status == STATUS_BUSY) {
+        health_refuse(
+            &store->health, REFUSAL_QUEUES_FULL,
+            "the consume queues in %s cannot be opened: %s. Raise the limit of open files "
+            "(ulimit -n), or lower the number of queues in use",
+            root, strerror(errno));
+        keeper_want_checkpoint(&store->keeper); /* gives back the descriptors of idle queues */
+    } else if (status == STATUS_IO || status == STATUS_NOT_FOUND) {
         health_fail(&store->health,
                     "writing the consume queues in %s failed: %s. Check the disk, then restart",
-                    store->options.root, strerror(errno));
+                    root, strerror(errno));
+    }
 }
 
 enum status dispatcher_round(struct dispatcher *dispatcher)
@@ -351,6 +410,7 @@ enum status dispatcher_round(struct dispatcher *dispatcher)
     struct round round = {
         .start = atomic_load_explicit(&dispatcher->dispatched_pos, memory_order_relaxed),
         .limit = atomic_load_explicit(&store->log.appended_pos, memory_order_seq_cst),
+        .last_pos = -1,
     };
     round.pos = round.start;
     if (round.pos >= round.limit) {
@@ -370,11 +430,11 @@ enum status dispatcher_round(struct dispatcher *dispatcher)
     else
         forget_items(dispatcher);
     if (written != STATUS_OK) {
-        report_space(store, written);
+        report_failure(store, written);
         (void)pthread_mutex_unlock(&dispatcher->lock);
         return written == STATUS_NOT_FOUND ? STATUS_IO : written;
     }
-    if (health_has(&store->health, REFUSAL_QUEUES_FULL) && !dispatcher->index_skipping)
+    if (health_has(&store->health, REFUSAL_QUEUES_FULL))
         health_allow(&store->health, REFUSAL_QUEUES_FULL);
     round_publish(dispatcher, &round);
     (void)pthread_mutex_unlock(&dispatcher->lock);

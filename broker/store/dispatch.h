@@ -35,6 +35,8 @@ struct dispatcher {
     pthread_mutex_t lock;    /* dispatch_lock */
     struct segment *segment; /* the one being read; held */
     int64_t queues_from;     /* records before it go to the index only (recovery) */
+    int64_t verified_from;   /* recovery has not verified the records before it */
+    int64_t last_pos;        /* of the last record before dispatched_pos, -1: not known */
     bool index_skipping;     /* no index file can be made: keys are left out */
     _Atomic int64_t dispatched_pos;
     _Atomic int64_t dispatched_timestamp_ms;
@@ -54,12 +56,28 @@ enum status dispatcher_start(struct dispatcher *dispatcher, struct err *err);
 /* Dispatch what is in the log (unless writing has failed), then end the thread. */
 void dispatcher_stop(struct dispatcher *dispatcher);
 
-/* Start over at `pos`; records before queues_from are put into the index only. Recovery. */
-void dispatcher_seek(struct dispatcher *dispatcher, int64_t pos, int64_t queues_from);
+/* Where recovery has the dispatcher start. */
+struct dispatch_start {
+    int64_t pos;
+    int64_t queues_from; /* records before it are put into the index only */
+    int64_t
+        verified_from; /* records before it may be unreadable: they are left out, with a report */
+    int64_t last_pos;  /* of the last record before `pos`, -1: not known */
+};
+void dispatcher_seek(struct dispatcher *dispatcher, const struct dispatch_start *start);
+
+/* How far dispatch has come, all of one moment. */
+struct dispatch_mark {
+    int64_t pos;          /* dispatched_pos */
+    int64_t last_pos;     /* of the last record before it, -1: not known */
+    int64_t timestamp_ms; /* store time of that record */
+    int64_t queue_total;  /* sum of the ends of all queues */
+};
+void dispatcher_mark(struct dispatcher *dispatcher, struct dispatch_mark *out);
 
 /* One round; also used by recovery, without the thread.
- * returns  OK | NOT_FOUND (nothing to do) | FULL (no space; nothing was published; repeat later)
- *          | CORRUPT (a record in the log cannot be read) | IO */
+ * returns  OK | NOT_FOUND (nothing to do) | FULL, BUSY (no space, no descriptors; nothing was
+ *          published; repeat later) | CORRUPT (a record in the log cannot be read) | IO */
 enum status dispatcher_round(struct dispatcher *dispatcher);
 
 /* Records were appended. */

@@ -19,14 +19,14 @@ enum refusal {
     REFUSAL_FAILED = 4,      /* a write or sync failed: for good */
     REFUSAL_DISK_RATIO = 8,  /* the disk is fuller than allowed */
     REFUSAL_NO_SPACE = 16,   /* a write or a new file found no space; tried again later */
-    REFUSAL_QUEUES_FULL = 32 /* queue entries or index wait for space */
+    REFUSAL_QUEUES_FULL = 32 /* queue entries wait for space or descriptors */
 };
 
 struct health {
     _Atomic unsigned refusals;
     pthread_mutex_t lock;
     char failure[ERR_TEXT_BYTES]; /* why REFUSAL_FAILED */
-    char space[ERR_TEXT_BYTES];   /* why one of the three reasons of space */
+    char space[ERR_TEXT_BYTES];   /* why one of the three passing reasons */
 };
 
 void health_init(struct health *health);
@@ -46,7 +46,7 @@ static inline bool health_has(const struct health *health, enum refusal reason)
 void health_fail(struct health *health, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* Refuse for want of space until health_allow; logged when the reason is new. */
+/* Refuse for want of space or the like until health_allow; logged when the reason is new. */
 void health_refuse(struct health *health, enum refusal reason, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 void health_allow(struct health *health, enum refusal reason);

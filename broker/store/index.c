@@ -15,6 +15,8 @@
 #include <string.h>
 #include <time.h>
 
+#define RETRY_MS 1000
+
 void index_init(struct index *index, const char *root, int32_t slots, int32_t entries,
                 struct vfs *vfs, const struct clock *clock)
 {
@@ -101,32 +103,69 @@ static void found_one(void *ctx, const char *name, bool is_directory)
     memcpy(found->names[found->count++], name, INDEX_NAME_BYTES);
 }
 
-static enum status load_one(struct index *index, const char *name, struct index_file **out,
-                            struct err *err)
+/* A file of the wrong size is refused, unless it is the last and has no byte in it: then a crash
+ * came while it was made. *unfinished: so it is. */
+static enum status check_size(const struct index *index, const char *path, int fd, bool last,
+                              bool *unfinished, struct err *err)
+{
+    struct vfs *vfs = index->vfs;
+    struct vfs_stat st;
+    int64_t end = 0;
+    int64_t wanted = (int64_t)index_file_bytes(index->slots, index->entries);
+    enum status status = vfs->ops->stat(vfs, path, &st);
+    if (status == STATUS_OK && st.size != wanted && last)
+        status = vfs_data_end(vfs, fd, 0, st.size, &end);
+    if (status != STATUS_OK)
+        return err_set_errno(err, STATUS_IO, "cannot examine %s", path);
+    *unfinished = st.size != wanted && last && end == 0;
+    if (st.size == wanted || *unfinished)
+        return STATUS_OK;
+    return err_set(err, STATUS_CORRUPT,
+                   "%s has %lld bytes, maxHashSlotNum and maxIndexNum say %lld: set them to what "
+                   "the index was written with, or delete %s to search only newer messages by key",
+                   path, (long long)st.size, (long long)wanted, index->directory);
+}
+
+/* Open one file. *out is NULL when it is an unfinished one. */
+static enum status load_one(struct index *index, const char *name, bool last,
+                            struct index_file **out, struct err *err)
 {
     char path[PATH_MAX];
     file_path(index, name, path);
-    struct vfs_stat st;
-    enum status status = index->vfs->ops->stat(index->vfs, path, &st);
-    if (status != STATUS_OK)
-        return err_set_errno(err, STATUS_IO, "cannot examine %s", path);
-    size_t wanted = index_file_bytes(index->slots, index->entries);
-    if ((uint64_t)st.size != wanted)
-        return err_set(
-            err, STATUS_CORRUPT,
-            "%s has %lld bytes, maxHashSlotNum and maxIndexNum say %zu: set them to what "
-            "the index was written with, or delete %s to search only newer messages "
-            "by key",
-            path, (long long)st.size, wanted, index->directory);
     int fd;
-    status = index->vfs->ops->open(index->vfs, path, VFS_READ | VFS_WRITE, &fd);
+    *out = NULL;
+    enum status status = index->vfs->ops->open(index->vfs, path, VFS_READ | VFS_WRITE, &fd);
     if (status != STATUS_OK)
         return err_set_errno(err, STATUS_IO, "cannot open %s", path);
-    status = file_map(index, name, fd, out);
-    if (status != STATUS_OK)
-        (void)err_set_errno(err, STATUS_IO, "cannot map %s", path);
+    bool unfinished = false;
+    status = check_size(index, path, fd, last, &unfinished, err);
+    if (status == STATUS_OK && !unfinished) {
+        status = file_map(index, name, fd, out);
+        if (status != STATUS_OK)
+            (void)err_set_errno(err, STATUS_IO, "cannot map %s", path);
+    }
     (void)index->vfs->ops->close(index->vfs, fd);
     return status;
+}
+
+/* Reserve the blocks of a file that is going to be written: 4.9.2 makes them sparse. */
+static bool make_writable(const struct index *index, const char *name)
+{
+    char path[PATH_MAX];
+    file_path(index, name, path);
+    int fd;
+    enum status status = index->vfs->ops->open(index->vfs, path, VFS_READ | VFS_WRITE, &fd);
+    if (status == STATUS_OK) {
+        status = index->vfs->ops->allocate(index->vfs, fd,
+                                           (int64_t)index_file_bytes(index->slots, index->entries));
+        int kept = errno;
+        (void)index->vfs->ops->close(index->vfs, fd);
+        errno = kept;
+    }
+    if (status != STATUS_OK)
+        log_warn("store", "an index file cannot be written; free disk space",
+                 "path=%s status=%s errno=%d", path, status_name(status), errno);
+    return status == STATUS_OK;
 }
 
 static void delete_file(const struct index *index, const char *name)
@@ -137,32 +176,75 @@ static void delete_file(const struct index *index, const char *name)
         log_warn("store", "cannot delete an index file", "path=%s errno=%d", path, errno);
 }
 
+struct index_load {
+    bool repair;
+    int64_t synced_ms;
+    int64_t log_end;
+    int64_t *resume_pos;
+};
+
+static bool needs_repair(const struct index_header *header, const struct index_load *load,
+                         bool last)
+{
+    if (header->end_pos >= load->log_end)
+        return true;
+    /* Several records have the time of the last one: of those at synced_ms some may have come after
+     * the sync. */
+    return load->repair && (header->end_timestamp_ms > load->synced_ms ||
+                            (last && header->end_timestamp_ms == load->synced_ms));
+}
+
 /* Decide about one loaded file. False: it must go, and so must those behind it. */
-static bool accept_file(struct index *index, struct index_file *file, bool repair,
-                        int64_t synced_ms, int64_t log_end, int64_t *resume_pos)
+static bool accept_file(struct index *index, struct index_file *file, bool last,
+                        const struct index_load *load)
 {
     struct index_header header = index_header_read(&file->view);
-    if (!index_header_sane(&file->view)) {
+    bool sane = index_header_sane(&file->view);
+    bool repair = sane && header.next_entry > 1 && needs_repair(&header, load, last);
+    if (!sane || (repair && !make_writable(index, file->name))) {
         log_warn("store", "an index file is damaged and was removed", "file=%s/%s",
                  index->directory, file->name);
         if (index->last_pos >= 0)
-            *resume_pos = index->last_pos + 1;
+            *load->resume_pos = index->last_pos + 1;
         return false;
     }
-    if (header.next_entry == 1)
-        return true;
-    bool behind_log = header.end_pos >= log_end;
-    if (behind_log || (repair && header.end_timestamp_ms > synced_ms)) {
-        bool any = index_repair(&file->view, log_end, resume_pos);
+    if (repair) {
+        bool any = index_repair(&file->view, load->log_end, load->resume_pos);
         atomic_store(&file->dirty, true);
         log_info("store", "index file repaired", "file=%s/%s from_pos=%lld", index->directory,
-                 file->name, (long long)*resume_pos);
+                 file->name, (long long)*load->resume_pos);
         if (!any)
             return true;
         header = index_header_read(&file->view);
     }
-    index->last_pos = header.end_pos;
+    if (header.next_entry > 1)
+        index->last_pos = header.end_pos;
     return true;
+}
+
+static enum status load_files(struct index *index, const struct found_files *found,
+                              const struct index_load *load, struct err *err)
+{
+    for (size_t i = 0; i < found->count; i++) {
+        const char *name = found->names[i];
+        bool last = i + 1 == found->count;
+        struct index_file *file = NULL;
+        /* Behind a repaired file nothing can be right: it is inserted again. */
+        if (*load->resume_pos == INT64_MAX) {
+            enum status status = load_one(index, name, last, &file, err);
+            if (status != STATUS_OK)
+                return status;
+        }
+        if (file != NULL && accept_file(index, file, last, load)) {
+            list_append(index, file);
+            index->current = file;
+            continue;
+        }
+        if (file != NULL)
+            file_drop(file);
+        delete_file(index, name);
+    }
+    return STATUS_OK;
 }
 
 enum status index_load(struct index *index, bool repair, int64_t synced_ms, int64_t log_end,
@@ -175,26 +257,12 @@ enum status index_load(struct index *index, bool repair, int64_t synced_ms, int6
         return STATUS_OK;
     if (status != STATUS_OK)
         (void)err_set_errno(err, status, "cannot list %s", index->directory);
-    for (size_t i = 0; i < found.count && status == STATUS_OK; i++) {
-        struct index_file *file;
-        /* Behind a repaired file nothing can be right: it is inserted again. */
-        if (*resume_pos != INT64_MAX) {
-            delete_file(index, found.names[i]);
-            continue;
-        }
-        status = load_one(index, found.names[i], &file, err);
-        if (status != STATUS_OK)
-            break;
-        if (accept_file(index, file, repair, synced_ms, log_end, resume_pos)) {
-            list_append(index, file);
-            index->current = file;
-        } else {
-            file_drop(file);
-            delete_file(index, found.names[i]);
-        }
-    }
+    struct index_load load = {repair, synced_ms, log_end, resume_pos};
+    if (status == STATUS_OK)
+        status = load_files(index, &found, &load, err);
     free(found.names);
-    if (index->current != NULL && index_is_full(&index->current->view))
+    struct index_file *current = index->current;
+    if (current != NULL && (index_is_full(&current->view) || !make_writable(index, current->name)))
         index->current = NULL;
     return status;
 }
@@ -234,7 +302,7 @@ static void next_name(struct index *index, char out[INDEX_NAME_BYTES])
 static enum status create_file(struct index *index)
 {
     struct vfs *vfs = index->vfs;
-    enum status status = vfs->ops->mkdirs(vfs, index->directory);
+    enum status status = vfs_make_directories(vfs, index->directory);
     if (status != STATUS_OK)
         return status;
     char name[INDEX_NAME_BYTES];
@@ -249,9 +317,11 @@ static enum status create_file(struct index *index)
     status = vfs->ops->allocate(vfs, fd, (int64_t)index_file_bytes(index->slots, index->entries));
     if (status == STATUS_OK)
         status = file_map(index, name, fd, &file);
+    int kept = errno;
     (void)vfs->ops->close(vfs, fd);
     if (status != STATUS_OK) {
         (void)vfs->ops->unlink(vfs, path);
+        errno = kept;
         return status;
     }
     index_clear(&file->view);
@@ -260,17 +330,28 @@ static enum status create_file(struct index *index)
     return STATUS_OK;
 }
 
+/* Room for one more entry. After a failure the next attempt waits: making a file is expensive. */
+static enum status ensure_room(struct index *index)
+{
+    if (index->current != NULL && !index_is_full(&index->current->view))
+        return STATUS_OK;
+    int64_t now_ms = clock_monotonic_ms(index->clock);
+    if (now_ms < index->retry_ms)
+        return STATUS_FULL;
+    enum status status = create_file(index);
+    index->retry_ms = status == STATUS_OK ? 0 : now_ms + RETRY_MS;
+    return status;
+}
+
 enum status index_put(struct index *index, const int32_t *hashes, size_t count, int64_t pos,
                       int64_t timestamp_ms)
 {
     if (count == 0 || pos <= index->last_pos)
         return STATUS_OK;
     for (size_t i = 0; i < count; i++) {
-        if (index->current == NULL || index_is_full(&index->current->view)) {
-            enum status status = create_file(index);
-            if (status != STATUS_OK)
-                return status;
-        }
+        enum status status = ensure_room(index);
+        if (status != STATUS_OK)
+            return status;
         index_insert(&index->current->view, hashes[i], pos, timestamp_ms);
         if (!atomic_load_explicit(&index->current->dirty, memory_order_relaxed))
             atomic_store(&index->current->dirty, true);
@@ -295,25 +376,38 @@ static struct index_file **files_hold(struct index *index, size_t *count)
     return held;
 }
 
+/* Sync one file if it is dirty; *any: it was. */
+static enum status file_sync(struct index_file *file, bool *any)
+{
+    if (!atomic_exchange(&file->dirty, false))
+        return STATUS_OK;
+    *any = true;
+    enum status status = file->vfs->ops->sync_map(
+        file->vfs, file->view.data, index_file_bytes(file->view.slots, file->view.entries));
+    if (status != STATUS_OK)
+        atomic_store(&file->dirty, true);
+    return status;
+}
+
 enum status index_sync(struct index *index, int64_t *synced_ms)
 {
     size_t count;
     struct index_file **held = files_hold(index, &count);
     enum status status = STATUS_OK;
+    bool any = false;
+    int64_t end_ms = count == 0 ? 0 : index_header_read(&held[0]->view).end_timestamp_ms;
     for (size_t i = 0; i < count; i++) {
-        struct index_file *file = held[i];
-        int64_t end_ms = index_header_read(&file->view).end_timestamp_ms;
-        if (status == STATUS_OK && atomic_exchange(&file->dirty, false)) {
-            status = file->vfs->ops->sync_map(
-                file->vfs, file->view.data, index_file_bytes(file->view.slots, file->view.entries));
-            if (i + 1 == count || status != STATUS_OK)
-                (void)index->vfs->ops->sync_directory(index->vfs, index->directory);
-        }
-        if (i == 0 && status == STATUS_OK && end_ms > 0)
-            *synced_ms = end_ms;
-        file_drop(file);
+        if (status == STATUS_OK)
+            status = file_sync(held[i], &any);
+        int kept = errno;
+        file_drop(held[i]);
+        errno = kept;
     }
     free(held);
+    if (status == STATUS_OK && any)
+        status = index->vfs->ops->sync_directory(index->vfs, index->directory);
+    if (status == STATUS_OK && end_ms > 0)
+        *synced_ms = end_ms;
     return status;
 }
 

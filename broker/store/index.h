@@ -3,9 +3,9 @@
  * The index: a list of index files, the newest of which grows.
  *
  * The files are mapped writable, which is the one exception to the rule that all writing goes
- * through pwritev. Their blocks are reserved when they are created: a page that finds no space on
- * disk would kill the process. The index can be built again from the log, so a crash costs nothing
- * but the time to repair it.
+ * through pwritev. Blocks are reserved before a file is written, also in one that 4.9.2 made
+ * sparse: a page that finds no space on disk would kill the process. The index can be built again
+ * from the log, so a crash costs nothing but the time to repair it.
  *
  * The dispatch thread inserts. Any thread may look up: it takes references under `lock` and walks
  * without it.
@@ -40,6 +40,7 @@ struct index {
 
     struct index_file *current; /* dispatch thread's; NULL: none, or full */
     int64_t last_pos;           /* of the last record inserted, -1: none */
+    int64_t retry_ms;           /* monotonic; when a file could not be made, not before this */
 
     pthread_mutex_t lock;
     struct index_file **files; /* oldest first */
@@ -52,7 +53,7 @@ void index_init(struct index *index, const char *root, int32_t slots, int32_t en
 void index_release(struct index *index);
 
 /* Open the files. After a crash (`repair`) those that may not be whole, that is those with entries
- * newer than synced_ms, are repaired.
+ * newer than synced_ms, and the last of that very time, are repaired.
  * resume_pos  out: records from here on are missing in the index; INT64_MAX: none are
  * returns     OK | CORRUPT (a file of the wrong size) | IO */
 enum status index_load(struct index *index, bool repair, int64_t synced_ms, int64_t log_end,
@@ -60,11 +61,12 @@ enum status index_load(struct index *index, bool repair, int64_t synced_ms, int6
 
 /* Insert the keys of one record (hashes by index_key_hash). A record at or before last_pos is there
  * already.
- * returns  OK | FULL | IO (no file could be made; nothing inserted) */
+ * returns  OK | FULL | BUSY | IO (no file could be made; the rest of the keys was left out) */
 enum status index_put(struct index *index, const int32_t *hashes, size_t count, int64_t pos,
                       int64_t timestamp_ms);
 
-/* Sync what is dirty; *synced_ms is the index's end timestamp then, untouched when it is empty. */
+/* Sync what is dirty; *synced_ms is the index's end timestamp then, untouched when it is empty.
+ * returns  OK | BUSY (try again later) | IO (never try again) */
 enum status index_sync(struct index *index, int64_t *synced_ms);
 
 /* Delete the files all of whose records lie before min_pos; never the last. */

@@ -202,13 +202,13 @@ int index_find(const struct index_view *view, int32_t key_hash, int64_t begin_ms
 
 /* --- repair --- */
 
+/* Times may fall, where the clock was set back; positions may not. */
 static bool entry_plausible(const uint8_t *entry, const struct index_header *header,
-                            int64_t last_pos, int32_t last_seconds, int64_t log_end)
+                            int64_t last_pos, int64_t log_end)
 {
     int64_t pos = get_i64(entry + 4);
-    int32_t seconds = get_i32(entry + 12);
     return get_i32(entry) >= 0 && pos >= last_pos && pos >= header->begin_pos && pos < log_end &&
-           (seconds >= last_seconds || seconds == 0);
+           get_i32(entry + 12) >= 0;
 }
 
 /* The number behind the last entry to keep. */
@@ -216,17 +216,15 @@ static int32_t repair_end(const struct index_view *view, const struct index_head
                           int64_t log_end, int64_t *resume_pos)
 {
     int64_t pos = header->begin_pos;
-    int32_t seconds = 0;
     int32_t number = 1;
     int32_t record_start = 1; /* first entry of the record at `pos` */
     for (; number < header->next_entry; number++) {
         const uint8_t *entry = entry_at(view, number);
-        if (!entry_plausible(entry, header, pos, seconds, log_end))
+        if (!entry_plausible(entry, header, pos, log_end))
             break;
         if (get_i64(entry + 4) != pos)
             record_start = number;
         pos = get_i64(entry + 4);
-        seconds = get_i32(entry + 12);
     }
     *resume_pos = pos;
     return record_start;

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * What the checkpoint claims is read before the syncs that make it true:
- *     1. dispatched_pos is read: all queue entries of records before it are written
- *     2. every dirty queue is synced
- *     3. durable_pos := the smaller of that position and flushed_pos
+ *     1. a mark of dispatch: all queue entries of records before its position are written
+ *     2. every dirty queue is synced, and the index
+ *     3. once flushed_pos has reached that position, the checkpoint is written
+ * After a failed sync of anything there is no further checkpoint in this run.
  */
 #include "broker/store/keeper.h"
 
-#include "broker/store/checkpoint.h"
 #include "broker/store/store_internal.h"
 #include "common/sys/log.h"
 #include "common/sys/thread.h"
@@ -36,68 +36,6 @@ void keeper_release(struct keeper *keeper)
 
 /* --- queues, index, checkpoint --- */
 
-static void add_end(void *ctx, struct queue *queue)
-{
-    *(int64_t *)ctx += atomic_load(&queue->max_offset);
-}
-
-static enum status sync_queues(struct keeper *keeper, int64_t least)
-{
-    struct store *store = keeper->store;
-    size_t count = queue_table_take_dirty(&store->queues, &keeper->dirty, &keeper->dirty_capacity);
-    for (size_t i = 0; i < count; i++) {
-        struct queue *queue = keeper->dirty[i];
-        enum status status = queue_sync(queue, least);
-        if (status == STATUS_BUSY) {
-            queue_table_mark_dirty(&store->queues, queue);
-        } else if (status != STATUS_OK) {
-            health_fail(&store->health,
-                        "syncing the consume queue of topic %s, queue %d failed: %s. Check the "
-                        "disk, then restart",
-                        (const char *)queue->topic.data, (int)queue->id, strerror(errno));
-            return STATUS_IO;
-        }
-    }
-    return STATUS_OK;
-}
-
-static enum status write_checkpoint(struct keeper *keeper, int64_t dispatched_pos,
-                                    int64_t dispatched_ms)
-{
-    struct store *store = keeper->store;
-    int64_t flushed_ms = atomic_load(&store->log.flushed_timestamp_ms);
-    int64_t flushed_pos = atomic_load_explicit(&store->log.flushed_pos, memory_order_acquire);
-    struct checkpoint checkpoint = {
-        .log_timestamp_ms = flushed_ms,
-        .queues_timestamp_ms = dispatched_ms,
-        .index_timestamp_ms = keeper->index_timestamp_ms,
-        .durable_pos = dispatched_pos < flushed_pos ? dispatched_pos : flushed_pos,
-    };
-    queue_table_each(&store->queues, add_end, &checkpoint.queue_total);
-    struct err err;
-    enum status status = checkpoint_store(store->vfs, store->options.root, &checkpoint, &err);
-    if (status != STATUS_OK)
-        log_error("store", "the checkpoint cannot be written; a restart would take longer",
-                  "why=\"%s\"", err.text);
-    return status;
-}
-
-enum status keeper_sync(struct keeper *keeper, bool thorough)
-{
-    struct store *store = keeper->store;
-    int64_t dispatched_ms = atomic_load(&store->dispatcher.dispatched_timestamp_ms);
-    int64_t dispatched_pos =
-        atomic_load_explicit(&store->dispatcher.dispatched_pos, memory_order_acquire);
-    enum status status = sync_queues(keeper, thorough ? 1 : QUEUE_LEAST_ENTRIES);
-    if (status != STATUS_OK || !thorough)
-        return status;
-    if (index_sync(&store->index, &keeper->index_timestamp_ms) != STATUS_OK)
-        log_error("store", "the index cannot be synced", "errno=%d", errno);
-    return write_checkpoint(keeper, dispatched_pos, dispatched_ms);
-}
-
-/* --- the thread --- */
-
 static bool due(int64_t *last_ms, int64_t now_ms, int64_t interval_ms)
 {
     if (now_ms - *last_ms < interval_ms)
@@ -123,6 +61,128 @@ static void prepare_segment(struct keeper *keeper, int64_t now_ms)
     keeper->retry_ms = now_ms;
 }
 
+/* Segments must not wait for the syncs of many queues: appends would have to make them. */
+static void prepare_meanwhile(struct keeper *keeper)
+{
+    if (keeper->on_thread)
+        prepare_segment(keeper, clock_monotonic_ms(keeper->store->clock));
+}
+
+/* One queue; what is not durable afterwards is dirty again. */
+static enum status sync_queue(struct keeper *keeper, struct queue *queue, int64_t least, bool rest)
+{
+    struct store *store = keeper->store;
+    enum status status = queue_sync(queue, least);
+    if (status != STATUS_OK) {
+        if (status != STATUS_BUSY)
+            health_fail(&store->health,
+                        "syncing the consume queue of topic %s, queue %d failed: %s. Check the "
+                        "disk, then restart",
+                        (const char *)queue->topic.data, (int)queue->id, strerror(errno));
+        queue_table_mark_dirty(&store->queues, queue);
+        return status;
+    }
+    if (rest) {
+        (void)pthread_mutex_lock(&store->dispatcher.lock);
+        queue_rest(queue);
+        (void)pthread_mutex_unlock(&store->dispatcher.lock);
+    }
+    return STATUS_OK;
+}
+
+/* All dirty queues with at least `least` new entries. BUSY when some are left over. */
+static enum status sync_queues(struct keeper *keeper, int64_t least, bool rest)
+{
+    struct store *store = keeper->store;
+    size_t count = queue_table_take_dirty(&store->queues, &keeper->dirty, &keeper->dirty_capacity);
+    enum status worst = STATUS_OK;
+    for (size_t i = 0; i < count; i++) {
+        if (health_has(&store->health, REFUSAL_FAILED)) {
+            queue_table_mark_dirty(&store->queues, keeper->dirty[i]);
+            worst = STATUS_IO;
+            continue;
+        }
+        enum status status = sync_queue(keeper, keeper->dirty[i], least, rest);
+        if (status != STATUS_OK && worst != STATUS_IO)
+            worst = status;
+        prepare_meanwhile(keeper);
+    }
+    return worst;
+}
+
+enum status keeper_sync_queues(struct keeper *keeper)
+{
+    return sync_queues(keeper, 1, true);
+}
+
+/* What is true once everything before the mark is durable. */
+static struct checkpoint checkpoint_of(struct keeper *keeper, const struct dispatch_mark *mark)
+{
+    struct checkpoint checkpoint = {
+        .queues_timestamp_ms = mark->timestamp_ms,
+        .index_timestamp_ms = keeper->index_timestamp_ms,
+        .durable_pos = mark->pos,
+        .queue_total = mark->queue_total,
+        .last_pos = -1,
+    };
+    struct record_name name;
+    if (mark->last_pos != -1 && commitlog_name(&keeper->store->log, mark->last_pos, &name)) {
+        checkpoint.last_pos = mark->last_pos;
+        checkpoint.last_crc = name.crc;
+    }
+    return checkpoint;
+}
+
+/* Write the checkpoint that waits for the log to be flushed, if it is. */
+static enum status write_pending(struct keeper *keeper)
+{
+    struct store *store = keeper->store;
+    if (!keeper->is_pending)
+        return STATUS_OK;
+    if (health_has(&store->health, REFUSAL_FAILED))
+        return STATUS_IO;
+    struct checkpoint checkpoint = keeper->pending;
+    checkpoint.log_timestamp_ms = atomic_load(&store->log.flushed_timestamp_ms);
+    if (store_flushed_pos(store) < checkpoint.durable_pos) {
+        store_flush_soon(store);
+        return STATUS_BUSY;
+    }
+    keeper->is_pending = false;
+    struct err err;
+    enum status status = checkpoint_store(store->vfs, store->options.root, &checkpoint, &err);
+    if (status != STATUS_OK)
+        log_error("store", "the checkpoint cannot be written; a restart would take longer",
+                  "why=\"%s\"", err.text);
+    return status;
+}
+
+enum status keeper_sync(struct keeper *keeper, bool thorough)
+{
+    struct store *store = keeper->store;
+    if (health_has(&store->health, REFUSAL_FAILED))
+        return STATUS_IO;
+    if (!thorough)
+        return sync_queues(keeper, QUEUE_LEAST_ENTRIES, false);
+    struct dispatch_mark mark;
+    dispatcher_mark(&store->dispatcher, &mark);
+    enum status status = sync_queues(keeper, 1, true);
+    if (status != STATUS_OK)
+        return status;
+    status = index_sync(&store->index, &keeper->index_timestamp_ms);
+    if (status != STATUS_OK && status != STATUS_BUSY)
+        health_fail(&store->health,
+                    "syncing the index in %s/index failed: %s. Check the disk, then "
+                    "restart",
+                    store->options.root, strerror(errno));
+    if (status != STATUS_OK)
+        return status;
+    keeper->pending = checkpoint_of(keeper, &mark);
+    keeper->is_pending = true;
+    return write_pending(keeper);
+}
+
+/* --- the thread --- */
+
 /* Do what is due; returns the ms until something may be due again. */
 static int64_t step(struct keeper *keeper)
 {
@@ -130,6 +190,7 @@ static int64_t step(struct keeper *keeper)
     const struct store_options *options = &store->options;
     int64_t now_ms = clock_monotonic_ms(store->clock);
     prepare_segment(keeper, now_ms);
+    (void)write_pending(keeper);
     if (atomic_exchange(&keeper->checkpoint_wanted, false) ||
         due(&keeper->thorough_ms, now_ms, options->flush_queues_thorough_interval_ms)) {
         keeper->queues_ms = keeper->thorough_ms = now_ms;
@@ -155,14 +216,17 @@ static void *run(void *arg)
     struct commitlog *log = &keeper->store->log;
     int64_t now_ms = clock_monotonic_ms(keeper->store->clock);
     keeper->queues_ms = keeper->thorough_ms = keeper->clean_ms = now_ms;
+    keeper->on_thread = true;
     while (!atomic_load(&keeper->stop)) {
         int64_t wait_ms = step(keeper);
         sleeper_prepare(&keeper->sleeper, SLEEP_NAP);
-        bool wanted = atomic_load(&log->next_wanted) && !keeper->prepare_failed;
+        bool wanted =
+            keeper->is_pending || (atomic_load(&log->next_wanted) && !keeper->prepare_failed);
         if (atomic_load(&keeper->stop) || atomic_load(&keeper->checkpoint_wanted) || wanted)
             wait_ms = wait_ms < 10 ? wait_ms : 10;
         sleeper_wait(&keeper->sleeper, wait_ms * 1000);
     }
+    keeper->on_thread = false;
     return NULL;
 }
 

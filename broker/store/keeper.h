@@ -7,6 +7,7 @@
 #ifndef BROKER_STORE_KEEPER_H
 #define BROKER_STORE_KEEPER_H
 
+#include "broker/store/checkpoint.h"
 #include "broker/store/retention.h"
 #include "broker/store/sleeper.h"
 #include "broker/store/store.h"
@@ -14,7 +15,8 @@
 struct keeper {
     struct store *store;
     pthread_t thread;
-    bool running;
+    bool running;   /* for keeper_start and keeper_stop */
+    bool on_thread; /* for what the thread does, and recovery and the end without it */
     _Atomic bool stop;
     _Atomic bool checkpoint_wanted;
     struct sleeper sleeper;
@@ -27,6 +29,8 @@ struct keeper {
     int64_t clean_ms;
 
     int64_t index_timestamp_ms; /* of the last index sync */
+    struct checkpoint pending;  /* true as soon as the log is flushed up to its durable_pos ... */
+    bool is_pending;            /* ... and then written */
     struct queue **dirty;       /* kept for the next round */
     size_t dirty_capacity;
     struct retention retention;
@@ -52,7 +56,11 @@ static inline void keeper_want_checkpoint(struct keeper *keeper)
 }
 
 /* Sync the consume queues with at least a few pages of new entries; `thorough`: all of them and the
- * index, then write the checkpoint. On the keeper thread, or when it is not running. */
+ * index, then write the checkpoint. On the keeper thread, or when it is not running.
+ * returns  OK | BUSY (not all is durable yet; the checkpoint follows when it is) | IO */
 enum status keeper_sync(struct keeper *keeper, bool thorough);
+
+/* Sync all consume queues and give back their descriptors. */
+enum status keeper_sync_queues(struct keeper *keeper);
 
 #endif

@@ -102,13 +102,18 @@ static void pull_entries(struct pull *pull, struct slice entries, int64_t queue_
     struct get_result *out = pull->out;
     int64_t segment_bytes = pull->store->options.segment_bytes;
     int64_t skip_to_pos = INT64_MIN; /* behind a segment that is gone */
-    int64_t last_pos = 0;
+    int64_t last_pos = pull->log_end;
     size_t at = 0;
     out->status = GET_NO_MATCHED_MESSAGE;
     for (; at + QUEUE_ENTRY_BYTES <= entries.size; at += QUEUE_ENTRY_BYTES) {
         const uint8_t *entry = entries.data + at;
         int64_t pos = queue_entry_pos(entry);
         int32_t size = queue_entry_size(entry);
+        if (queue_entry_is_filler(entry)) {
+            if (out->count == 0)
+                out->status = GET_MESSAGE_WAS_REMOVING;
+            continue;
+        }
         last_pos = pos;
         if (pos < skip_to_pos)
             continue;
@@ -116,7 +121,7 @@ static void pull_entries(struct pull *pull, struct slice entries, int64_t queue_
             break;
         if (filter != NULL && !filter(filter_ctx, queue_entry_tags_code(entry)))
             continue;
-        if (queue_entry_is_filler(entry) || !pull_segment(pull, pos, size)) {
+        if (!pull_segment(pull, pos, size)) {
             if (out->count == 0)
                 out->status = GET_MESSAGE_WAS_REMOVING;
             skip_to_pos = (pos / segment_bytes + 1) * segment_bytes;
@@ -178,10 +183,13 @@ void store_get(struct store *store, struct queue *queue, int64_t queue_offset, i
     if (max_messages < 1)
         max_messages = 1;
     struct slice bytes;
-    struct queue_file *file = queue_acquire(queue, queue_offset, &bytes);
-    if (file == NULL) {
+    struct queue_file *file;
+    enum status status = queue_acquire(queue, queue_offset, &file, &bytes);
+    if (status != STATUS_OK) {
+        /* A file that is gone is passed over; one that cannot be opened now is asked for again. */
         out->status = GET_OFFSET_FOUND_NULL;
-        out->next_begin_offset = queue_next_file_offset(queue, queue_offset);
+        if (status == STATUS_NOT_FOUND)
+            out->next_begin_offset = queue_next_file_offset(queue, queue_offset);
         return;
     }
     struct slice entries = scan_window(bytes, out->max_offset - queue_offset, max_messages);
@@ -203,11 +211,12 @@ bool queue_entry_at(struct queue *queue, int64_t queue_offset, struct queue_entr
     if (queue_offset < queue_min_offset(queue) || queue_offset >= queue_max_offset(queue))
         return false;
     struct slice bytes;
-    struct queue_file *file = queue_acquire(queue, queue_offset, &bytes);
-    if (file == NULL)
+    struct queue_file *file;
+    if (queue_acquire(queue, queue_offset, &file, &bytes) != STATUS_OK)
         return false;
-    out->pos = queue_entry_pos(bytes.data);
-    out->size = queue_entry_size(bytes.data);
+    bool filler = queue_entry_is_filler(bytes.data);
+    out->pos = filler ? -1 : queue_entry_pos(bytes.data);
+    out->size = filler ? 0 : queue_entry_size(bytes.data);
     out->tags_code = queue_entry_tags_code(bytes.data);
     queue_file_drop(file);
     return true;
@@ -221,56 +230,80 @@ int64_t queue_store_time(struct queue *queue, int64_t queue_offset)
     return commitlog_store_time(&queue->store->log, entry.pos);
 }
 
-/* The span of offsets of the first file whose last entry is not older than timestamp_ms, else of
- * the last file. */
-static void time_span(struct queue *queue, int64_t timestamp_ms, int64_t *low, int64_t *high)
+/* Entries of one file, from offset `first` on. */
+struct span {
+    struct queue_file *file;
+    struct slice entries;
+    int64_t first;
+};
+
+/* The entry that a search sees at `offset`: the closest at or before it in the span that is not a
+ * filler. False when there is none. */
+static bool span_look(const struct span *span, int64_t offset, int64_t *found, int64_t *pos)
 {
-    *low = queue_min_offset(queue);
+    int64_t number = queue_entry_before(span->entries, offset - span->first);
+    if (number < 0)
+        return false;
+    *found = span->first + number;
+    *pos = queue_entry_pos(span->entries.data + (size_t)number * QUEUE_ENTRY_BYTES);
+    return true;
+}
+
+/* The span of the first file whose last message is not older than timestamp_ms, else of the last
+ * file. */
+static bool time_span(struct queue *queue, int64_t timestamp_ms, struct span *span)
+{
     int64_t max_offset = queue_max_offset(queue);
+    span->first = queue_min_offset(queue);
     for (;;) {
-        int64_t next = queue_next_file_offset(queue, *low);
-        *high = (next < max_offset ? next : max_offset) - 1;
-        if (next >= max_offset || queue_store_time(queue, *high) >= timestamp_ms)
-            return;
-        *low = next;
+        int64_t next = queue_next_file_offset(queue, span->first);
+        int64_t end = next < max_offset ? next : max_offset;
+        struct slice bytes;
+        int64_t found;
+        int64_t pos;
+        if (queue_acquire(queue, span->first, &span->file, &bytes) != STATUS_OK)
+            return false;
+        span->entries = slice_of(bytes.data, (size_t)(end - span->first) * QUEUE_ENTRY_BYTES);
+        if (next >= max_offset || (span_look(span, end - 1, &found, &pos) &&
+                                   commitlog_store_time(&queue->store->log, pos) >= timestamp_ms))
+            return true;
+        queue_file_drop(span->file);
+        span->first = next;
     }
 }
 
-int64_t queue_offset_by_time(struct queue *queue, int64_t timestamp_ms)
+/* The offset in the span whose time is nearest; 0 when the log does not hold what an entry says. */
+static int64_t search_span(struct commitlog *log, const struct span *span, int64_t timestamp_ms)
 {
-    int64_t low;
-    int64_t high;
-    if (queue_max_offset(queue) <= queue_min_offset(queue))
-        return 0;
-    time_span(queue, timestamp_ms, &low, &high);
+    int64_t low = span->first;
+    int64_t high = low + (int64_t)(span->entries.size / QUEUE_ENTRY_BYTES) - 1;
+    int64_t min_pos = atomic_load_explicit(&log->min_pos, memory_order_acquire);
     int64_t left = -1; /* newest offset that is older, and its time */
     int64_t left_ms = -1;
     int64_t right = -1; /* oldest offset that is newer */
     int64_t right_ms = -1;
-    int64_t min_pos = store_min_pos(queue->store);
     while (low <= high) {
         int64_t middle = low + (high - low) / 2;
-        struct queue_entry entry;
-        if (!queue_entry_at(queue, middle, &entry))
-            return 0;
-        if (entry.pos < min_pos) {
-            low = middle + 1;
+        int64_t found;
+        int64_t pos;
+        if (!span_look(span, middle, &found, &pos) || pos < min_pos) {
             left = middle;
+            low = middle + 1;
             continue;
         }
-        int64_t time_ms = commitlog_store_time(&queue->store->log, entry.pos);
+        int64_t time_ms = commitlog_store_time(log, pos);
         if (time_ms < 0)
             return 0;
         if (time_ms == timestamp_ms)
-            return middle;
+            return found;
         if (time_ms > timestamp_ms) {
-            high = middle - 1;
-            right = middle;
+            right = found;
             right_ms = time_ms;
+            high = found - 1;
         } else {
-            low = middle + 1;
-            left = middle;
+            left = found;
             left_ms = time_ms;
+            low = middle + 1;
         }
     }
     if (left_ms == -1)
@@ -278,6 +311,17 @@ int64_t queue_offset_by_time(struct queue *queue, int64_t timestamp_ms)
     if (right_ms == -1)
         return left;
     return timestamp_ms - left_ms > right_ms - timestamp_ms ? right : left;
+}
+
+int64_t queue_offset_by_time(struct queue *queue, int64_t timestamp_ms)
+{
+    struct span span;
+    if (queue_max_offset(queue) <= queue_min_offset(queue) ||
+        !time_span(queue, timestamp_ms, &span))
+        return 0;
+    int64_t offset = search_span(&queue->store->log, &span, timestamp_ms);
+    queue_file_drop(span.file);
+    return offset;
 }
 
 /* --- by position and by key --- */

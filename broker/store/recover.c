@@ -14,20 +14,30 @@
 
 #define SAFETY_MS 3000   /* 4.9.2: what the checkpoint's times may be ahead of the disk */
 #define CLEAN_SEGMENTS 3 /* 4.9.2: segments verified after a clean stop */
-#define GARBAGE_CHUNK_BYTES 65536
+#define SECTOR_BYTES 512 /* the least that reaches a disk as a whole */
+
+/* What the checkpoint is worth. */
+enum trust {
+    TRUST_POSITION, /* it names this log: everything before durable_pos is there */
+    TRUST_TIMES,    /* 4.9.2 has written it: its times count as far as they count there */
+    TRUST_NOTHING,  /* it is about another log, or about nothing that is still there */
+};
 
 struct recovery {
     struct store *store;
     struct checkpoint checkpoint;
+    enum trust trust;
     bool aborted;
-    bool exact; /* start is the checkpoint's durable_pos */
     bool crash; /* treat everything from start on as doubtful */
     int64_t start;
     int64_t end;
     int64_t records;
     int64_t last_timestamp_ms;
-    int64_t torn_pos; /* the last record, when it looks torn; -1: it does not */
-    const char *why;  /* the log ends at `end`; NULL: nothing but zeros follows */
+    int64_t last_pos;     /* the last record before `end`, -1: not known */
+    int64_t previous_pos; /* and the one before that */
+    bool torn;            /* the last record looks torn */
+    bool rebuilt;         /* something was dispatched */
+    const char *why;      /* the log ends at `end`; NULL: there are zeros */
 };
 
 /* --- where to start --- */
@@ -58,21 +68,43 @@ static int64_t start_by_times(const struct recovery *recovery)
     return log->segments[0]->base;
 }
 
+/* Does the record that the checkpoint names stand in this log, just before durable_pos? */
+static bool names_this_log(const struct recovery *recovery)
+{
+    const struct checkpoint *checkpoint = &recovery->checkpoint;
+    struct record_name name;
+    return commitlog_name(&recovery->store->log, checkpoint->last_pos, &name) &&
+           name.crc == checkpoint->last_crc &&
+           (checkpoint->durable_pos == name.end_pos || checkpoint->durable_pos == name.next_pos);
+}
+
+/* The one place that decides where recovery starts; docs/store.md states the rule. */
 static void choose_start(struct recovery *recovery)
 {
     const struct commitlog *log = &recovery->store->log;
-    int64_t durable_pos = recovery->checkpoint.durable_pos;
     int64_t first = log->segments[0]->base;
-    int64_t last = segment_end(log->segments[log->segment_count - 1]);
-    recovery->exact = durable_pos >= first && durable_pos <= last;
-    if (recovery->exact)
+    int64_t durable_pos = recovery->checkpoint.durable_pos;
+    recovery->start = first;
+    recovery->last_pos = -1;
+    if (durable_pos == -1) {
+        recovery->trust = TRUST_TIMES;
+        if (recovery->aborted)
+            recovery->start = start_by_times(recovery);
+        else if (log->segment_count > CLEAN_SEGMENTS)
+            recovery->start = log->segments[log->segment_count - CLEAN_SEGMENTS]->base;
+    } else if (durable_pos > first && names_this_log(recovery)) {
+        recovery->trust = TRUST_POSITION;
         recovery->start = durable_pos;
-    else if (recovery->aborted)
-        recovery->start = start_by_times(recovery);
-    else
-        recovery->start = log->segment_count > CLEAN_SEGMENTS
-                              ? log->segments[log->segment_count - CLEAN_SEGMENTS]->base
-                              : first;
+        recovery->last_pos = recovery->checkpoint.last_pos;
+    } else {
+        recovery->trust = TRUST_NOTHING;
+        if (durable_pos > first)
+            log_warn("store",
+                     "the checkpoint does not belong to this commit log; all of the log is read",
+                     "root=%s checkpoint_pos=%lld log_begins=%lld", recovery->store->options.root,
+                     (long long)durable_pos, (long long)first);
+    }
+    recovery->crash = recovery->aborted || recovery->trust == TRUST_NOTHING;
 }
 
 /* --- the end of the log --- */
@@ -91,13 +123,22 @@ static const char *describe(enum status status, struct slice bytes)
                                       : "a record's size, mark or checksum is wrong";
 }
 
-/* The checksum covers the body only. Where a write did not arrive there are zeros, which no topic
- * and no property string has. A message may have them all the same, so only the very last record,
- * behind which nothing whole follows, is doubted for it. */
-static bool looks_torn(const struct record *record)
+/* Is there a sector of the file of which the record's topic or properties have bytes, and every
+ * byte that the record has in it from the topic on is zero? */
+static bool has_empty_sector(const struct segment *segment, const struct record *record)
 {
-    return memchr(record->topic.data, 0, record->topic.size) != NULL ||
-           memchr(record->properties.data, 0, record->properties.size) != NULL;
+    struct slice last = record->properties.size > 0 ? record->properties : record->topic;
+    const uint8_t *end = last.data + last.size;
+    const uint8_t *at = record->topic.data;
+    while (at < end) {
+        size_t left = SECTOR_BYTES - (size_t)(at - segment->data) % SECTOR_BYTES;
+        if (left > (size_t)(end - at))
+            left = (size_t)(end - at);
+        if (all_zero(slice_of(at, left)))
+            return true;
+        at += left;
+    }
+    return false;
 }
 
 /* Look at what stands at recovery->end. False: the log ends there. */
@@ -114,7 +155,7 @@ static bool scan_step(struct recovery *recovery, const struct segment *segment,
             return false;
         }
         recovery->end = segment_end(segment);
-        recovery->torn_pos = -1;
+        recovery->torn = false;
         return true;
     }
     if (status == STATUS_OK && record.physical_offset != recovery->end) {
@@ -125,7 +166,9 @@ static bool scan_step(struct recovery *recovery, const struct segment *segment,
         recovery->why = describe(status, bytes);
         return false;
     }
-    recovery->torn_pos = looks_torn(&record) ? recovery->end : -1;
+    recovery->torn = has_empty_sector(segment, &record);
+    recovery->previous_pos = recovery->last_pos;
+    recovery->last_pos = recovery->end;
     recovery->end += record.size;
     recovery->records++;
     if (record.store_timestamp_ms > recovery->last_timestamp_ms)
@@ -139,7 +182,6 @@ static void find_end(struct recovery *recovery)
     enum record_check check =
         recovery->store->options.check_crc_on_recover ? RECORD_CHECK_CRC : RECORD_CHECK_FRAME;
     recovery->end = recovery->start;
-    recovery->torn_pos = -1;
     bool more = true;
     while (more) {
         struct segment *segment = commitlog_acquire(log, recovery->end);
@@ -149,52 +191,30 @@ static void find_end(struct recovery *recovery)
             more = scan_step(recovery, segment, check);
         segment_drop(segment);
     }
-    bool crash = recovery->aborted || (recovery->exact && recovery->end != recovery->start);
-    if (recovery->torn_pos != -1 && crash) {
-        recovery->end = recovery->torn_pos;
+    /* The checkpoint of a clean stop leaves nothing behind it. */
+    if (recovery->trust == TRUST_POSITION && recovery->end != recovery->start)
+        recovery->crash = true;
+    /* The checksum covers the body only. Where a write did not arrive whole sectors are zero, which
+     * the topic and the properties hardly ever are. Only the very last record, behind which nothing
+     * whole follows, is doubted for it. */
+    if (recovery->torn && recovery->crash) {
+        recovery->end = recovery->last_pos;
+        recovery->last_pos = recovery->previous_pos;
         recovery->records--;
         recovery->why = "the last record's topic or properties are torn";
     }
 }
 
-/* How many bytes behind the end are not zero, up to the first large piece that is. */
-static int64_t garbage_bytes(const struct recovery *recovery)
-{
-    struct segment *segment = commitlog_acquire(&recovery->store->log, recovery->end);
-    if (segment == NULL)
-        return 0;
-    int64_t garbage = 0;
-    for (int64_t pos = recovery->end; pos < segment_end(segment);) {
-        int64_t chunk = segment_end(segment) - pos;
-        if (chunk > GARBAGE_CHUNK_BYTES)
-            chunk = GARBAGE_CHUNK_BYTES;
-        const uint8_t *data = segment->data + (pos - segment->base);
-        while (chunk > 0 && data[chunk - 1] == 0)
-            chunk--;
-        if (chunk == 0)
-            break;
-        garbage = pos + chunk - recovery->end;
-        pos += GARBAGE_CHUNK_BYTES;
-    }
-    segment_drop(segment);
-    return garbage;
-}
-
 static enum status cut_log(struct recovery *recovery, struct err *err)
 {
-    struct store *store = recovery->store;
-    struct commitlog *log = &store->log;
-    int64_t later = 0;
-    for (size_t i = 0; i < log->segment_count; i++)
-        later += log->segments[i]->base > recovery->end && first_timestamp(log->segments[i]) > 0;
-    if (recovery->why != NULL || later > 0)
-        log_warn("store", "the commit log was cut at the first record that is not whole",
-                 "pos=%lld why=\"%s\" bytes_dropped=%lld later_files_with_records_dropped=%lld",
-                 (long long)recovery->end,
-                 recovery->why == NULL ? "nothing follows" : recovery->why,
-                 (long long)garbage_bytes(recovery), (long long)later);
-    bool wipe = recovery->crash || !recovery->exact || recovery->why != NULL;
-    enum status status = commitlog_cut(log, recovery->end, wipe, err);
+    struct commitlog *log = &recovery->store->log;
+    struct log_cut cut = {
+        .end = recovery->end,
+        .root = recovery->store->options.root,
+        .why = recovery->why,
+        .look = recovery->crash || recovery->trust != TRUST_POSITION || recovery->why != NULL,
+    };
+    enum status status = commitlog_cut(log, &cut, err);
     log->last_timestamp_ms = recovery->last_timestamp_ms;
     atomic_store(&log->appended_timestamp_ms, recovery->last_timestamp_ms);
     atomic_store(&log->flushed_timestamp_ms, recovery->checkpoint.log_timestamp_ms);
@@ -204,23 +224,36 @@ static enum status cut_log(struct recovery *recovery, struct err *err)
 
 /* --- queues and index --- */
 
-/* Where queue entries begin to be missing. */
+/* From where on queue entries may be missing; see docs/store.md. Repeats do no harm. */
 static int64_t queues_resume(const struct recovery *recovery, const struct queues_found *found)
 {
-    if (recovery->crash)
-        return recovery->start;
-    if (recovery->exact && found->total_offset == recovery->checkpoint.queue_total)
-        return recovery->start;
     int64_t min_pos = atomic_load(&recovery->store->log.min_pos);
-    return found->last_end_pos > min_pos ? found->last_end_pos : min_pos;
+    if (recovery->trust != TRUST_POSITION)
+        return found->last_end_pos > min_pos ? found->last_end_pos : min_pos;
+    if (found->total_offset == recovery->checkpoint.queue_total)
+        return recovery->start;
+    log_warn("store",
+             "consume queues are not what the checkpoint says; the missing ones are built "
+             "again from the whole commit log",
+             "ends=%lld checkpoint_ends=%lld", (long long)found->total_offset,
+             (long long)recovery->checkpoint.queue_total);
+    return min_pos;
 }
 
 static enum status dispatch_all(struct store *store, struct err *err)
 {
     enum status status;
-    do
+    int64_t stuck_pos = -1;
+    do {
         status = dispatcher_round(&store->dispatcher);
-    while (status == STATUS_OK);
+        /* With many queues the descriptors run out; those of synced queues can go. */
+        int64_t pos = atomic_load(&store->dispatcher.dispatched_pos);
+        if (status == STATUS_BUSY && pos != stuck_pos &&
+            keeper_sync_queues(&store->keeper) == STATUS_OK) {
+            stuck_pos = pos;
+            status = STATUS_OK;
+        }
+    } while (status == STATUS_OK);
     if (status == STATUS_NOT_FOUND)
         return STATUS_OK;
     char why[ERR_TEXT_BYTES] = "";
@@ -257,7 +290,14 @@ static enum status rebuild(struct recovery *recovery, const struct queues_found 
     int64_t from = index_from < queues_from ? index_from : queues_from;
     if (from < min_pos)
         from = min_pos;
-    dispatcher_seek(&store->dispatcher, from, queues_from);
+    recovery->rebuilt = from < recovery->end;
+    struct dispatch_start start = {
+        .pos = from,
+        .queues_from = queues_from,
+        .verified_from = recovery->start,
+        .last_pos = recovery->last_pos,
+    };
+    dispatcher_seek(&store->dispatcher, &start);
     atomic_store(&store->dispatcher.dispatched_timestamp_ms,
                  recovery->checkpoint.queues_timestamp_ms);
     status = dispatch_all(store, err);
@@ -272,8 +312,9 @@ static enum status settle(struct recovery *recovery, struct err *err)
 {
     struct store *store = recovery->store;
     store->keeper.index_timestamp_ms = recovery->checkpoint.index_timestamp_ms;
+    bool changed = recovery->crash || recovery->trust != TRUST_POSITION || recovery->rebuilt;
     if (commitlog_flush(&store->log) != STATUS_OK ||
-        ((recovery->crash || !recovery->exact) && keeper_sync(&store->keeper, true) != STATUS_OK)) {
+        (changed && keeper_sync(&store->keeper, true) != STATUS_OK)) {
         char why[ERR_TEXT_BYTES] = "the checkpoint cannot be written";
         (void)health_explain(&store->health, why, sizeof why);
         return err_set(err, STATUS_IO, "recovery of %s ended: %s", store->options.root, why);
@@ -297,7 +338,7 @@ static enum status begin_empty(struct recovery *recovery, struct err *err)
             "%s/index to begin empty",
             store->options.commit_log, store->options.root, store->options.root,
             store->options.root);
-    return commitlog_cut(&store->log, 0, false, err);
+    return commitlog_begin(&store->log, err);
 }
 
 enum status recover_store(struct store *store, bool aborted, struct err *err)
@@ -308,15 +349,14 @@ enum status recover_store(struct store *store, bool aborted, struct err *err)
         checkpoint_load(store->vfs, store->options.root, &recovery.checkpoint, err);
     if (status == STATUS_OK)
         status = commitlog_load(&store->log, err);
+    if (status == STATUS_OK && store->log.segment_count == 0)
+        status = begin_empty(&recovery, err);
     if (status != STATUS_OK)
         return status;
-    if (store->log.segment_count == 0)
-        return begin_empty(&recovery, err);
 
     choose_start(&recovery);
     recovery.last_timestamp_ms = recovery.checkpoint.log_timestamp_ms;
     find_end(&recovery);
-    recovery.crash = aborted || (recovery.exact && recovery.end != recovery.start);
     status = cut_log(&recovery, err);
     struct queues_found found = {0, 0};
     if (status == STATUS_OK)

@@ -92,7 +92,7 @@ static enum status make_directories(struct store *store, struct err *err)
 {
     const char *const paths[] = {store->options.root, store->options.commit_log};
     for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
-        enum status status = store->vfs->ops->mkdirs(store->vfs, paths[i]);
+        enum status status = vfs_make_directories(store->vfs, paths[i]);
         if (status != STATUS_OK)
             return err_set_errno(err, STATUS_IO, "cannot make the directory %s", paths[i]);
     }
@@ -130,16 +130,28 @@ static enum status set_abort_mark(struct store *store, bool *aborted, struct err
     struct vfs *vfs = store->vfs;
     struct vfs_stat st;
     *aborted = vfs->ops->stat(vfs, path, &st) == STATUS_OK;
-    if (*aborted)
-        return STATUS_OK;
-    int fd;
-    enum status status = vfs->ops->open(vfs, path, VFS_WRITE | VFS_CREATE, &fd);
-    if (status == STATUS_OK) {
-        (void)vfs->ops->close(vfs, fd);
-        status = vfs->ops->sync_directory(vfs, store->options.root);
+    enum status status = STATUS_OK;
+    if (!*aborted) {
+        int fd;
+        status = vfs->ops->open(vfs, path, VFS_WRITE | VFS_CREATE, &fd);
+        if (status == STATUS_OK)
+            (void)vfs->ops->close(vfs, fd);
     }
+    /* Also a mark that was there: the process that made it may not have come to this. */
+    if (status == STATUS_OK)
+        status = vfs->ops->sync_directory(vfs, store->options.root);
     return status == STATUS_OK ? STATUS_OK
                                : err_set_errno(err, STATUS_IO, "cannot create %s", path);
+}
+
+/* A store that is refused is as it was: the next start may still rely on its clean stop. */
+static void take_back_abort_mark(struct store *store, enum status status, bool aborted)
+{
+    char path[PATH_MAX];
+    if (status != STATUS_CORRUPT || aborted)
+        return;
+    root_path(store, "abort", path);
+    (void)store->vfs->ops->unlink(store->vfs, path);
 }
 
 enum status store_open(const struct store_options *options, struct vfs *vfs,
@@ -159,10 +171,10 @@ enum status store_open(const struct store_options *options, struct vfs *vfs,
     if (status == STATUS_OK)
         status = recover_store(store, aborted, err);
     if (status != STATUS_OK) {
+        take_back_abort_mark(store, status, aborted);
         store_free(store);
         return status;
     }
-    store->opened = true;
     retention_watch_disk(&store->keeper.retention);
     *out = store;
     return STATUS_OK;
@@ -194,7 +206,7 @@ static bool finish(struct store *store)
         continue;
     int64_t end = store_appended_pos(store);
     return store_dispatched_pos(store) == end && store_flushed_pos(store) == end &&
-           !store->dispatcher.index_skipping && keeper_sync(&store->keeper, true) == STATUS_OK;
+           keeper_sync(&store->keeper, true) == STATUS_OK;
 }
 
 void store_stop(struct store *store)
@@ -257,7 +269,7 @@ void store_flush_soon(struct store *store)
 
 int64_t store_flushed_pos(const struct store *store)
 {
-    return atomic_load_explicit(&store->log.flushed_pos, memory_order_acquire);
+    return atomic_load_explicit(&store->log.flushed_pos, memory_order_seq_cst);
 }
 
 int64_t store_dispatched_pos(const struct store *store)

@@ -189,7 +189,7 @@ int64_t queue_offset_by_time(struct queue *queue, int64_t timestamp_ms);
 int64_t queue_store_time(struct queue *queue, int64_t queue_offset);
 
 struct queue_entry {
-    int64_t pos;
+    int64_t pos; /* -1: the message at that offset is lost */
     int32_t size;
     int64_t tags_code;
 };

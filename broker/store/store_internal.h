@@ -20,7 +20,6 @@ struct store {
     const struct clock *clock;
     struct store_listener listener;
     int lock_fd;
-    bool opened; /* recovery has succeeded */
     bool stopped;
 
     struct health health;

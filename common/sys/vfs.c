@@ -22,7 +22,7 @@
 #include <unistd.h>
 
 #define WINDOW_PARTS 64 /* iovecs handed to one system call */
-#define ZERO_CHUNK_BYTES 65536
+#define CHUNK_BYTES 65536
 
 static enum status status_of_errno(void)
 {
@@ -35,6 +35,10 @@ static enum status status_of_errno(void)
     case ENOSPC:
     case EDQUOT:
         return STATUS_FULL;
+    case EMFILE:
+    case ENFILE:
+    case ENOMEM:
+        return STATUS_BUSY;
     default:
         return STATUS_IO;
     }
@@ -140,7 +144,7 @@ static enum status posix_pread(struct vfs *vfs, int fd, void *data, size_t size,
 static enum status posix_fdatasync(struct vfs *vfs, int fd)
 {
     (void)vfs;
-    return status_of(fdatasync(fd));
+    return fdatasync(fd) == -1 ? STATUS_IO : STATUS_OK; /* whatever the cause: it is final */
 }
 
 static enum status posix_truncate(struct vfs *vfs, int fd, int64_t size)
@@ -169,7 +173,7 @@ static enum status posix_map(struct vfs *vfs, int fd, size_t size, bool writable
     (void)vfs;
     void *mapped = mmap(NULL, size, PROT_READ | (writable ? PROT_WRITE : 0), MAP_SHARED, fd, 0);
     if (mapped == MAP_FAILED)
-        return STATUS_IO;
+        return status_of_errno();
     *memory = mapped;
     return STATUS_OK;
 }
@@ -183,7 +187,7 @@ static enum status posix_unmap(struct vfs *vfs, void *memory, size_t size)
 static enum status posix_sync_map(struct vfs *vfs, void *memory, size_t size)
 {
     (void)vfs;
-    return status_of(msync(memory, size, MS_SYNC));
+    return msync(memory, size, MS_SYNC) == -1 ? STATUS_IO : STATUS_OK;
 }
 
 static enum status posix_advise(struct vfs *vfs, int fd, int64_t offset, int64_t size,
@@ -267,7 +271,7 @@ static enum status posix_sync_directory(struct vfs *vfs, const char *path)
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd == -1)
         return status_of_errno();
-    enum status status = status_of(fsync(fd));
+    enum status status = fsync(fd) == -1 ? STATUS_IO : STATUS_OK;
     int kept = errno;
     (void)close(fd);
     errno = kept;
@@ -337,9 +341,9 @@ static enum status posix_zero(struct vfs *vfs, int fd, int64_t offset, int64_t s
     int how = keep_blocks ? FALLOC_FL_ZERO_RANGE : FALLOC_FL_PUNCH_HOLE;
     if (fallocate(fd, how | FALLOC_FL_KEEP_SIZE, offset, size) == 0)
         return STATUS_OK;
-    static const uint8_t zeros[ZERO_CHUNK_BYTES];
+    static const uint8_t zeros[CHUNK_BYTES];
     while (size > 0) {
-        int64_t chunk = size < ZERO_CHUNK_BYTES ? size : ZERO_CHUNK_BYTES;
+        int64_t chunk = size < CHUNK_BYTES ? size : CHUNK_BYTES;
         struct iovec part = {(void *)(uintptr_t)zeros, (size_t)chunk};
         enum status status = posix_pwritev(vfs, fd, &part, 1, offset);
         if (status != STATUS_OK)
@@ -347,6 +351,16 @@ static enum status posix_zero(struct vfs *vfs, int fd, int64_t offset, int64_t s
         offset += chunk;
         size -= chunk;
     }
+    return STATUS_OK;
+}
+
+static enum status posix_find_data(struct vfs *vfs, int fd, int64_t offset, int64_t *found)
+{
+    (void)vfs;
+    off_t at = lseek(fd, (off_t)offset, SEEK_DATA);
+    if (at == -1 && errno == ENXIO)
+        return STATUS_NOT_FOUND;
+    *found = at == -1 ? offset : (int64_t)at;
     return STATUS_OK;
 }
 
@@ -374,6 +388,7 @@ struct vfs *vfs_posix(void)
         .lock = posix_lock,
         .space = posix_space,
         .zero = posix_zero,
+        .find_data = posix_find_data,
     };
     static struct vfs posix = {&ops};
     return &posix;
@@ -386,6 +401,77 @@ static void close_keeping_errno(struct vfs *vfs, int fd)
     int kept = errno;
     (void)vfs->ops->close(vfs, fd);
     errno = kept;
+}
+
+/* The directory that `path` lies in. */
+static void parent_of(const char *path, char parent[PATH_MAX])
+{
+    (void)snprintf(parent, PATH_MAX, "%s", path);
+    char *slash = strrchr(parent, '/');
+    if (slash == NULL)
+        (void)snprintf(parent, PATH_MAX, ".");
+    else
+        slash[slash == parent ? 1 : 0] = '\0';
+}
+
+enum status vfs_make_directories(struct vfs *vfs, const char *path)
+{
+    struct vfs_stat st;
+    if (vfs->ops->stat(vfs, path, &st) == STATUS_OK && st.is_directory)
+        return STATUS_OK;
+    char parent[PATH_MAX];
+    parent_of(path, parent);
+    if (strlen(path) >= sizeof parent || strcmp(parent, path) == 0)
+        return vfs->ops->mkdirs(vfs, path);
+    enum status status = vfs_make_directories(vfs, parent);
+    if (status == STATUS_OK)
+        status = vfs->ops->mkdirs(vfs, path);
+    if (status == STATUS_OK)
+        status = vfs->ops->sync_directory(vfs, parent);
+    return status;
+}
+
+enum status vfs_make_folder_of(struct vfs *vfs, const char *path)
+{
+    char folder[PATH_MAX];
+    parent_of(path, folder);
+    return vfs_make_directories(vfs, folder);
+}
+
+/* The bytes up to the last one that is not zero. */
+static size_t trimmed(const uint8_t *data, size_t size)
+{
+    if (size == 0 || (data[0] == 0 && memcmp(data, data + 1, size - 1) == 0))
+        return 0;
+    while (data[size - 1] == 0)
+        size--;
+    return size;
+}
+
+enum status vfs_data_end(struct vfs *vfs, int fd, int64_t from, int64_t to, int64_t *end)
+{
+    uint8_t *chunk = xmalloc(CHUNK_BYTES);
+    enum status status = STATUS_OK;
+    int64_t at = from;
+    *end = from;
+    while (at < to) {
+        status = vfs->ops->find_data(vfs, fd, at, &at);
+        if (status != STATUS_OK || at >= to)
+            break;
+        size_t got;
+        size_t wanted = to - at < CHUNK_BYTES ? (size_t)(to - at) : CHUNK_BYTES;
+        status = vfs->ops->pread(vfs, fd, chunk, wanted, at, &got);
+        if (status != STATUS_OK || got == 0)
+            break;
+        size_t used = trimmed(chunk, got);
+        if (used > 0)
+            *end = at + (int64_t)used;
+        at += (int64_t)got;
+    }
+    int kept = errno;
+    free(chunk);
+    errno = kept;
+    return status == STATUS_NOT_FOUND ? STATUS_OK : status;
 }
 
 enum status vfs_read_file(struct vfs *vfs, const char *path, size_t max_bytes, char **data,
@@ -458,12 +544,7 @@ enum status vfs_replace_file(struct vfs *vfs, const char *path, const void *data
     }
     (void)snprintf(temporary, sizeof temporary, "%s.tmp", path);
     (void)snprintf(backup, sizeof backup, "%s.bak", path);
-    (void)snprintf(directory, sizeof directory, "%s", path);
-    char *slash = strrchr(directory, '/');
-    if (slash == NULL)
-        (void)snprintf(directory, sizeof directory, ".");
-    else
-        slash[slash == directory ? 1 : 0] = '\0';
+    parent_of(path, directory);
 
     enum status status = write_file(vfs, temporary, data, size, true);
     if (status == STATUS_OK && keep_backup)

@@ -4,7 +4,8 @@
  * unsynced pages, fill the disk or fail. Writes go through pwritev only; mappings are read-only,
  * except for the rebuildable index file.
  *
- * Every function returns an enum status (OK, NOT_FOUND, EXISTS, FULL, IO) and leaves errno set.
+ * Every function returns an enum status and leaves errno set: OK, NOT_FOUND, EXISTS, FULL (no space
+ * on the disk), BUSY (no descriptor or memory left just now; may be tried again), IO.
  */
 #ifndef COMMON_SYS_VFS_H
 #define COMMON_SYS_VFS_H
@@ -52,6 +53,8 @@ struct vfs_ops {
     /* Up to `size` bytes; *got < size only at the end of the file. */
     enum status (*pread)(struct vfs *vfs, int fd, void *data, size_t size, int64_t offset,
                          size_t *got);
+    /* A failure is IO, whatever the cause: what was not synced may be lost already. The same for
+     * the other syncs. */
     enum status (*fdatasync)(struct vfs *vfs, int fd);
     /* Reserve blocks and extend the file to `size`. Falls back to ftruncate where the file system
      * cannot. */
@@ -80,6 +83,10 @@ struct vfs_ops {
      * keep_blocks  its blocks stay reserved where the file system can; false: they are given back
      */
     enum status (*zero)(struct vfs *vfs, int fd, int64_t offset, int64_t size, bool keep_blocks);
+    /* The first offset at or behind `offset` where the file may hold anything but zeros; NOT_FOUND
+     * when there is none. Passes over holes and reserved blocks; `offset` itself where the file
+     * system cannot tell. */
+    enum status (*find_data)(struct vfs *vfs, int fd, int64_t offset, int64_t *found);
 };
 
 struct vfs {
@@ -88,6 +95,16 @@ struct vfs {
 
 /* The real thing; static storage, any thread. */
 struct vfs *vfs_posix(void);
+
+/* Make the directory and its parents, durably. Also OK when it exists. */
+enum status vfs_make_directories(struct vfs *vfs, const char *path);
+
+/* The same for the folder that a file lies in. */
+enum status vfs_make_folder_of(struct vfs *vfs, const char *path);
+
+/* Where the bytes [from, to) of a file stop being anything but zeros: behind the last one that is
+ * not zero, `from` when all are. What lies behind the end of the file counts as zeros. */
+enum status vfs_data_end(struct vfs *vfs, int fd, int64_t from, int64_t to, int64_t *end);
 
 /* Read a whole file, NUL-terminated behind its size; *data is malloc'ed and the caller's.
  * returns  OK | NOT_FOUND | TOO_LARGE (over max_bytes) | IO */

@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Any bytes as a consume queue file: the boundary lies inside, and when the entries before it are
- * what recovery takes them for (a valid prefix), it is exactly where a walk would stop.
+ * Any bytes as a consume queue file: the boundary lies inside and behind an entry that counts,
+ * never behind a filler, and when the entries that count form a prefix, it is exactly where a walk
+ * over them would end.
  */
 #include "broker/store/consumequeue_format.h"
 #include "common/base/check.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static bool valid(const uint8_t *entry, int64_t cut_pos)
+static bool counts(const uint8_t *entry, int64_t cut_pos)
 {
     return queue_entry_size(entry) > 0 && queue_entry_pos(entry) >= 0 &&
-           queue_entry_pos(entry) < cut_pos;
+           queue_entry_pos(entry) < cut_pos && !queue_entry_is_filler(entry);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -23,15 +24,22 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size_t count = file.size / QUEUE_ENTRY_BYTES;
     size_t boundary = queue_file_boundary(file, cut_pos);
     CHECK(boundary <= count);
-    CHECK(boundary == 0 || valid(file.data + (boundary - 1) * QUEUE_ENTRY_BYTES, cut_pos));
-    CHECK(boundary == count || !valid(file.data + boundary * QUEUE_ENTRY_BYTES, cut_pos));
-    size_t walked = 0;
-    while (walked < count && valid(file.data + walked * QUEUE_ENTRY_BYTES, cut_pos))
-        walked++;
-    size_t later = walked;
-    while (later < count && !valid(file.data + later * QUEUE_ENTRY_BYTES, cut_pos))
-        later++;
-    CHECK(later < count || boundary == walked);
-    CHECK(queue_file_first_from(file, boundary, cut_pos) <= boundary);
+    CHECK(boundary == 0 || counts(file.data + (boundary - 1) * QUEUE_ENTRY_BYTES, cut_pos));
+    size_t walked = 0; /* behind the last entry that counts before the first that does not */
+    size_t at = 0;
+    for (; at < count; at++) {
+        const uint8_t *entry = file.data + at * QUEUE_ENTRY_BYTES;
+        if (counts(entry, cut_pos))
+            walked = at + 1;
+        else if (!queue_entry_is_filler(entry))
+            break;
+    }
+    bool later = false;
+    for (; at < count; at++)
+        later = later || counts(file.data + at * QUEUE_ENTRY_BYTES, cut_pos);
+    CHECK(later || boundary == walked);
+    size_t first = queue_file_first_from(file, boundary, cut_pos);
+    CHECK(first <= boundary);
+    CHECK(first == boundary || !queue_entry_is_filler(file.data + first * QUEUE_ENTRY_BYTES));
     return 0;
 }

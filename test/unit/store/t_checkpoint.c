@@ -24,6 +24,8 @@ static const struct checkpoint sample = {
     .index_timestamp_ms = 1795380512924,
     .durable_pos = INT64_C(1) << 40,
     .queue_total = 987654321,
+    .last_pos = (INT64_C(1) << 40) - 500,
+    .last_crc = 0x7654321,
 };
 
 static void check_equal(const struct checkpoint *a, const struct checkpoint *b)
@@ -33,6 +35,8 @@ static void check_equal(const struct checkpoint *a, const struct checkpoint *b)
     assert_int_equal(a->index_timestamp_ms, b->index_timestamp_ms);
     assert_int_equal(a->durable_pos, b->durable_pos);
     assert_int_equal(a->queue_total, b->queue_total);
+    assert_int_equal(a->last_pos, b->last_pos);
+    assert_int_equal(a->last_crc, b->last_crc);
 }
 
 static void reads_4_9_2(void **state)

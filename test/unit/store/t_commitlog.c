@@ -33,7 +33,7 @@ static void results_tell_where(void **state)
     assert_int_equal(first.queue_offset, 0);
     assert_int_equal(first.store_timestamp_ms, 5000000);
     assert_ptr_equal(first.tag, &kit);
-    atomic_store(&kit.wall_ms, 4000000); /* the clock steps back, store time does not */
+    atomic_store(&kit.wall_ms, 4998000); /* the clock steps back, store time does not */
     struct append_result second = kit_put(&kit, "A", 0, "again", "");
     assert_int_equal(second.pos, first.end_pos);
     assert_int_equal(second.queue_offset, 1);
@@ -216,6 +216,40 @@ static void schedule_entries_carry_the_time(void **state)
     struct queue_entry entry;
     assert_true(queue_entry_at(kit_queue(&kit, "Other", 0), 0, &entry));
     assert_int_equal(entry.tags_code, 'x');
+    kit_release(&kit);
+}
+
+/* A clock that was a day ahead and is set right: store times follow it, also after a restart, and
+ * nothing else suffers. */
+static void clock_set_back(void **state)
+{
+    (void)state;
+    struct kit kit;
+    const int64_t day_ms = 86400000;
+    kit_init(&kit, "log");
+    kit_start(&kit);
+    atomic_store(&kit.wall_ms, 1000 * day_ms);
+    assert_int_equal(kit_put(&kit, "A", 0, "x", "KEYS\001k").store_timestamp_ms, 1000 * day_ms);
+    atomic_store(&kit.wall_ms, 999 * day_ms);
+    assert_int_equal(kit_put(&kit, "A", 0, "x", "KEYS\001k").store_timestamp_ms, 999 * day_ms);
+    atomic_store(&kit.wall_ms, 1000 * day_ms);
+    assert_int_equal(kit_put(&kit, "A", 0, "x", "KEYS\001k").store_timestamp_ms, 1000 * day_ms);
+    kit_close(&kit);
+    atomic_store(&kit.wall_ms, 999 * day_ms + 1);
+    kit_start(&kit);
+    assert_int_equal(kit_put(&kit, "A", 0, "x", "KEYS\001k").store_timestamp_ms, 999 * day_ms + 1);
+    kit_dispatched(&kit);
+    struct kit after;
+    kit_crash(&kit, &after);
+    kit_open(&after);
+    assert_int_equal(kit_read_queue(&after, kit_queue(&after, "A", 0), 0), 4);
+    int64_t found[8];
+    int64_t last_ms;
+    int64_t last_pos;
+    assert_int_equal(store_query_index(after.store, SLICE_LITERAL("A"), SLICE_LITERAL("k"), 8, 0,
+                                       INT64_MAX, found, &last_ms, &last_pos),
+                     4);
+    kit_release(&after);
     kit_release(&kit);
 }
 
@@ -446,6 +480,7 @@ int main(void)
         cmocka_unit_test(too_large_is_refused),
         cmocka_unit_test(transactions_are_not_queued),
         cmocka_unit_test(schedule_entries_carry_the_time),
+        cmocka_unit_test(clock_set_back),
         cmocka_unit_test(pull_outside),
         cmocka_unit_test(pull_limits),
         cmocka_unit_test(pull_filters),

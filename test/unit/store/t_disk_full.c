@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A full disk: messages are refused with words, nothing half-written comes to light, and when there
- * is space again the store goes on by itself.
+ * A full disk, or no descriptors left: messages are refused with words, nothing half-written comes
+ * to light, and when there is space again the store goes on by itself.
  *
  * Source: docs/store.md; the ratio of ST7-05 in RocketMQ store/.../DefaultMessageStore.java.
  */
@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "common/base/arena.h"
 #include "test/unit/support/store_kit.h"
 
 #include <string.h>
@@ -131,7 +132,25 @@ static void no_space_for_queues(void **state)
     kit_release(&kit);
 }
 
-/* An index file cannot be made: queues go on, new messages are refused until it can. */
+static int keys_found(struct kit *kit, const char *key)
+{
+    int64_t found[8];
+    int64_t last_ms;
+    int64_t last_pos;
+    return store_query_index(kit->store, SLICE_LITERAL("A"), slice_of_cstr(key), 8, 0, INT64_MAX,
+                             found, &last_ms, &last_pos);
+}
+
+static bool indexes_again(void *ctx)
+{
+    struct kit *kit = ctx;
+    assert_int_equal(kit_put(kit, "A", 0, "b", "KEYS\001after").status, PUT_OK);
+    kit_dispatched(kit);
+    return keys_found(kit, "after") > 0;
+}
+
+/* An index file cannot be made: messages are taken all the same, and are found by key again once it
+ * can. */
 static void no_space_for_the_index(void **state)
 {
     (void)state;
@@ -142,7 +161,103 @@ static void no_space_for_the_index(void **state)
     assert_int_equal(kit_put(&kit, "A", 0, "b", "KEYS\001k").status, PUT_OK);
     kit_dispatched(&kit);
     assert_int_equal(queue_max_offset(kit_queue(&kit, "A", 0)), 1);
-    check_refusal(&kit, "index");
+    assert_true(store_writable(kit.store, NULL, 0));
+    assert_int_equal(kit_put(&kit, "A", 0, "b", "KEYS\001k").status, PUT_OK);
+    kit_dispatched(&kit);
+    assert_int_equal(keys_found(&kit, "k"), 0);
+    atomic_store(&kit.vfs.allocate_target, KIT_NOTHING);
+    kit_wait(indexes_again, &kit);
+    kit_release(&kit);
+}
+
+/* A sparse index file of 4.9.2 is not written when its blocks cannot be reserved: a page that finds
+ * no space would kill the process. */
+static void no_space_for_a_sparse_index(void **state)
+{
+    (void)state;
+    struct kit kit;
+    kit_init(&kit, "full");
+    kit_start(&kit);
+    assert_int_equal(kit_put(&kit, "A", 0, "b", "KEYS\001k").status, PUT_OK);
+    kit_close(&kit);
+    atomic_store(&kit.vfs.allocate_target, KIT_EVERYTHING);
+    kit_start(&kit);
+    assert_int_equal(keys_found(&kit, "k"), 1);
+    assert_int_equal(kit_put(&kit, "A", 0, "b", "KEYS\001k").status, PUT_OK);
+    kit_dispatched(&kit);
+    assert_int_equal(keys_found(&kit, "k"), 1); /* nothing was written to the mapping */
+    atomic_store(&kit.vfs.allocate_target, KIT_NOTHING);
+    kit_wait(indexes_again, &kit);
+    assert_int_equal(keys_found(&kit, "k"), 1);
+    kit_release(&kit);
+}
+
+static bool none_open(void *ctx)
+{
+    return atomic_load(&((struct kit *)ctx)->vfs.queue_descriptors) == 0;
+}
+
+/* No descriptor left for a queue file: messages are refused until there is one. */
+static void no_descriptors_for_queues(void **state)
+{
+    (void)state;
+    struct kit kit;
+    kit_init(&kit, "full");
+    kit_start(&kit);
+    atomic_store(&kit.vfs.open_target, KIT_QUEUES);
+    assert_int_equal(kit_put(&kit, "A", 0, "b", "").status, PUT_OK);
+    int64_t deadline_ms = clock_monotonic_ms(clock_real()) + 10000;
+    while (store_writable(kit.store, NULL, 0))
+        assert_true(clock_monotonic_ms(clock_real()) < deadline_ms);
+    check_refusal(&kit, "ulimit -n");
+    atomic_store(&kit.vfs.open_target, KIT_NOTHING);
+    kit_wait(puts_again, &kit);
+    kit_dispatched(&kit);
+    assert_int_equal(kit_read_queue(&kit, kit_queue(&kit, "A", 0), 0), 2);
+    kit_release(&kit);
+}
+
+/* Queues that rest hold no descriptors, however many they are. */
+static void idle_queues_hold_no_descriptors(void **state)
+{
+    (void)state;
+    struct kit kit;
+    kit_init(&kit, "full");
+    kit.options.flush_queues_interval_ms = 10;
+    kit.options.flush_queues_thorough_interval_ms = 20;
+    kit_start(&kit);
+    for (int round = 1; round < 4; round++) {
+        for (int id = 0; id < 40; id++)
+            (void)kit_put(&kit, "A", id, "b", "");
+        kit_dispatched(&kit);
+        kit_wait(none_open, &kit);
+        for (int id = 0; id < 40; id++)
+            assert_int_equal(kit_read_queue(&kit, kit_queue(&kit, "A", id), 0), round);
+    }
+    kit_release(&kit);
+}
+
+/* A pull that cannot open the queue's file just now is to be repeated at the same offset: none of
+ * the file's messages may be passed over. */
+static void no_descriptor_for_a_pull(void **state)
+{
+    (void)state;
+    struct kit kit;
+    struct arena arena;
+    struct get_result got;
+    kit_init(&kit, "full");
+    arena_init(&arena, 4096);
+    kit_start(&kit);
+    kit_put_many(&kit, "A", 0, 100, 50); /* 30 entries per file */
+    kit_close(&kit);
+    kit_open(&kit); /* the files are opened when needed */
+    atomic_store(&kit.vfs.open_target, KIT_QUEUES);
+    store_get(kit.store, kit_queue(&kit, "A", 0), 3, 32, NULL, NULL, &arena, &got);
+    assert_int_equal(got.status, GET_OFFSET_FOUND_NULL);
+    assert_int_equal(got.next_begin_offset, 3);
+    atomic_store(&kit.vfs.open_target, KIT_NOTHING);
+    assert_int_equal(kit_read_queue(&kit, kit_queue(&kit, "A", 0), 3), 47);
+    arena_release(&arena);
     kit_release(&kit);
 }
 
@@ -174,8 +289,14 @@ static void disk_ratio(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(write_without_space), cmocka_unit_test(no_space_for_a_segment),
-        cmocka_unit_test(no_space_for_queues), cmocka_unit_test(no_space_for_the_index),
+        cmocka_unit_test(write_without_space),
+        cmocka_unit_test(no_space_for_a_segment),
+        cmocka_unit_test(no_space_for_queues),
+        cmocka_unit_test(no_space_for_the_index),
+        cmocka_unit_test(no_space_for_a_sparse_index),
+        cmocka_unit_test(no_descriptors_for_queues),
+        cmocka_unit_test(idle_queues_hold_no_descriptors),
+        cmocka_unit_test(no_descriptor_for_a_pull),
         cmocka_unit_test(disk_ratio),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,6 +12,8 @@
 
 #include <cmocka.h>
 
+#include "broker/store/checkpoint.h"
+#include "broker/store/store_internal.h"
 #include "test/unit/support/store_kit.h"
 
 #include <errno.h>
@@ -195,6 +197,138 @@ static void failed_queue_sync_is_final(void **state)
     kit_release(&observer.kit);
 }
 
+static int64_t durable_pos(const struct kit *kit)
+{
+    struct checkpoint checkpoint;
+    struct err err;
+    assert_int_equal(checkpoint_load(vfs_posix(), kit->root, &checkpoint, &err), STATUS_OK);
+    return checkpoint.durable_pos;
+}
+
+/* A checkpoint never claims what a failed sync has lost, of queues or of the index, however often
+ * one falls due afterwards, and also not at the end. */
+static enum status failing_sync_map(struct vfs *vfs, void *memory, size_t size)
+{
+    (void)vfs;
+    (void)memory;
+    (void)size;
+    errno = EIO;
+    return STATUS_IO;
+}
+
+static void no_checkpoint_after_a_failed_sync(void **state)
+{
+    (void)state;
+    for (int how = 0; how < 2; how++) {
+        struct observer observer;
+        struct kit *kit = &observer.kit;
+        observer_start(&observer, STORE_FLUSH_SYNC);
+        kit->options.flush_queues_interval_ms = 1;
+        kit->options.flush_queues_thorough_interval_ms = 2;
+        observer_open(&observer);
+        if (how == 0)
+            atomic_store(&kit->vfs.sync_target, KIT_QUEUES);
+        else
+            kit->vfs.ops.sync_map = failing_sync_map;
+        int64_t before = durable_pos(kit);
+        assert_int_equal(kit_put(kit, "A", 0, "body", "KEYS\001k").status, PUT_OK);
+        kit_wait(not_writable, &observer);
+        keeper_want_checkpoint(&kit->store->keeper);
+        kit_dispatched(kit);
+        kit_close(kit);
+        assert_int_equal(durable_pos(kit), before);
+        char path[256];
+        kit_path(kit, "abort", path);
+        assert_true(kit_exists(path));
+        kit_release(kit);
+    }
+}
+
+/* The next segment is made while the keeper is still at syncing queues. */
+struct slow_sync {
+    struct kit *kit;
+    int syncs;
+    bool seen;
+};
+static struct slow_sync slow_sync;
+
+static enum status rolling_fdatasync(struct vfs *vfs, int fd)
+{
+    struct kit *kit = slow_sync.kit;
+    if (atomic_load(&kit->vfs.kinds[fd]) == KIT_QUEUES) {
+        char path[256];
+        if (++slow_sync.syncs == 1) /* uses up what is there: another is wanted */
+            kit_put_many(kit, "A", 0, 3000, 1);
+        kit_path(kit, "commitlog/00000000000000008192", path);
+        if (slow_sync.syncs == 2)
+            slow_sync.seen = kit_exists(path);
+    }
+    return vfs_posix()->ops->fdatasync(vfs, fd);
+}
+
+static bool synced_twice(void *ctx)
+{
+    (void)ctx;
+    return durable_pos(slow_sync.kit) > 0;
+}
+
+static bool next_is_there(void *ctx)
+{
+    char path[256];
+    kit_path(ctx, "commitlog/00000000000000004096", path);
+    return kit_exists(path);
+}
+
+static void segments_are_made_between_syncs(void **state)
+{
+    (void)state;
+    struct kit kit;
+    kit_init(&kit, "flush");
+    kit.options.segment_bytes = 4096;
+    slow_sync = (struct slow_sync){.kit = &kit};
+    kit.vfs.ops.fdatasync = rolling_fdatasync;
+    kit_start(&kit);
+    kit_put_many(&kit, "A", 0, 3000, 1);
+    kit_put_many(&kit, "B", 0, 10, 1);
+    kit_dispatched(&kit);
+    keeper_want_checkpoint(&kit.store->keeper);
+    kit_wait(next_is_there, &kit);
+    kit_wait(synced_twice, NULL);
+    assert_true(slow_sync.seen);
+    kit_release(&kit);
+}
+
+/* The entry of a new index file is durable before the checkpoint counts on the file, also when it
+ * is not the only one. */
+static _Atomic int index_directory_syncs;
+static enum status counting_sync_directory(struct vfs *vfs, const char *path)
+{
+    if (strlen(path) > 6 && strcmp(path + strlen(path) - 6, "/index") == 0)
+        atomic_fetch_add(&index_directory_syncs, 1);
+    return vfs_posix()->ops->sync_directory(vfs, path);
+}
+
+static void index_directory_is_synced(void **state)
+{
+    (void)state;
+    struct kit kit;
+    kit_init(&kit, "flush");
+    kit.vfs.ops.sync_directory = counting_sync_directory;
+    kit.options.index_entries = 4;
+    kit_start(&kit);
+    for (int i = 0; i < 5; i++)
+        (void)kit_put(&kit, "A", 0, "b", "KEYS\001k");
+    kit_close(&kit);
+    kit_start(&kit);
+    for (int i = 0; i < 5; i++)
+        (void)kit_put(&kit, "A", 0, "b", "KEYS\001k");
+    kit_dispatched(&kit);
+    atomic_store(&index_directory_syncs, 0);
+    kit_close(&kit);
+    assert_true(atomic_load(&index_directory_syncs) >= 1);
+    kit_release(&kit);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -204,6 +338,9 @@ int main(void)
         cmocka_unit_test(failed_sync_is_final),
         cmocka_unit_test(failed_write_is_final),
         cmocka_unit_test(failed_queue_sync_is_final),
+        cmocka_unit_test(no_checkpoint_after_a_failed_sync),
+        cmocka_unit_test(segments_are_made_between_syncs),
+        cmocka_unit_test(index_directory_is_synced),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

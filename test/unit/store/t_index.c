@@ -232,6 +232,88 @@ static void several_files(void **state)
     kit_release(&kit);
 }
 
+/* What a crash leaves that came while a file was made, and what another size leaves. */
+static void unfinished_files(void **state)
+{
+    (void)state;
+    struct kit kit;
+    char path[256];
+    int64_t found[4];
+    int64_t last_ms;
+    int64_t last_pos;
+    kit_init(&kit, "index");
+    kit_start(&kit);
+    kit_put(&kit, "A", 0, "b", "KEYS\001k");
+    kit_close(&kit);
+    kit_path(&kit, "index/29990101000000000", path);
+    for (int64_t size = 0; size <= 4096; size += 4096) {
+        FILE *file = fopen(path, "w");
+        assert_non_null(file);
+        assert_int_equal(fclose(file), 0);
+        kit_resize(path, size);
+        kit_open(&kit);
+        assert_false(kit_exists(path));
+        assert_int_equal(store_query_index(kit.store, SLICE_LITERAL("A"), SLICE_LITERAL("k"), 4, 0,
+                                           INT64_MAX, found, &last_ms, &last_pos),
+                         1);
+        kit_close(&kit);
+    }
+    kit.options.index_entries = 300;
+    kit_open_fails(&kit, STATUS_CORRUPT, "maxIndexNum");
+    kit_release(&kit);
+}
+
+/* Entries with the very time of the last sync may have come after it: the file is repaired. */
+static void same_millisecond_as_the_sync(void **state)
+{
+    (void)state;
+    struct kit kit;
+    struct kit after;
+    char synced[256];
+    char path[256];
+    kit_init(&kit, "index");
+    atomic_store(&kit.wall_ms, 1000000);
+    kit_start(&kit);
+    for (int i = 0; i < 20; i++)
+        kit_put(&kit, "A", 0, "b", "KEYS\001k");
+    kit_close(&kit); /* synced at that time */
+    kit_path(&kit, "../synced", synced);
+    kit_path(&kit, "checkpoint", path);
+    kit_copy(path, synced);
+    kit_start(&kit);
+    for (int i = 0; i < 20; i++)
+        kit_put(&kit, "A", 0, "b", "KEYS\001k");
+    kit_dispatched(&kit);
+    kit_crash(&kit, &after);
+    kit_path(&after, "checkpoint", path);
+    folder_remove(path);
+    kit_copy(synced, path);
+    /* The pages of the later entries never came to the disk; the header did. */
+    char command[512];
+    char name[64] = "";
+    (void)snprintf(command, sizeof command, "ls %s/index", after.root);
+    FILE *list = popen(command, "r");
+    assert_non_null(list);
+    assert_non_null(fgets(name, sizeof name, list));
+    assert_int_equal(pclose(list), 0);
+    name[strcspn(name, "\n")] = '\0';
+    char index[128];
+    (void)snprintf(index, sizeof index, "index/%s", name);
+    kit_path(&after, index, path);
+    uint8_t zeros[20 * INDEX_ENTRY_BYTES] = {0};
+    kit_poke(path, INDEX_HEADER_BYTES + SLOTS * INDEX_SLOT_BYTES + 21 * INDEX_ENTRY_BYTES, zeros,
+             sizeof zeros);
+    kit_open(&after);
+    int64_t found[64];
+    int64_t last_ms;
+    int64_t last_pos;
+    assert_int_equal(store_query_index(after.store, SLICE_LITERAL("A"), SLICE_LITERAL("k"), 64, 0,
+                                       INT64_MAX, found, &last_ms, &last_pos),
+                     40);
+    kit_release(&after);
+    kit_release(&kit);
+}
+
 static void can_be_off(void **state)
 {
     (void)state;
@@ -250,10 +332,15 @@ static void can_be_off(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(hashes),           cmocka_unit_test(makes_the_same_bytes),
-        cmocka_unit_test(chains_and_times), cmocka_unit_test(damaged_chains_end),
-        cmocka_unit_test(repair),           cmocka_unit_test(several_files),
+        cmocka_unit_test(hashes),
+        cmocka_unit_test(makes_the_same_bytes),
+        cmocka_unit_test(chains_and_times),
+        cmocka_unit_test(damaged_chains_end),
+        cmocka_unit_test(repair),
+        cmocka_unit_test(several_files),
         cmocka_unit_test(can_be_off),
+        cmocka_unit_test(unfinished_files),
+        cmocka_unit_test(same_millisecond_as_the_sync),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

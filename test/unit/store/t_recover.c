@@ -160,7 +160,7 @@ static void nothing_lost(void **state)
 }
 
 enum damage {
-    ZEROS,   /* the bytes never reached the disk */
+    ZEROS,   /* whole sectors never reached the disk */
     GARBAGE, /* something else stood there */
     FLIPPED, /* one bit is wrong, whole records follow */
 };
@@ -195,9 +195,10 @@ static void torn_tail(void **state)
         struct kit kit;
         enum damage damage = (enum damage)random_below(&random, 2);
         copy_of(&kit, &image);
-        damage_from(&kit, pos, end, damage, &random);
+        int64_t from = damage == ZEROS ? (pos + 511) / 512 * 512 : pos;
+        damage_from(&kit, from, end, damage, &random);
         int count = first;
-        while (count < RECORDS && image.end[count] <= pos)
+        while (count < RECORDS && image.end[count] <= from)
             count++;
         /* The format's checksum does not cover properties; only zeros are seen there. */
         if (damage == GARBAGE && pos > image.end[count] - PROPERTIES_BYTES) {
@@ -234,6 +235,33 @@ static void cut_records_stay_away(void **state)
         kit_release(&kit);
     }
     image_release(&image);
+}
+
+/* Zeros inside the last record's properties are a message's own, unless a whole sector is zero. */
+static void zeros_of_a_message(void **state)
+{
+    (void)state;
+    for (int tail = 1; tail < 600; tail += 7) {
+        struct kit kit;
+        struct kit after;
+        char properties[640] = "k\001a\0b\002CLUSTER\001c";
+        size_t size = 18 + (size_t)tail;
+        memset(properties + 18, '-', (size_t)tail);
+        kit_init(&kit, "recover");
+        kit_open(&kit);
+        kit_put_many(&kit, "A", 0, 100, 3);
+        struct record record =
+            kit_record(SLICE_LITERAL("A"), 0, SLICE_LITERAL("body"), slice_of(properties, size));
+        append_batch_clear(kit.batch);
+        assert_int_equal(append_batch_add(kit.batch, kit_queue(&kit, "A", 0), &record, false, NULL),
+                         STATUS_OK);
+        int64_t end = store_append(kit.store, kit.batch)[0].end_pos;
+        kit_crash(&kit, &after);
+        kit_open(&after);
+        assert_int_equal(store_appended_pos(after.store), end);
+        kit_release(&after);
+        kit_release(&kit);
+    }
 }
 
 static void wipe_file(const struct kit *kit, const char *name, int64_t from)
@@ -477,6 +505,15 @@ static void odd_files(void **state)
     check_holds(&kit, &image, RECORDS);
     kit_close(&kit);
     assert_false(kit_exists(path));
+    /* Or while its blocks are reserved. */
+    file = fopen(path, "w");
+    assert_non_null(file);
+    assert_int_equal(fclose(file), 0);
+    kit_resize(path, 4096);
+    kit_open(&kit);
+    check_holds(&kit, &image, RECORDS);
+    kit_close(&kit);
+    assert_false(kit_exists(path));
     /* Queues that point into a log which is not there. */
     kit_path(&kit, "commitlog", path);
     folder_remove(path);
@@ -520,6 +557,7 @@ int main(void)
         cmocka_unit_test(nothing_lost),
         cmocka_unit_test(torn_tail),
         cmocka_unit_test(cut_records_stay_away),
+        cmocka_unit_test(zeros_of_a_message),
         cmocka_unit_test(stale_queues),
         cmocka_unit_test(queues_beyond_the_log),
         cmocka_unit_test(odd_checkpoints),

@@ -5,6 +5,7 @@
 #include "test/unit/support/store_kit.h"
 
 #include "common/base/arena.h"
+#include "common/base/check.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -46,18 +47,35 @@ static bool hits(struct kit_vfs *kit, _Atomic int *target, int fd)
            (fd < KIT_DESCRIPTORS && wanted == atomic_load(&kit->kinds[fd]));
 }
 
+static int kind_of(const char *path)
+{
+    if (strstr(path, "/commitlog/") != NULL)
+        return KIT_COMMIT_LOG;
+    return strstr(path, "/consumequeue/") != NULL ? KIT_QUEUES : KIT_EVERYTHING;
+}
+
 static enum status kit_open_file(struct vfs *vfs, const char *path, int flags, int *fd)
 {
-    enum status status = real()->open(vfs, path, flags, fd);
-    if (status == STATUS_OK && *fd < KIT_DESCRIPTORS) {
-        int kind = KIT_EVERYTHING;
-        if (strstr(path, "/commitlog/") != NULL)
-            kind = KIT_COMMIT_LOG;
-        else if (strstr(path, "/consumequeue/") != NULL)
-            kind = KIT_QUEUES;
-        atomic_store(&kit_of(vfs)->kinds[*fd], kind);
+    struct kit_vfs *kit = kit_of(vfs);
+    int kind = kind_of(path);
+    if (atomic_load(&kit->open_target) == kind) {
+        errno = EMFILE;
+        return STATUS_BUSY;
     }
+    enum status status = real()->open(vfs, path, flags, fd);
+    if (status == STATUS_OK && *fd < KIT_DESCRIPTORS)
+        atomic_store(&kit->kinds[*fd], kind);
+    if (status == STATUS_OK && kind == KIT_QUEUES)
+        atomic_fetch_add(&kit->queue_descriptors, 1);
     return status;
+}
+
+static enum status kit_close_file(struct vfs *vfs, int fd)
+{
+    struct kit_vfs *kit = kit_of(vfs);
+    if (fd < KIT_DESCRIPTORS && atomic_load(&kit->kinds[fd]) == KIT_QUEUES)
+        atomic_fetch_sub(&kit->queue_descriptors, 1);
+    return real()->close(vfs, fd);
 }
 
 static enum status kit_pwritev(struct vfs *vfs, int fd, const struct iovec *parts, int count,
@@ -116,6 +134,7 @@ static void kit_vfs_init(struct kit_vfs *kit)
     memset(kit, 0, sizeof *kit);
     kit->ops = *real();
     kit->ops.open = kit_open_file;
+    kit->ops.close = kit_close_file;
     kit->ops.pwritev = kit_pwritev;
     kit->ops.fdatasync = kit_fdatasync;
     kit->ops.allocate = kit_allocate;
@@ -219,6 +238,7 @@ void kit_open_fails(struct kit *kit, enum status status, const char *text)
 {
     struct err err = {.text = ""};
     struct store *store = NULL;
+    CHECK(text != NULL);
     assert_int_equal(store_open(&kit->options, &kit->vfs.vfs, &kit->clock, &store, &err), status);
     if (strstr(err.text, text) == NULL)
         print_error("expected \"%s\" in: %s\n", text, err.text);
@@ -354,6 +374,22 @@ int64_t kit_read_queue(struct kit *kit, struct queue *queue, int64_t from)
 void kit_path(const struct kit *kit, const char *name, char path[256])
 {
     (void)snprintf(path, 256, "%s/%s", kit->root, name);
+}
+
+void kit_remove(const struct kit *kit, const char *name)
+{
+    char path[256];
+    kit_path(kit, name, path);
+    folder_remove(path);
+}
+
+void kit_crash(const struct kit *kit, struct kit *after)
+{
+    kit_init_copy(after, "crash", kit->root);
+    struct store_options options = kit->options;
+    options.root = after->root;
+    options.commit_log = after->commit_log;
+    after->options = options;
 }
 
 void kit_copy(const char *from, const char *to)

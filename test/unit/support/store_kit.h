@@ -31,8 +31,10 @@ struct kit_vfs {
     _Atomic int write_torn;             /* after writing that many bytes of it */
     _Atomic int sync_target;            /* fdatasync on these files fails with EIO */
     _Atomic int allocate_target;        /* allocate fails with ENOSPC */
+    _Atomic int open_target;            /* open fails with EMFILE */
     _Atomic int space_percent;          /* 0: as it is */
     _Atomic int64_t syncs;              /* fdatasyncs of commit log files that succeeded */
+    _Atomic int64_t queue_descriptors;  /* of consume queue files that are open */
     _Atomic int64_t writes;             /* pwritevs to commit log files */
 };
 
@@ -91,6 +93,13 @@ int64_t kit_read_queue(struct kit *kit, struct queue *queue, int64_t from);
 
 /* Paths below the store. */
 void kit_path(const struct kit *kit, const char *name, char path[256]);
+
+/* Remove a file or folder below the store. */
+void kit_remove(const struct kit *kit, const char *name);
+
+/* A kit over a copy of the store's folder as it is now: what kill -9 leaves. Options are those of
+ * `kit`, faults are not. */
+void kit_crash(const struct kit *kit, struct kit *after);
 
 /* Copy a folder with all it holds; overwrite bytes of a file; set its size. */
 void kit_copy(const char *from, const char *to);

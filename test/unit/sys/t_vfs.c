@@ -13,9 +13,11 @@
 #include "common/sys/vfs.h"
 #include "test/unit/support/folder.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #define PARTS 3000 /* more than one system call takes */
 
@@ -167,6 +169,105 @@ static void directories(void **state)
     folder_remove(folder);
 }
 
+static struct listing synced;
+
+static enum status noting_sync_directory(struct vfs *noting, const char *path)
+{
+    (void)noting;
+    list_one(&synced, strrchr(path, '/') + 1, true);
+    return ops->sync_directory(vfs, path);
+}
+
+/* The entry of each directory that is made is synced in its parent, and no other. */
+static void durable_directories(void **state)
+{
+    (void)state;
+    char folder[FOLDER_BYTES];
+    char path[256];
+    folder_make("vfs", folder);
+    struct vfs_ops noting_ops = *ops;
+    noting_ops.sync_directory = noting_sync_directory;
+    struct vfs noting = {&noting_ops};
+    synced = (struct listing){""};
+    path_in(folder, "b", path);
+    assert_int_equal(vfs_make_directories(&noting, path), STATUS_OK);
+    char parent[FOLDER_BYTES + 2];
+    (void)snprintf(parent, sizeof parent, "%s/ ", strrchr(folder, '/') + 1);
+    assert_string_equal(synced.text, parent);
+    synced = (struct listing){""};
+    path_in(folder, "b/c/d", path);
+    assert_int_equal(vfs_make_directories(&noting, path), STATUS_OK);
+    assert_string_equal(synced.text, "b/ c/ ");
+    synced = (struct listing){""};
+    assert_int_equal(vfs_make_directories(&noting, path), STATUS_OK);
+    assert_string_equal(synced.text, "");
+    path_in(folder, "b/file", path);
+    int fd;
+    assert_int_equal(ops->open(vfs, path, VFS_WRITE | VFS_CREATE, &fd), STATUS_OK);
+    assert_int_equal(ops->close(vfs, fd), STATUS_OK);
+    assert_int_not_equal(vfs_make_directories(&noting, path), STATUS_OK);
+    folder_remove(folder);
+}
+
+/* Where the bytes end, over holes, reserved blocks, zeros that were written, and the file's end. */
+static void finds_the_end_of_data(void **state)
+{
+    (void)state;
+    char folder[FOLDER_BYTES];
+    char path[256];
+    folder_make("vfs", folder);
+    path_in(folder, "file", path);
+    int fd;
+    int64_t end;
+    assert_int_equal(ops->open(vfs, path, VFS_READ | VFS_WRITE | VFS_CREATE, &fd), STATUS_OK);
+    assert_int_equal(vfs_data_end(vfs, fd, 0, 1000, &end), STATUS_OK);
+    assert_int_equal(end, 0);
+    assert_int_equal(ops->allocate(vfs, fd, 1 << 20), STATUS_OK);
+    assert_int_equal(ops->truncate(vfs, fd, 4 << 20), STATUS_OK);
+    assert_int_equal(vfs_data_end(vfs, fd, 5, 8 << 20, &end), STATUS_OK);
+    assert_int_equal(end, 5);
+    static const uint8_t zeros[100000] = {0};
+    struct iovec part = {(void *)(uintptr_t)zeros, sizeof zeros};
+    assert_int_equal(ops->pwritev(vfs, fd, &part, 1, 3 << 20), STATUS_OK);
+    assert_int_equal(vfs_data_end(vfs, fd, 5, 8 << 20, &end), STATUS_OK);
+    assert_int_equal(end, 5);
+    const int64_t places[] = {5, 70000, 1 << 20, (2 << 20) + 17, (4 << 20) - 1};
+    char one[] = "x";
+    struct iovec byte = {one, 1};
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        assert_int_equal(ops->pwritev(vfs, fd, &byte, 1, places[i]), STATUS_OK);
+        assert_int_equal(vfs_data_end(vfs, fd, 5, 8 << 20, &end), STATUS_OK);
+        assert_int_equal(end, places[i] + 1);
+        assert_int_equal(vfs_data_end(vfs, fd, 0, places[i], &end), STATUS_OK);
+        assert_int_equal(end, i == 0 ? 0 : places[i - 1] + 1);
+        assert_int_equal(vfs_data_end(vfs, fd, places[i] + 1, 8 << 20, &end), STATUS_OK);
+        assert_int_equal(end, places[i] + 1);
+    }
+    assert_int_equal(ops->close(vfs, fd), STATUS_OK);
+    folder_remove(folder);
+}
+
+/* Want of descriptors passes: it is told apart from a failure of the disk. */
+static void no_descriptors_left(void **state)
+{
+    (void)state;
+    char folder[FOLDER_BYTES];
+    char path[256];
+    folder_make("vfs", folder);
+    path_in(folder, "file", path);
+    struct rlimit before;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    struct rlimit none = {3, before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    int fd;
+    enum status status = ops->open(vfs, path, VFS_READ | VFS_WRITE | VFS_CREATE, &fd);
+    int cause = errno;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(status, STATUS_BUSY);
+    assert_int_equal(cause, EMFILE);
+    folder_remove(folder);
+}
+
 static void check_file(const char *path, const char *text)
 {
     char *data;
@@ -216,6 +317,9 @@ int main(void)
         cmocka_unit_test(writes_many_parts),
         cmocka_unit_test(reserves_maps_and_zeroes),
         cmocka_unit_test(lock_excludes_a_second_open),
+        cmocka_unit_test(durable_directories),
+        cmocka_unit_test(finds_the_end_of_data),
+        cmocka_unit_test(no_descriptors_left),
         cmocka_unit_test(directories),
         cmocka_unit_test(replaces_a_file),
     };
