@@ -4,7 +4,8 @@
  *
  * Start: options, log, store (locks its folder, recovers), tables, loops, listeners, registration.
  * Stop:  unregister, so that clients go elsewhere; let held pulls go; stop reading and answer what
- *        is under way; join the loops; stop the clockwork; close the store; save the tables.
+ *        is under way, for as long as shutdownTimeoutMillis allows; decline what the worker threads
+ *        have not begun; join the loops; stop the clockwork; close the store; save the tables.
  * A second signal while stopping ends the process at once; what was acknowledged is in the log.
  */
 #include "broker/proc/acks.h"
@@ -14,6 +15,7 @@
 #include "broker/proc/pull.h"
 #include "broker/proc/registrar.h"
 #include "broker/proc/send.h"
+#include "broker/proc/topic_maker.h"
 
 #include "common/base/check.h"
 #include "common/conf/broker_conf.h"
@@ -181,6 +183,7 @@ static void make_loops(struct broker *broker)
         struct broker_loop *bl = &broker->per_loop[i];
         bl->broker = broker;
         bl->loop = broker->loops[i];
+        bl->random = (uint64_t)arc4random() << 32 | arc4random() | 1;
         bl->holds = hold_tables_get(broker->holds, i);
         bl->batch = append_batch_new(broker->store);
         bl->acks = acks_new(bl);
@@ -192,6 +195,9 @@ static void make_loops(struct broker *broker)
     if (worker_pool_new("worker", WORKER_THREADS, WORKER_QUEUE_MAX, &broker->workers, &err) !=
         STATUS_OK)
         die("the worker threads can not be started", &err);
+    if (topic_maker_new(broker, &broker->topic_maker, &err) != STATUS_OK ||
+        registrar_new(broker, &broker->registrar, &err) != STATUS_OK)
+        die("a thread can not be started", &err);
 }
 
 static void listen_on(struct broker *broker, int port, int tag)
@@ -263,8 +269,9 @@ static void stop(struct broker *broker, struct housekeeper *keeper)
 {
     log_info("broker", "stopping", "connections=%lld",
              (long long)server_stats(broker->server).connections);
-    atomic_store(&broker->stopping, true);
     registrar_stop(broker->registrar);
+    /* From here on no pull is held. Not before, or clients would ask again and again meanwhile. */
+    atomic_store(&broker->stopping, true);
     for (int i = 0; i < broker->loop_count; i++) {
         struct release_task *release = xcalloc(1, sizeof *release);
         release->task.run = release_held;
@@ -272,6 +279,8 @@ static void stop(struct broker *broker, struct housekeeper *keeper)
         loop_post(broker->loops[i], &release->task);
     }
     server_drain(broker->server, broker->conf.shutdownTimeoutMillis);
+    topic_maker_stop(broker->topic_maker);
+    worker_pool_stop(broker->workers);
     worker_pool_free(broker->workers);
     for (int i = 0; i < broker->loop_count; i++)
         loop_stop(broker->loops[i]);
@@ -286,6 +295,7 @@ static void stop(struct broker *broker, struct housekeeper *keeper)
 static void tear_down(struct broker *broker)
 {
     registrar_free(broker->registrar);
+    topic_maker_free(broker->topic_maker);
     for (int i = 0; i < broker->loop_count; i++) {
         parked_sends_free(broker->per_loop[i].parked);
         acks_free(broker->per_loop[i].acks);
@@ -351,6 +361,7 @@ int main(int argc, char **argv)
     broker.clock = clock_real();
     broker.vfs = vfs_posix();
     broker.boot_ms = clock_wall_ms(broker.clock);
+    atomic_store(&broker.conf_changed_ms, broker.boot_ms);
     broker.conf_path = broker_conf_rewrite_path(&broker.conf_table);
     broker.slave = broker.conf.brokerRole == BROKER_ROLE_SLAVE;
     start_log(&broker.conf);
@@ -359,7 +370,6 @@ int main(int argc, char **argv)
     load_tables(&broker);
     make_loops(&broker);
     make_server(&broker);
-    broker.registrar = registrar_new(&broker);
     start_threads(&broker, &keeper);
     registrar_start(broker.registrar);
     announce_boot(&broker);

@@ -99,7 +99,11 @@ static void run_task(struct worker_task *base)
 {
     struct task *task = (struct task *)(void *)base;
     struct response response;
-    handlers_answer(task->handlers, task->call, &response);
+    if (worker_pool_stopping(task->handlers->worker))
+        answer_error(task->call, &response, RESPONSE_SYSTEM_BUSY,
+                     "this name server is stopping, ask another one");
+    else
+        handlers_answer(task->handlers, task->call, &response);
     net_reply(call_reply_to(task->call), &response);
     call_free(task->call);
     free(task);
@@ -231,8 +235,10 @@ enum status handlers_new(const struct handlers_options *options, struct handlers
 
 void handlers_stop(struct handlers *handlers)
 {
-    if (handlers->worker != NULL)
-        worker_pool_free(handlers->worker);
+    if (handlers->worker == NULL)
+        return;
+    worker_pool_stop(handlers->worker);
+    worker_pool_free(handlers->worker);
     handlers->worker = NULL;
 }
 

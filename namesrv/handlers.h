@@ -35,8 +35,9 @@ struct handlers_options {
 enum status handlers_new(const struct handlers_options *options, struct handlers **out,
                          struct err *err);
 
-/* Complete what the worker has accepted and end it. No request may arrive any more: call it when
- * the loops have stopped and before the server, which counts the calls, is freed. */
+/* Refuse what waits for the worker, complete what it is at, and end it. No request may arrive any
+ * more: call it when the loops have stopped and before the server, which counts the calls, is
+ * freed. */
 void handlers_stop(struct handlers *handlers);
 
 /* Does that too. After the server, whose last connections still report their end. */

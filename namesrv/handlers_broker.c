@@ -74,9 +74,12 @@ static void log_registered(const struct route_registration *r, const struct rout
     if (done->topics_added != 0 || done->topics_changed != 0)
         log_info("namesrv", "topics registered", "broker=%.*s added=%zu changed=%zu",
                  SLICE_ARGS(r->broker_name), done->topics_added, done->topics_changed);
-    if (done->topics_refused != 0)
+    static struct log_gate refused_gate;
+    int64_t suppressed = 0;
+    if (done->topics_refused != 0 && log_gate_open(&refused_gate, &suppressed))
         log_error("namesrv", "topics refused, a limit of the route table is reached",
-                  "broker=%.*s refused=%zu", SLICE_ARGS(r->broker_name), done->topics_refused);
+                  "broker=%.*s refused=%zu suppressed=%lld", SLICE_ARGS(r->broker_name),
+                  done->topics_refused, (long long)suppressed);
 }
 
 static void answer_registered(struct handlers *handlers, const struct call *call,
@@ -166,8 +169,12 @@ void answer_register_broker(struct handlers *handlers, const struct call *call,
     if (!read_header(call, &header.base, out) || !names_are_there(call, &header, out))
         return;
     if (!checksum_matches(call, &header)) {
-        log_warn("namesrv", "registration with a wrong checksum", "broker=%s address=%s",
-                 header.broker_name, header.broker_addr);
+        static struct log_gate gate;
+        int64_t suppressed = 0;
+        if (log_gate_open(&gate, &suppressed))
+            log_warn("namesrv", "registration with a wrong checksum",
+                     "broker=%s address=%s suppressed=%lld", header.broker_name, header.broker_addr,
+                     (long long)suppressed);
         answer_header(call, out,
                       &(RegisterBrokerResponseHeader)REGISTER_BROKER_RESPONSE_HEADER__INIT,
                       sizeof(RegisterBrokerResponseHeader));
@@ -207,13 +214,14 @@ void answer_unregister_broker(struct handlers *handlers, const struct call *call
     if (!read_header(call, &header.base, out))
         return;
     tables_lock(handlers);
-    bool was_live = route_unregister(handlers->route, slice_of_cstr(header.cluster_name),
-                                     slice_of_cstr(header.broker_name),
-                                     slice_of_cstr(header.broker_addr), header.broker_id);
+    bool known = route_unregister(handlers->route, slice_of_cstr(header.cluster_name),
+                                  slice_of_cstr(header.broker_name),
+                                  slice_of_cstr(header.broker_addr), header.broker_id);
     tables_unlock(handlers);
-    log_info("namesrv", "broker unregistered", "cluster=%s broker=%s id=%lld address=%s live=%s",
-             header.cluster_name, header.broker_name, (long long)header.broker_id,
-             header.broker_addr, was_live ? "true" : "false");
+    if (known)
+        log_info("namesrv", "broker unregistered", "cluster=%s broker=%s id=%lld address=%s",
+                 header.cluster_name, header.broker_name, (long long)header.broker_id,
+                 header.broker_addr);
 }
 
 void answer_query_data_version(struct handlers *handlers, const struct call *call,
@@ -256,10 +264,13 @@ void answer_wipe_write_permission(struct handlers *handlers, const struct call *
     if (!read_header(call, &header.base, out))
         return;
     tables_lock(handlers);
-    size_t topics = route_wipe_write_permission(handlers->route, slice_of_cstr(header.broker_name));
+    size_t changed = 0;
+    size_t topics =
+        route_wipe_write_permission(handlers->route, slice_of_cstr(header.broker_name), &changed);
     tables_unlock(handlers);
-    log_info("namesrv", "write permission wiped", "broker=%s topics=%zu", header.broker_name,
-             topics);
+    if (changed != 0)
+        log_info("namesrv", "write permission wiped", "broker=%s topics=%zu changed=%zu",
+                 header.broker_name, topics, changed);
     WipeWritePermOfBrokerResponseHeader answer = WIPE_WRITE_PERM_OF_BROKER_RESPONSE_HEADER__INIT;
     answer.wipe_topic_count = (int32_t)topics;
     answer_header(call, out, &answer, sizeof answer);
@@ -272,10 +283,13 @@ void answer_add_write_permission(struct handlers *handlers, const struct call *c
     if (!read_header(call, &header.base, out))
         return;
     tables_lock(handlers);
-    size_t topics = route_add_write_permission(handlers->route, slice_of_cstr(header.broker_name));
+    size_t changed = 0;
+    size_t topics =
+        route_add_write_permission(handlers->route, slice_of_cstr(header.broker_name), &changed);
     tables_unlock(handlers);
-    log_info("namesrv", "write permission added", "broker=%s topics=%zu", header.broker_name,
-             topics);
+    if (changed != 0)
+        log_info("namesrv", "write permission added", "broker=%s topics=%zu changed=%zu",
+                 header.broker_name, topics, changed);
     AddWritePermOfBrokerResponseHeader answer = ADD_WRITE_PERM_OF_BROKER_RESPONSE_HEADER__INIT;
     answer.add_topic_count = (int32_t)topics;
     answer_header(call, out, &answer, sizeof answer);

@@ -8,8 +8,8 @@
 #include "namesrv/handlers_private.h"
 #include "proto/header.pb-c.h"
 
-/* Store `next` and make it the table, or free it and answer why not. */
-static void replace_kv(struct handlers *handlers, const struct call *call, struct kv *next,
+/* Store `next` and make it the table, or free it and answer why not; true when it is stored. */
+static bool replace_kv(struct handlers *handlers, const struct call *call, struct kv *next,
                        struct response *out)
 {
     struct buf encoded = BUF_EMPTY;
@@ -23,13 +23,14 @@ static void replace_kv(struct handlers *handlers, const struct call *call, struc
         log_error("namesrv", "KV configuration not stored, the change is undone", "cause=\"%s\"",
                   err.text);
         answer_error(call, out, RESPONSE_SYSTEM_ERROR, "the change is not stored: %s", err.text);
-        return;
+        return false;
     }
     tables_lock(handlers);
     struct kv *old = handlers->kv;
     handlers->kv = next;
     tables_unlock(handlers);
     kv_free(old);
+    return true;
 }
 
 void answer_put_kv(struct handlers *handlers, const struct call *call, struct response *out)
@@ -37,17 +38,20 @@ void answer_put_kv(struct handlers *handlers, const struct call *call, struct re
     PutKVConfigRequestHeader header = PUT_KVCONFIG_REQUEST_HEADER__INIT;
     if (!read_header(call, &header.base, out))
         return;
+    struct slice namespace = slice_of_cstr(header.namespace_);
+    struct slice key = slice_of_cstr(header.key);
+    const char *before = kv_get(handlers->kv, namespace, key);
+    bool changes = before == NULL || strcmp(before, header.value) != 0;
     struct kv *next = kv_copy(handlers->kv);
-    enum status status = kv_put(next, slice_of_cstr(header.namespace_), slice_of_cstr(header.key),
-                                slice_of_cstr(header.value));
+    enum status status = kv_put(next, namespace, key, slice_of_cstr(header.value));
     if (status != STATUS_OK) {
         kv_free(next);
         answer_error(call, out, RESPONSE_SYSTEM_ERROR,
                      "the KV configuration is full: it holds at most %d bytes", KV_BYTES_MAX);
         return;
     }
-    log_info("namesrv", "KV value put", "namespace=%s key=%s", header.namespace_, header.key);
-    replace_kv(handlers, call, next, out);
+    if (replace_kv(handlers, call, next, out) && changes)
+        log_info("namesrv", "KV value put", "namespace=%s key=%s", header.namespace_, header.key);
 }
 
 void answer_delete_kv(struct handlers *handlers, const struct call *call, struct response *out)
@@ -61,8 +65,9 @@ void answer_delete_kv(struct handlers *handlers, const struct call *call, struct
         kv_free(next);
         return;
     }
-    log_info("namesrv", "KV value deleted", "namespace=%s key=%s", header.namespace_, header.key);
-    replace_kv(handlers, call, next, out);
+    if (replace_kv(handlers, call, next, out))
+        log_info("namesrv", "KV value deleted", "namespace=%s key=%s", header.namespace_,
+                 header.key);
 }
 
 void answer_get_kv(struct handlers *handlers, const struct call *call, struct response *out)

@@ -127,6 +127,6 @@ void answer_delete_topic(struct handlers *handlers, const struct call *call, str
     tables_lock(handlers);
     bool known = route_delete_topic(handlers->route, slice_of_cstr(header.topic));
     tables_unlock(handlers);
-    log_info("namesrv", "topic deleted", "topic=%s known=%s", header.topic,
-             known ? "true" : "false");
+    if (known)
+        log_info("namesrv", "topic deleted", "topic=%s", header.topic);
 }

@@ -74,9 +74,32 @@ static size_t added_bytes(const struct kv *kv, struct slice namespace, struct sl
     return map_get(&found->values, key) == NULL ? key.size : 0;
 }
 
+static void drop_empty_namespaces(struct kv *kv, struct slice except)
+{
+    size_t cursor = 0;
+    for (struct map_entry *n; (n = map_next(&kv->namespaces, &cursor)) != NULL;) {
+        struct kv_namespace *namespace = n->value;
+        if (namespace->values.count != 0 || slice_is(n->key, KV_ORDER_TOPICS) ||
+            slice_equal(n->key, except))
+            continue;
+        kv->bytes -= n->key.size;
+        (void)map_remove(&kv->namespaces, n->key);
+        map_release(&namespace->values);
+        free(namespace);
+    }
+}
+
+static bool has_room(const struct kv *kv, struct slice namespace, struct slice key,
+                     struct slice value)
+{
+    return kv->bytes + added_bytes(kv, namespace, key) + value.size <= KV_BYTES_MAX;
+}
+
 enum status kv_put(struct kv *kv, struct slice namespace, struct slice key, struct slice value)
 {
-    if (kv->bytes + added_bytes(kv, namespace, key) + value.size > KV_BYTES_MAX)
+    if (!has_room(kv, namespace, key, value))
+        drop_empty_namespaces(kv, namespace);
+    if (!has_room(kv, namespace, key, value))
         return STATUS_FULL;
     char *copy = xmalloc(value.size + 1);
     if (value.size != 0)
@@ -134,28 +157,9 @@ size_t kv_entries(const struct kv *kv)
 
 /* Encoding: sorted, so that two files can be compared. */
 
-static int compare_entries(const void *a, const void *b)
-{
-    const struct map_entry *left = *(struct map_entry *const *)a;
-    const struct map_entry *right = *(struct map_entry *const *)b;
-    return strcmp((const char *)left->key.data, (const char *)right->key.data);
-}
-
-static struct map_entry **sorted_entries(const struct map *map, struct arena *arena)
-{
-    struct map_entry **entries = arena_alloc(arena, map->count * sizeof(struct map_entry *));
-    size_t count = 0;
-    size_t cursor = 0;
-    for (struct map_entry *e; (e = map_next(map, &cursor)) != NULL;)
-        entries[count++] = e;
-    if (count > 1)
-        qsort(entries, count, sizeof(struct map_entry *), compare_entries);
-    return entries;
-}
-
 static StringEntry **value_trees(const struct kv_namespace *namespace, struct arena *arena)
 {
-    struct map_entry **sorted = sorted_entries(&namespace->values, arena);
+    struct map_entry **sorted = map_sorted(&namespace->values, arena);
     StringEntry **trees = arena_alloc(arena, namespace->values.count * sizeof(StringEntry *));
     for (size_t i = 0; i < namespace->values.count; i++) {
         trees[i] = arena_alloc(arena, sizeof(StringEntry));
@@ -186,7 +190,7 @@ void kv_encode(const struct kv *kv, struct buf *out)
     struct arena arena;
     arena_init(&arena, TREE_BLOCK_BYTES);
     KVConfigSerializeWrapper wrapper = KVCONFIG_SERIALIZE_WRAPPER__INIT;
-    struct map_entry **sorted = sorted_entries(&kv->namespaces, &arena);
+    struct map_entry **sorted = map_sorted(&kv->namespaces, &arena);
     wrapper.n_config_table = kv->namespaces.count;
     wrapper.config_table =
         arena_alloc(&arena, wrapper.n_config_table * sizeof *wrapper.config_table);
@@ -211,6 +215,8 @@ static enum status fill(struct kv *kv, const KVConfigSerializeWrapper *wrapper)
         const StringTableEntry *table = wrapper->config_table[n];
         struct slice namespace = slice_of_cstr(table->key);
         (void)add_namespace(kv, namespace);
+        if (kv->bytes > KV_BYTES_MAX)
+            return STATUS_FULL;
         for (size_t i = 0; i < table->n_value; i++) {
             enum status status = kv_put(kv, namespace, slice_of_cstr(table->value[i]->key),
                                         slice_of_cstr(table->value[i]->value));
@@ -293,16 +299,10 @@ enum status kv_load(struct kv *kv, struct vfs *vfs, const char *path, enum kv_so
 
 enum status kv_store(struct vfs *vfs, const char *path, struct slice encoded, struct err *err)
 {
-    const char *slash = strrchr(path, '/');
-    if (slash != NULL && slash != path) {
-        char *folder = xstrdup(path);
-        folder[slash - path] = '\0';
-        enum status made = vfs->ops->mkdirs(vfs, folder);
-        free(folder);
-        if (made != STATUS_OK)
-            return err_set_errno(err, made, "cannot create the folder of %s", path);
-    }
-    enum status status = vfs_replace_file(vfs, path, encoded.data, encoded.size, true);
+    enum status status = vfs_make_folder_of(vfs, path);
+    if (status != STATUS_OK)
+        return err_set_errno(err, status, "cannot create the folder of %s", path);
+    status = vfs_replace_file(vfs, path, encoded.data, encoded.size, true);
     if (status != STATUS_OK)
         return err_set_errno(err, status, "cannot write %s", path);
     return STATUS_OK;

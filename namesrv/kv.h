@@ -33,10 +33,12 @@ void kv_free(struct kv *kv);
 /* A table of its own with the same contents; for changing it while others read this one. */
 struct kv *kv_copy(const struct kv *kv);
 
-/* Set a value; returns OK | FULL (KV_BYTES_MAX). */
+/* Set a value; drops empty namespaces when there is no room. returns  OK | FULL (KV_BYTES_MAX) */
 enum status kv_put(struct kv *kv, struct slice namespace, struct slice key, struct slice value);
 
-/* Take a value out; false when there was none. The namespace stays, empty, as in 4.9.2. */
+/* Take a value out; false when there was none. The namespace stays, empty, as in 4.9.2, until its
+ * room is needed; that of KV_ORDER_TOPICS always, for brokers learn from the empty table that no
+ * topic is ordered any more. */
 bool kv_delete(struct kv *kv, struct slice namespace, struct slice key);
 
 /* The value, valid until the next change, or NULL. */

@@ -52,20 +52,13 @@ static void tame_malloc(void)
 static enum status open_log(const struct daemon *daemon, struct err *err)
 {
     const char *path = daemon->values.logFile;
-    const char *slash = strrchr(path, '/');
-    if (slash != NULL && slash != path) {
-        char *folder = xstrdup(path);
-        folder[slash - path] = '\0';
-        enum status status = vfs_posix()->ops->mkdirs(vfs_posix(), folder);
-        if (status != STATUS_OK)
-            (void)err_set_errno(err, status,
-                                "the folder %s of the log cannot be created; set logFile", folder);
-        free(folder);
-        if (status != STATUS_OK)
-            return status;
-    }
+    bool to_stdout = strcmp(path, "-") == 0;
+    enum status status = to_stdout ? STATUS_OK : vfs_make_folder_of(vfs_posix(), path);
+    if (status != STATUS_OK)
+        return err_set_errno(err, status, "the folder of the log %s cannot be created; set logFile",
+                             path);
     struct log_options options = {
-        .path = strcmp(path, "-") == 0 ? NULL : path,
+        .path = to_stdout ? NULL : path,
         .file_bytes = daemon->values.logFileBytes,
         .kept_files = (int)daemon->values.logFilesKept,
         .level = (enum log_level)daemon->values.logLevel,
@@ -94,6 +87,7 @@ static struct net_options net_options_of(const struct namesrv_conf *values)
     options.connections_max = (int)values->maxConnections;
     options.in_flight_bytes_max = (size_t)values->maxInFlightBytes;
     options.output_high_water_bytes = (size_t)values->outputHighWaterBytes;
+    options.queued_output_bytes_max = (size_t)values->maxQueuedOutputBytes;
     options.idle_ms = values->serverChannelMaxIdleTimeSeconds * 1000;
     options.send_buffer_bytes = (int)values->serverSocketSndBufSize;
     options.receive_buffer_bytes = (int)values->serverSocketRcvBufSize;
@@ -131,7 +125,7 @@ static enum status start(struct daemon *daemon, int *bound_port, struct err *err
     };
     status = handlers_new(&options, &daemon->handlers, err);
     for (int i = 0; status == STATUS_OK && i < (int)daemon->values.serverSelectorThreads; i++) {
-        char name[16];
+        char name[32];
         (void)snprintf(name, sizeof name, "loop-%d", i);
         status = loop_new(name, i, clock_real(), &daemon->loops[i], err);
         if (status == STATUS_OK)

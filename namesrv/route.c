@@ -504,13 +504,13 @@ bool route_unregister(struct route *route, struct slice cluster_name, struct sli
     broker_take_out(broker, address);
     broker_changed(route, broker);
     if (broker->address_count != 0)
-        return was_live;
+        return true;
     /* Only the cluster that the broker names now: 4.9.2 looks no further. */
     struct route_cluster *cluster = map_get(&route->clusters, cluster_name);
     if (cluster != NULL)
         (void)cluster_remove_name(route, cluster, broker_name);
     (void)broker_drop(route, broker);
-    return was_live;
+    return true;
 }
 
 bool route_query_version(struct route *route, struct slice broker_addr,
@@ -606,8 +606,9 @@ bool route_expire(struct route *route, int64_t now_ms, struct route_gone *out)
 
 /* Every queue entry of the broker gets (perm & keep) | add. */
 static size_t change_permission(struct route *route, struct slice broker_name, int32_t keep,
-                                int32_t add)
+                                int32_t add, size_t *changed)
 {
+    *changed = 0;
     const struct route_broker *broker = map_get(&route->brokers, broker_name);
     if (broker == NULL)
         return 0;
@@ -623,19 +624,20 @@ static size_t change_permission(struct route *route, struct slice broker_name, i
         if (perm != queue->perm) {
             queue->perm = perm;
             topic_changed(topic);
+            ++*changed;
         }
     }
     return topics;
 }
 
-size_t route_wipe_write_permission(struct route *route, struct slice broker_name)
+size_t route_wipe_write_permission(struct route *route, struct slice broker_name, size_t *changed)
 {
-    return change_permission(route, broker_name, ~PERM_WRITE, 0);
+    return change_permission(route, broker_name, ~PERM_WRITE, 0, changed);
 }
 
-size_t route_add_write_permission(struct route *route, struct slice broker_name)
+size_t route_add_write_permission(struct route *route, struct slice broker_name, size_t *changed)
 {
-    return change_permission(route, broker_name, 0, PERM_READ | PERM_WRITE);
+    return change_permission(route, broker_name, 0, PERM_READ | PERM_WRITE, changed);
 }
 
 bool route_delete_topic(struct route *route, struct slice topic)

@@ -84,7 +84,8 @@ enum status route_register(struct route *route, const struct route_registration 
                            struct arena *arena, struct route_registered *out);
 
 /* A broker says goodbye. When its name has no address left, the name leaves the cluster given here
- * and its queues leave all topics. True when the address was alive. */
+ * and its queues leave all topics. True when the address was alive or the name had the id; else
+ * nothing has changed. */
 bool route_unregister(struct route *route, struct slice cluster_name, struct slice broker_name,
                       struct slice broker_addr, int64_t broker_id);
 
@@ -119,9 +120,10 @@ bool route_expire(struct route *route, int64_t now_ms, struct route_gone *out);
 
 /* Take the write permission from all queues of a broker name, or set all of them to read and write.
  * The next registration with a changed version overrides both.
+ * changed  out: how many of its topics had another permission before
  * returns  the number of topics of that name */
-size_t route_wipe_write_permission(struct route *route, struct slice broker_name);
-size_t route_add_write_permission(struct route *route, struct slice broker_name);
+size_t route_wipe_write_permission(struct route *route, struct slice broker_name, size_t *changed);
+size_t route_add_write_permission(struct route *route, struct slice broker_name, size_t *changed);
 
 /* Forget a topic until a broker brings it again. True when it was known. */
 bool route_delete_topic(struct route *route, struct slice topic);

@@ -174,25 +174,6 @@ bool route_view_topic_ordered(struct route *route, struct slice topic, const cha
 
 /* Sorted walks: tools print what they get, and people compare two print-outs. */
 
-static int compare_entries(const void *a, const void *b)
-{
-    const struct map_entry *left = *(struct map_entry *const *)a;
-    const struct map_entry *right = *(struct map_entry *const *)b;
-    return strcmp((const char *)left->key.data, (const char *)right->key.data);
-}
-
-static struct map_entry **sorted_entries(const struct map *map, struct arena *arena)
-{
-    struct map_entry **entries = arena_alloc(arena, map->count * sizeof(struct map_entry *));
-    size_t count = 0;
-    size_t cursor = 0;
-    for (struct map_entry *e; (e = map_next(map, &cursor)) != NULL;)
-        entries[count++] = e;
-    if (count > 1)
-        qsort(entries, count, sizeof(struct map_entry *), compare_entries);
-    return entries;
-}
-
 static char *entry_text(const struct map_entry *entry)
 {
     return (char *)(uintptr_t)entry->key.data;
@@ -203,7 +184,7 @@ static StringListEntry *cluster_tree(const struct route_cluster *cluster, struct
     StringListEntry *entry = arena_alloc(arena, sizeof *entry);
     string_list_entry__init(entry);
     entry->key = cluster->name;
-    struct map_entry **names = sorted_entries(&cluster->broker_names, arena);
+    struct map_entry **names = map_sorted(&cluster->broker_names, arena);
     entry->n_value = cluster->broker_names.count;
     entry->value = arena_alloc(arena, entry->n_value * sizeof *entry->value);
     for (size_t i = 0; i < entry->n_value; i++)
@@ -216,7 +197,7 @@ void route_view_clusters(const struct route *route, struct buf *out)
     struct arena arena;
     arena_init(&arena, TREE_BLOCK_BYTES);
     ClusterInfo info = CLUSTER_INFO__INIT;
-    struct map_entry **brokers = sorted_entries(&route->brokers, &arena);
+    struct map_entry **brokers = map_sorted(&route->brokers, &arena);
     info.n_broker_addr_table = route->brokers.count;
     info.broker_addr_table =
         arena_alloc(&arena, info.n_broker_addr_table * sizeof *info.broker_addr_table);
@@ -227,7 +208,7 @@ void route_view_clusters(const struct route *route, struct buf *out)
         entry->value = broker_tree(brokers[i]->value, &arena);
         info.broker_addr_table[i] = entry;
     }
-    struct map_entry **clusters = sorted_entries(&route->clusters, &arena);
+    struct map_entry **clusters = map_sorted(&route->clusters, &arena);
     info.n_cluster_addr_table = route->clusters.count;
     info.cluster_addr_table =
         arena_alloc(&arena, info.n_cluster_addr_table * sizeof *info.cluster_addr_table);
@@ -332,13 +313,13 @@ void route_view_system_topics(const struct route *route, struct buf *out)
             (void)map_put(&names, n->key, n->value);
     }
     TopicList list = TOPIC_LIST__INIT;
-    struct map_entry **sorted = sorted_entries(&names, &arena);
+    struct map_entry **sorted = map_sorted(&names, &arena);
     list.n_topic_list = names.count;
     list.topic_list = arena_alloc(&arena, names.count * sizeof *list.topic_list);
     for (size_t i = 0; i < names.count; i++)
         list.topic_list[i] = entry_text(sorted[i]);
     if (route->brokers.count != 0) {
-        const struct route_broker *first = sorted_entries(&route->brokers, &arena)[0]->value;
+        const struct route_broker *first = map_sorted(&route->brokers, &arena)[0]->value;
         list.broker_addr = first->addresses[0].text;
     }
     body_encode(&list.base, BODY_COMPACT, out);

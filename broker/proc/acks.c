@@ -36,6 +36,7 @@ struct pending_send {
 /* A send that is in the log and waits for the disk. */
 struct waiting_send {
     struct reply_to to;
+    bool bare; /* no send: the answer has no fields, only `end_pos` and `deadline_ms` count */
     int32_t queue_id;
     int64_t queue_offset;
     int64_t pos;
@@ -160,12 +161,26 @@ static void answer(struct broker *broker, const struct waiting_send *send, int32
     net_reply(send->to, &response);
 }
 
+static void answer_bare(struct reply_to to, bool flushed)
+{
+    struct response response = {.code = flushed ? RESPONSE_SUCCESS : RESPONSE_SYSTEM_ERROR,
+                                .remark = flushed ? NULL : "FLUSH_DISK_TIMEOUT"};
+    net_reply(to, &response);
+}
+
 /* The code of a send that is in the log and as durable as it asked for. */
 static int32_t accepted_code(const struct broker *broker, bool wait)
 {
     if (wait && broker->conf.brokerRole == BROKER_ROLE_SYNC_MASTER)
         return RESPONSE_SLAVE_NOT_AVAILABLE;
     return RESPONSE_SUCCESS;
+}
+
+/* As in 4.9.2 the slave's fault hides the disk's. */
+static int32_t timeout_code(const struct broker *broker)
+{
+    return broker->conf.brokerRole == BROKER_ROLE_SYNC_MASTER ? RESPONSE_SLAVE_NOT_AVAILABLE
+                                                              : RESPONSE_FLUSH_DISK_TIMEOUT;
 }
 
 static void refuse(struct broker *broker, struct reply_to to, enum put_status status)
@@ -236,10 +251,15 @@ static struct waiting_send *waiting_front(struct acks *acks)
     return acks->waiting_count == 0 ? NULL : &acks->waiting[acks->first];
 }
 
-static void waiting_pop(struct acks *acks, int32_t code)
+/* Answer the first one. flushed  the disk has it, else its time is up */
+static void waiting_pop(struct acks *acks, bool flushed)
 {
+    struct broker *broker = acks->bl->broker;
     struct waiting_send *send = &acks->waiting[acks->first];
-    answer(acks->bl->broker, send, code);
+    if (send->bare)
+        answer_bare(send->to, flushed);
+    else
+        answer(broker, send, flushed ? accepted_code(broker, true) : timeout_code(broker));
     free(send->batch_ids);
     acks->first = (acks->first + 1) & (acks->waiting_capacity - 1);
     acks->waiting_count--;
@@ -323,6 +343,44 @@ void acks_commit(struct acks *acks)
     }
 }
 
+/* --- calls that a worker served --- */
+
+struct stored_call {
+    struct loop_task task;
+    struct acks *acks;
+    struct reply_to to;
+    int64_t end_pos;
+};
+
+/* It may lie before what waits already, and is then answered along with it: late, never early. */
+static void stored_run(struct loop_task *task)
+{
+    struct stored_call *stored = (struct stored_call *)(void *)task;
+    struct acks *acks = stored->acks;
+    struct waiting_send send = {
+        .to = stored->to,
+        .bare = true,
+        .end_pos = stored->end_pos,
+        .deadline_ms = loop_now_ms(acks->bl->loop) + acks->bl->broker->conf.syncFlushTimeout,
+    };
+    free(stored);
+    waiting_push(acks, &send);
+    atomic_store(&acks->anyone_waits, true);
+    answer_flushed(acks);
+}
+
+void acks_answer_stored(struct broker *broker, struct reply_to to, int64_t end_pos)
+{
+    if (broker->conf.flushDiskType != FLUSH_DISK_SYNC || to.conn.loop == NULL) {
+        answer_bare(to, true);
+        return;
+    }
+    struct stored_call *stored = xmalloc(sizeof *stored);
+    *stored = (struct stored_call){
+        {NULL, stored_run}, broker->per_loop[loop_index(to.conn.loop)].acks, to, end_pos};
+    loop_post(to.conn.loop, &stored->task);
+}
+
 static void turn_end(void *ctx)
 {
     acks_commit(ctx);
@@ -334,7 +392,7 @@ static void answer_flushed(struct acks *acks)
     int64_t flushed = store_flushed_pos(acks->bl->broker->store);
     struct waiting_send *send;
     while ((send = waiting_front(acks)) != NULL && send->end_pos <= flushed)
-        waiting_pop(acks, accepted_code(acks->bl->broker, true));
+        waiting_pop(acks, true);
     if (acks->waiting_count == 0) {
         atomic_store(&acks->anyone_waits, false);
     } else if (!acks->timer_set) {
@@ -359,7 +417,7 @@ static void deadline_check(void *ctx)
     acks->timer_set = false;
     answer_flushed(acks);
     while ((send = waiting_front(acks)) != NULL && send->deadline_ms <= now_ms)
-        waiting_pop(acks, RESPONSE_FLUSH_DISK_TIMEOUT);
+        waiting_pop(acks, false);
 }
 
 void acks_on_flushed(void *ctx)

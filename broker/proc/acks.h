@@ -24,6 +24,10 @@ void acks_add(struct acks *acks, struct reply_to to, struct slice topic, int32_t
 /* Records of our own in the batch that nobody waits for. */
 void acks_add_silent(struct acks *acks, int records);
 
+/* A worker has appended something for a call, up to end_pos: answer SUCCESS, without fields, once
+ * it is as durable as flushDiskType promises, else SYSTEM_ERROR. Any thread. */
+void acks_answer_stored(struct broker *broker, struct reply_to to, int64_t end_pos);
+
 /* Sends that are not answered yet. */
 size_t acks_pending(const struct acks *acks);
 

@@ -23,6 +23,10 @@ struct admin_bounds admin_bounds_of(struct broker *broker, const char *topic, in
 /* When the message at an offset was stored, `otherwise` when there is none. May read from disk. */
 int64_t admin_time_at(const struct admin_bounds *bounds, int64_t queue_offset, int64_t otherwise);
 
+/* Whether a topic is shown among those that a group consumes: a group that is online and subscribes
+ * to something is shown with these topics only. */
+bool admin_is_consumed(struct broker *broker, struct slice group, struct slice topic);
+
 /* For store_delete_queues, ctx being the broker: queues whose topic is gone, save for those that
  * never have a topic of their own (TP-08). */
 bool admin_queue_has_no_topic(void *broker, struct slice topic);

@@ -17,9 +17,9 @@ void handle_get_broker_config(struct broker *broker, struct call *call)
     GetBrokerConfigResponseHeader header;
     struct buf text = BUF_EMPTY;
     get_broker_config_response_header__init(&header);
-    header.version =
-        arena_printf(call->arena, "{\"counter\":%lld,\"timestamp\":%lld}",
-                     (long long)atomic_load(&broker->conf_changes), (long long)broker->boot_ms);
+    header.version = arena_printf(call->arena, "{\"counter\":%lld,\"timestamp\":%lld}",
+                                  (long long)atomic_load(&broker->conf_changes),
+                                  (long long)atomic_load(&broker->conf_changed_ms));
     conf_list(&broker->conf_table, &text);
     struct response response = {
         .code = RESPONSE_SUCCESS, .header = &header.base, .body = buf_slice(&text)};
@@ -36,6 +36,7 @@ void handle_update_broker_config(struct broker *broker, struct call *call)
         return;
     }
     atomic_fetch_add(&broker->conf_changes, 1);
+    atomic_store(&broker->conf_changed_ms, clock_wall_ms(broker->clock));
     if (conf_rewrite_file(&broker->conf_table, broker->conf_path, &err) != STATUS_OK) {
         call_fail(call, RESPONSE_SYSTEM_ERROR,
                   "the change is in force, but lost at the next start: %s", err.text);

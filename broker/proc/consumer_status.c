@@ -20,9 +20,6 @@
 
 #define MEMBER_TIMEOUT_MS 5000
 
-/* Consumers older than this do not know the request (MQVersion V3_0_7_SNAPSHOT). */
-#define VERSION_3_0_7 16
-
 struct poll {
     struct reply_to to;
     pthread_mutex_t lock;
@@ -135,7 +132,7 @@ static bool find_members(struct broker *broker, struct call *call, const char *g
         return false;
     }
     for (size_t i = 0; i < *count; i++)
-        if ((*members)[i].version < VERSION_3_0_7) {
+        if ((*members)[i].version < VERSION_3_0_7) { /* does not know the request */
             call_fail(call, RESPONSE_SYSTEM_ERROR,
                       "the client does not support this feature. version=%d of client <%s>",
                       (int)(*members)[i].version, (*members)[i].client_id);

@@ -33,7 +33,10 @@ struct detached {
 static void detached_run(struct worker_task *task)
 {
     struct detached *detached = (struct detached *)(void *)task;
-    detached->handler(detached->broker, detached->call);
+    if (worker_pool_stopping(detached->broker->workers))
+        call_fail(detached->call, RESPONSE_SYSTEM_BUSY, "the broker is stopping; ask another one");
+    else
+        detached->handler(detached->broker, detached->call);
     call_free(detached->call);
     free(detached);
 }
@@ -110,6 +113,27 @@ static void fail_bare(const struct call *call, const char *format, ...)
     va_start(args, format);
     fail(call, RESPONSE_SYSTEM_ERROR, false, format, args);
     va_end(args);
+}
+
+static bool is_spare(const char *const *spare, const char *field)
+{
+    for (; spare != NULL && *spare != NULL; spare++)
+        if (strcmp(*spare, field) == 0)
+            return true;
+    return false;
+}
+
+bool call_bind_lenient(struct call *call, ProtobufCMessage *header, const char *const *spare)
+{
+    struct ext_map ext = call->request->ext;
+    const char *field = NULL;
+    while (ext_to_message(&ext, call->arena, header, &field) != STATUS_OK) {
+        if (!is_spare(spare, field))
+            return call_bind(call, header);
+        /* The last of two fields counts, so that this also replaces what does not parse. */
+        ext_append(&ext, call->arena, slice_of_cstr(field), SLICE_LITERAL("0"));
+    }
+    return true;
 }
 
 bool call_bind(struct call *call, ProtobufCMessage *header)

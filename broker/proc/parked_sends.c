@@ -1,16 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One `parked_topic` per topic under creation: owned by the loop, lent to a worker while
- * `creating`. The worker touches only the creation's arguments and result; the list of calls stays
- * the loop's.
+ * One `parked_topic` per topic under creation. Its wish belongs to the topic maker meanwhile; the
+ * list of calls stays the loop's.
  */
 #include "broker/proc/parked_sends.h"
 
-#include "broker/proc/registrar.h"
+#include "broker/proc/topic_maker.h"
 #include "common/base/check.h"
-#include "common/base/limits.h"
 #include "common/base/map.h"
-#include "common/sys/log.h"
 
 #include <stdlib.h>
 
@@ -22,18 +19,10 @@ struct parked_call {
 };
 
 struct parked_topic {
-    struct worker_task create_task;
-    struct loop_task created_task;
+    struct topic_wish wish;
     struct parked_sends *parked;
     struct parked_call *first;
     struct parked_call **last;
-    /* the creation */
-    char topic[TOPIC_BYTES_MAX + 1];
-    char default_topic[TOPIC_BYTES_MAX + 1];
-    int32_t default_topic_queues;
-    bool unit_mode;
-    bool dead_letters; /* made by its own rule, not after the default topic */
-    bool created;
 };
 
 struct parked_sends {
@@ -102,71 +91,40 @@ bool parked_sends_join(struct parked_sends *parked, struct call *call, struct sl
     return true;
 }
 
-/* On the loop: the topic exists, or cannot. */
-static void created_run(struct loop_task *task)
+/* The topic is in the file, or can not be made. */
+static void made(struct loop_task *task)
 {
     struct parked_topic *topic =
-        (struct parked_topic *)(void *)((char *)task - offsetof(struct parked_topic, created_task));
+        (struct parked_topic *)(void *)((char *)task - offsetof(struct parked_topic, wish.done));
     struct parked_sends *parked = topic->parked;
-    (void)map_remove(&parked->topics, slice_of_cstr(topic->topic));
+    (void)map_remove(&parked->topics, slice_of_cstr(topic->wish.topic));
     for (struct parked_call *item = topic->first, *next; item != NULL; item = next) {
         next = item->next;
         parked->calls--;
-        parked->resume(parked->bl->broker, item->call, topic->created);
+        parked->resume(parked->bl->broker, item->call, topic->wish.status);
         call_free(item->call);
         free(item);
     }
     free(topic);
 }
 
-/* On a worker: create the topic as TP-04 and TP-05 tell, and make it durable. */
-static void create_run(struct worker_task *task)
+/* A longer name is none that could exist: it stays empty. */
+static void copy_name(char out[TOPIC_BYTES_MAX + 1], struct slice name)
 {
-    struct parked_topic *topic = (struct parked_topic *)(void *)task;
-    struct broker *broker = topic->parked->bl->broker;
-    struct slice name = slice_of_cstr(topic->topic);
-    bool retry = slice_starts_with(name, SLICE_LITERAL(TOPIC_RETRY_PREFIX));
-    int32_t unit_flag = !topic->unit_mode ? 0
-                        : retry           ? TOPIC_SYS_FLAG_UNIT_SUB
-                                          : TOPIC_SYS_FLAG_UNIT;
-    struct topic_config config;
-    bool is_new = true;
-    topic->created =
-        !topic->dead_letters &&
-        topics_create_on_send(broker->topics, name, slice_of_cstr(topic->default_topic),
-                              topic->default_topic_queues, unit_flag,
-                              broker->conf.autoCreateTopicEnable, &config) == STATUS_OK;
-    if (!topic->created && (retry || topic->dead_letters)) {
-        topic->created = topics_ensure(broker->topics, name, 1, PERM_READ | PERM_WRITE, unit_flag,
-                                       &config, &is_new) == STATUS_OK;
-    }
-    if (topic->created) {
-        struct err err = {0};
-        if (topics_persist(broker->topics, &err) != STATUS_OK) {
-            log_error("topics", "topic not saved", "topic=%s cause=\"%s\"", topic->topic, err.text);
-            topic->created = false;
-        } else {
-            registrar_announce(broker->registrar);
-        }
-    }
-    loop_post(topic->parked->bl->loop, &topic->created_task);
-}
-
-static void copy_name(char *out, struct slice name)
-{
-    size_t size = name.size < TOPIC_BYTES_MAX ? name.size : TOPIC_BYTES_MAX;
-    memcpy(out, name.data, size);
+    size_t size = name.size <= TOPIC_BYTES_MAX ? name.size : 0;
+    if (size > 0)
+        memcpy(out, name.data, size);
     out[size] = '\0';
 }
 
 static struct parked_topic *topic_new(struct parked_sends *parked, struct slice name)
 {
     struct parked_topic *topic = xcalloc(1, sizeof *topic);
-    topic->create_task.run = create_run;
-    topic->created_task.run = created_run;
+    topic->wish.done.run = made;
+    topic->wish.loop = parked->bl->loop;
     topic->parked = parked;
     topic->last = &topic->first;
-    copy_name(topic->topic, name);
+    copy_name(topic->wish.topic, name);
     return topic;
 }
 
@@ -178,18 +136,17 @@ static void start(struct parked_topic *topic, struct call *call)
         free(topic);
         return;
     }
-    (void)map_put(&parked->topics, slice_of_cstr(topic->topic), topic);
-    if (!worker_submit(parked->bl->broker->workers, &topic->create_task))
-        loop_post(parked->bl->loop, &topic->created_task); /* not created: they hear of it */
+    (void)map_put(&parked->topics, slice_of_cstr(topic->wish.topic), topic);
+    topic_maker_ask(parked->bl->broker->topic_maker, &topic->wish);
 }
 
 void parked_sends_start(struct parked_sends *parked, struct call *call,
                         const struct send_header *header)
 {
     struct parked_topic *topic = topic_new(parked, header->topic);
-    copy_name(topic->default_topic, header->default_topic);
-    topic->default_topic_queues = header->default_topic_queues;
-    topic->unit_mode = header->unit_mode;
+    copy_name(topic->wish.default_topic, header->default_topic);
+    topic->wish.default_topic_queues = header->default_topic_queues;
+    topic->wish.unit_mode = header->unit_mode;
     start(topic, call);
 }
 
@@ -197,6 +154,6 @@ void parked_sends_start_dead_letters(struct parked_sends *parked, struct call *c
                                      struct slice name)
 {
     struct parked_topic *topic = topic_new(parked, name);
-    topic->dead_letters = true;
+    topic->wish.dead_letters = true;
     start(topic, call);
 }

@@ -2,8 +2,8 @@
  *
  * Sends to a topic that does not exist yet. Creating it means writing config/topics.json, which a
  * loop must not wait for, and a send must not be acknowledged before the topic would survive a
- * crash. So the first send to an unknown topic is parked, a worker creates and persists the topic,
- * and then every send that came for it meanwhile is handled, in the order of arrival.
+ * crash. So the first send to an unknown topic is parked, the topic maker creates and saves the
+ * topic, and then every send that came for it meanwhile is handled, in the order of arrival.
  *
  * One per loop, used on that loop only.
  */
@@ -13,8 +13,9 @@
 #include "broker/proc/broker.h"
 #include "broker/proc/send_header.h"
 
-/* Handle a parked call again; `created` tells whether the topic exists now. */
-typedef void (*parked_resume)(struct broker *broker, struct call *call, bool created);
+/* Handle a parked call again. `made` is OK when the topic exists and is saved, else why not, as
+ * topic_wish.status tells. */
+typedef void (*parked_resume)(struct broker *broker, struct call *call, enum status made);
 
 struct parked_sends *parked_sends_new(struct broker_loop *bl, parked_resume resume);
 

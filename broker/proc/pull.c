@@ -16,6 +16,7 @@
 #include "common/base/limits.h"
 #include "common/sys/log.h"
 #include "proto/body_json.h"
+#include "proto/ext_bind.h"
 #include "proto/header.pb-c.h"
 #include "proto/properties.h"
 
@@ -112,8 +113,11 @@ static void read_queue(const struct pull *pull, int64_t from, struct arena *aren
 {
     bool everything = pull->subscription == NULL || pull->subscription->match_all ||
                       !pull->subscription->tag_type;
-    store_get(pull->bl->broker->store, pull->queue, from, pull->max_messages,
+    struct broker *broker = pull->bl->broker;
+    int64_t started_ms = clock_monotonic_ms(broker->clock);
+    store_get(broker->store, pull->queue, from, pull->max_messages,
               everything ? NULL : subscription_match, pull->subscription, arena, got);
+    stats_get_time(broker->stats, clock_monotonic_ms(broker->clock) - started_ms);
 }
 
 static void pull_release(struct pull *pull)
@@ -225,10 +229,15 @@ void broker_on_arrival(void *ctx, struct queue *queue)
     hold_arrival(broker->holds, queue);
 }
 
-/* Park a copy; then look once more, because what arrived before hold_add is not reported. */
-static void hold(const struct pull *pull, int64_t timeout_ms)
+/* Park a copy; then look once more, because what arrived before hold_add is not reported. False
+ * when it can not be held: the queue can not exist, or the connection holds as much as it may.
+ * own_subscription  the subscription is this pull's alone */
+static bool hold(const struct pull *pull, bool own_subscription, int64_t timeout_ms)
 {
-    struct pull *parked = xmalloc(sizeof *parked + pull->topic.size + pull->group.size);
+    if (pull->queue == NULL)
+        return false;
+    size_t size = sizeof *pull + pull->topic.size + pull->group.size;
+    struct pull *parked = xmalloc(size);
     uint8_t *names = (uint8_t *)(parked + 1);
     memcpy(names, pull->topic.data, pull->topic.size);
     memcpy(names + pull->topic.size, pull->group.data, pull->group.size);
@@ -239,8 +248,13 @@ static void hold(const struct pull *pull, int64_t timeout_ms)
     parked->held.queue = pull->queue;
     parked->held.conn = pull->to.conn;
     parked->held.deadline_ms = loop_now_ms(pull->bl->loop) + timeout_ms;
-    hold_add(pull->bl->holds, &parked->held);
+    parked->held.bytes = size + (own_subscription ? pull->subscription->bytes : 0);
+    if (hold_add(pull->bl->holds, &parked->held) != STATUS_OK) {
+        free(parked);
+        return false;
+    }
     pull_on_arrival(pull->bl, &parked->held);
+    return true;
 }
 
 /* --- checks --- */
@@ -341,6 +355,19 @@ static bool check_expression(struct call *call, const struct subscription *subsc
     return false;
 }
 
+/* PL-12: the offset that rides along. A pull is served whether or not it could be stored. */
+static void commit(struct broker *broker, const PullMessageRequestHeader *header)
+{
+    static struct log_gate gate;
+    int64_t swallowed;
+    enum status status = offsets_commit(broker->offsets, slice_of_cstr(header->topic),
+                                        slice_of_cstr(header->consumer_group), header->queue_id,
+                                        header->commit_offset);
+    if (status != STATUS_OK && log_gate_open(&gate, &swallowed))
+        log_warn("pull", "offset of a pull not stored", "topic=%s group=%s queue=%d cause=\"%s\"",
+                 header->topic, header->consumer_group, (int)header->queue_id, status_text(status));
+}
+
 /* The first pass: answer, or hold when nothing is new and the client can wait. */
 static void serve(struct broker *broker, struct call *call, const PullMessageRequestHeader *header,
                   struct pull *pull)
@@ -349,9 +376,7 @@ static void serve(struct broker *broker, struct call *call, const PullMessageReq
     read_queue(pull, pull->queue_offset, call->arena, &got);
     int32_t code = code_of(pull, &got);
     if ((header->sys_flag & PULL_FLAG_COMMIT_OFFSET) != 0 && !broker->slave)
-        (void)offsets_commit(broker->offsets, slice_of_cstr(header->topic),
-                             slice_of_cstr(header->consumer_group), header->queue_id,
-                             header->commit_offset);
+        commit(broker, header);
     if (code == RESPONSE_PULL_NOT_FOUND && (header->sys_flag & PULL_FLAG_SUSPEND) != 0 &&
         !broker->stopping) {
         int64_t timeout_ms = broker->conf.longPollingEnable ? header->suspend_timeout_millis
@@ -360,8 +385,8 @@ static void serve(struct broker *broker, struct call *call, const PullMessageReq
         if (pull->queue == NULL)
             pull->queue =
                 store_queue(broker->store, slice_of_cstr(header->topic), header->queue_id, true);
-        hold(pull, timeout_ms);
-        return;
+        if (hold(pull, (header->sys_flag & PULL_FLAG_SUBSCRIPTION) != 0, timeout_ms))
+            return;
     }
     if (code == RESPONSE_PULL_OFFSET_MOVED) {
         if (broker->slave && !broker->conf.offsetCheckInSlave) {
@@ -377,13 +402,31 @@ static void serve(struct broker *broker, struct call *call, const PullMessageReq
     pull_release(pull);
 }
 
+/* The header; what the flags do not ask for may be missing. False when the call was answered. */
+static bool bind(struct call *call, PullMessageRequestHeader *header)
+{
+    const char *spare[4];
+    size_t count = 0;
+    pull_message_request_header__init(header);
+    if (ext_to_message(&call->request->ext, call->arena, &header->base, NULL) == STATUS_OK)
+        return true;
+    if ((header->sys_flag & PULL_FLAG_COMMIT_OFFSET) == 0)
+        spare[count++] = "commitOffset";
+    if ((header->sys_flag & PULL_FLAG_SUSPEND) == 0)
+        spare[count++] = "suspendTimeoutMillis";
+    if ((header->sys_flag & PULL_FLAG_SUBSCRIPTION) != 0)
+        spare[count++] = "subVersion";
+    spare[count] = NULL;
+    pull_message_request_header__init(header);
+    return call_bind_lenient(call, &header->base, spare);
+}
+
 void handle_pull_message(struct broker *broker, struct call *call)
 {
     PullMessageRequestHeader header;
     struct group_config group;
     struct subscription *subscription = NULL;
-    pull_message_request_header__init(&header);
-    if (!call_bind(call, &header.base) || !check(broker, call, &header, &group) ||
+    if (!bind(call, &header) || !check(broker, call, &header, &group) ||
         !find_subscription(broker, call, &header, &group, &subscription))
         return;
     if (!check_expression(call, subscription)) {

@@ -2,10 +2,10 @@
  *
  * Registration with the name servers.
  *
- * One round = one body, built on a worker, then one call per name server from loop 0. A round that
- * is asked for while another is being built, or before the first name server has answered it,
- * follows it, once, however often it was asked for: `asked` counts requests, and a round serves all
- * that were asked before its body was built.
+ * One round = one body, built on the builder thread, then one call per name server from loop 0. A
+ * round that is asked for while another is being built, or before the first name server has
+ * answered it, follows it, once, however often it was asked for: `asked` counts requests, and a
+ * round serves all that were asked before its body was built.
  *
  * Each name server goes at its own pace: one that has not answered the round before is passed over
  * and gets the newest body when it has. So one that hangs delays no other.
@@ -22,7 +22,6 @@
 #include "proto/header.pb-c.h"
 #include "proto/register_body.h"
 
-#include <stdatomic.h>
 #include <stdlib.h>
 
 #define NAME_SERVERS_MAX 32
@@ -55,6 +54,7 @@ struct registrar {
     struct broker *broker;
     struct client *client; /* on loop 0 */
     struct loop_timer *timer;
+    struct worker_pool *builder; /* one thread; at most one task, as `busy` says */
     struct worker_task build_task;
     struct loop_task send_task;
     struct loop_task stopped_task;
@@ -67,7 +67,7 @@ struct registrar {
     bool stopped_posted;
     struct waiter *waiters;
 
-    /* the next round; touched by whoever has the baton: worker, then loop 0 */
+    /* the next round; touched by whoever has the baton: the builder, then loop 0 */
     struct buf next_body;
     bool next_compressed;
 
@@ -76,6 +76,7 @@ struct registrar {
     struct buf body;
     bool compressed;
     bool unanswered; /* nobody has answered it yet */
+    bool order_due;  /* no name server has answered it well yet */
 
     struct name_server servers[NAME_SERVERS_MAX];
     int server_count;
@@ -86,9 +87,14 @@ static void send_run(struct loop_task *task);
 static void period_over(void *ctx);
 static void stopped_run(struct loop_task *task);
 
-struct registrar *registrar_new(struct broker *broker)
+enum status registrar_new(struct broker *broker, struct registrar **out, struct err *err)
 {
     struct registrar *registrar = xcalloc(1, sizeof *registrar);
+    enum status status = worker_pool_new("registrar", 1, 1, &registrar->builder, err);
+    if (status != STATUS_OK) {
+        free(registrar);
+        return status;
+    }
     struct net_options options = net_options_default();
     registrar->broker = broker;
     registrar->client = client_new(broker->loops[0], &options);
@@ -97,7 +103,8 @@ struct registrar *registrar_new(struct broker *broker)
     registrar->send_task.run = send_run;
     registrar->stopped_task.run = stopped_run;
     CHECK(pthread_mutex_init(&registrar->lock, NULL) == 0);
-    return registrar;
+    *out = registrar;
+    return STATUS_OK;
 }
 
 void registrar_free(struct registrar *registrar)
@@ -117,7 +124,7 @@ static void start_round(struct registrar *registrar)
 {
     if (registrar->busy || registrar->stopped || registrar->asked == registrar->built)
         return;
-    registrar->busy = worker_submit(registrar->broker->workers, &registrar->build_task);
+    registrar->busy = worker_submit(registrar->builder, &registrar->build_task);
 }
 
 void registrar_announce(struct registrar *registrar)
@@ -196,7 +203,7 @@ static int32_t shown_perm(const struct broker *broker)
     return (perm & both) == both ? -1 : perm;
 }
 
-/* On a worker: the body of this round. */
+/* On the builder: the body of this round. */
 static void build_run(struct worker_task *task)
 {
     struct registrar *registrar =
@@ -247,12 +254,18 @@ static void read_addresses(struct registrar *registrar)
     registrar->server_count = count;
 }
 
-static void set_timer(struct registrar *registrar, int64_t ms)
+/* The farewell is on its way: nothing may be registered behind it. */
+static bool is_stopped(struct registrar *registrar)
 {
     pthread_mutex_lock(&registrar->lock);
     bool stopped = registrar->stopped;
     pthread_mutex_unlock(&registrar->lock);
-    if (!stopped)
+    return stopped;
+}
+
+static void set_timer(struct registrar *registrar, int64_t ms)
+{
+    if (!is_stopped(registrar))
         loop_timer_set(registrar->timer, ms);
 }
 
@@ -302,10 +315,14 @@ static void note_outcome(struct name_server *server, enum status status, int32_t
                  server->address, status_name(status));
 }
 
-/* TP-10: the order configuration that came back with a registration. */
+/* TP-10: the order configuration that came back with a registration. The first name server to
+ * answer a round decides, as in 4.9.2, so that several that differ do not undo one another. */
 static void take_order_table(struct registrar *registrar, struct slice body, struct arena *arena)
 {
     KVTable table;
+    if (!registrar->order_due)
+        return;
+    registrar->order_due = false;
     kvtable__init(&table);
     if (body.size > 0 && body_decode(body, arena, &table.base, NULL) == STATUS_OK)
         topics_set_order(registrar->broker->topics, &table);
@@ -324,9 +341,9 @@ static void answered(void *ctx, enum status status, const struct command *respon
                                                           : "");
     server->called = false;
     server->served = server->calling;
-    if (ok)
+    if (ok && server->calling == registrar->serves)
         take_order_table(registrar, body, arena);
-    else
+    if (!ok)
         set_timer(registrar, RETRY_MS);
     if (server->missed)
         call_server(server);
@@ -342,7 +359,7 @@ static void call_server(struct name_server *server)
     struct broker *broker = registrar->broker;
     RegisterBrokerRequestHeader header;
     server->missed = server->called;
-    if (server->called || atomic_load(&broker->stopping)) /* stopping: the farewell is on its way */
+    if (server->called || is_stopped(registrar))
         return;
     register_broker_request_header__init(&header);
     header.broker_name = (char *)(uintptr_t)(const char *)broker->conf.brokerName;
@@ -379,6 +396,7 @@ static void send_run(struct loop_task *task)
     pthread_mutex_lock(&registrar->lock);
     registrar->serves = registrar->built;
     pthread_mutex_unlock(&registrar->lock);
+    registrar->order_due = true;
     read_addresses(registrar);
     set_timer(registrar, period(registrar->broker));
     for (int i = 0; i < registrar->server_count; i++)
@@ -475,4 +493,5 @@ void registrar_stop(struct registrar *registrar)
     pthread_mutex_unlock(&farewell.lock);
     pthread_cond_destroy(&farewell.changed);
     pthread_mutex_destroy(&farewell.lock);
+    worker_pool_free(registrar->builder);
 }

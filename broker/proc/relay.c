@@ -15,9 +15,6 @@
 
 #define RELAY_TIMEOUT_MS 10000
 
-/* Consumers older than this can not answer (MQVersion V3_1_8_SNAPSHOT). */
-#define VERSION_3_1_8 62
-
 struct relay {
     struct reply_to to;
     char group[256];
@@ -42,9 +39,11 @@ static void relayed(void *ctx, enum status status, const struct command *respons
                         "consumer <%s> <%s> Timeout: no answer within %d ms", relay->group,
                         relay->client_id, RELAY_TIMEOUT_MS);
     } else {
-        net_reply_error(relay->to, RESPONSE_SYSTEM_ERROR,
-                        "invoke consumer <%s> <%s> failed: its connection closed", relay->group,
-                        relay->client_id);
+        net_reply_error(relay->to, RESPONSE_SYSTEM_ERROR, "invoke consumer <%s> <%s> failed: %s",
+                        relay->group, relay->client_id,
+                        status == STATUS_BUSY
+                            ? "too many requests wait for its answer, or it does not read them"
+                            : "its connection closed");
     }
     free(relay);
 }
@@ -60,7 +59,7 @@ static void pass_on(struct broker *broker, struct call *call, const char *group,
                   client_id);
         return;
     }
-    if (client.version < VERSION_3_1_8) {
+    if (client.version < VERSION_3_1_8) { /* can not answer */
         call_fail(call, RESPONSE_SYSTEM_ERROR,
                   "The Consumer <%s> Version <%d> too low to finish, please upgrade it to "
                   "V3_1_8_SNAPSHOT",
@@ -75,7 +74,7 @@ static void pass_on(struct broker *broker, struct call *call, const char *group,
         .code = call->request->code,
         .ext = ext,
         .body = body,
-        .codec = call->codec,
+        .codec = CODEC_JSON, /* what every client reads, whatever the tool speaks */
         .timeout_ms = RELAY_TIMEOUT_MS,
     };
     net_call(client.conn, &request, relayed, relay);

@@ -13,9 +13,6 @@
 #include "proto/body_json.h"
 #include "proto/header.pb-c.h"
 
-/* Consumers older than this do not know the request (MQVersion V3_0_7_SNAPSHOT). */
-#define VERSION_3_0_7 16
-
 /* The timestamp that means "to the end". */
 #define TIMESTAMP_END (-1)
 
@@ -121,7 +118,7 @@ void handle_invoke_broker_to_reset_offset(struct broker *broker, struct call *ca
         return;
     }
     for (size_t i = 0; i < count; i++)
-        if (members[i].version < VERSION_3_0_7) {
+        if (members[i].version < VERSION_3_0_7) { /* does not know the request */
             call_fail(call, RESPONSE_SYSTEM_ERROR,
                       "the client does not support this feature. version=%d of client <%s>; none "
                       "was told",

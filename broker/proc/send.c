@@ -26,9 +26,6 @@
 #define COMMIT_AT_BYTES (1024 * 1024)
 #define COMMIT_AT_RECORDS 1024
 
-/* Clients of this version or later tell maxReconsumeTimes themselves (MQVersion V3_4_9). */
-#define VERSION_3_4_9 121
-
 struct send {
     struct broker *broker;
     struct broker_loop *bl;
@@ -164,7 +161,7 @@ static bool redirect_retry(struct send *send, struct record *record, bool *dead)
         return false;
     }
     int32_t max_times = config.retry_max_times;
-    if (send->call->request->version >= VERSION_3_4_9) {
+    if (send->call->request->version >= VERSION_3_4_9) { /* it tells the number itself */
         if (!send->header.has_max_reconsume_times) {
             fail(send, RESPONSE_SYSTEM_ERROR,
                  "the field maxReconsumeTimes of a send to a retry topic is missing or is not a "
@@ -231,7 +228,7 @@ static int read_batch(struct send *send, const struct property_wishes *batch,
     struct arena *arena = send->call->arena;
     size_t limit = (size_t)send->broker->conf.maxMessageSize;
     struct record *table = NULL;
-    int capacity = 0;
+    size_t capacity = 0;
     int count = 0;
     size_t total = 0;
     size_t cursor = 0;
@@ -244,13 +241,7 @@ static int read_batch(struct send *send, const struct property_wishes *batch,
         fault = "a batch can not be delayed";
     while ((status = batch_next(send->call->body, &cursor, &message)) == STATUS_OK &&
            fault == NULL) {
-        if (count == capacity) {
-            capacity = capacity == 0 ? 32 : capacity * 2;
-            struct record *larger = arena_alloc(arena, (size_t)capacity * sizeof *larger);
-            if (count > 0)
-                memcpy(larger, table, (size_t)count * sizeof *larger);
-            table = larger;
-        }
+        table = arena_grow(arena, table, sizeof *table, (size_t)count, &capacity);
         struct record *record = &table[count++];
         struct property_wishes wishes;
         record_init(send, 0, record);
@@ -299,15 +290,25 @@ static void send_batch(struct send *send, int32_t queue_id)
         acks_commit(bl->acks);
 }
 
+/* One of `queues` at random (xorshift64*): a system call per send would cost more than the send. */
+static int32_t any_queue(struct broker_loop *bl, int32_t queues)
+{
+    uint64_t x = bl->random;
+    x ^= x >> 12;
+    x ^= x << 25;
+    x ^= x >> 27;
+    bl->random = x;
+    uint64_t high = (x * UINT64_C(0x2545F4914F6CDD1D)) >> 32;
+    return queues <= 0 ? 0 : (int32_t)((high * (uint64_t)queues) >> 32);
+}
+
 static void send_to_topic(struct send *send)
 {
     if (!check_topic(send))
         return;
     int32_t queue_id = send->header.queue_id;
     if (queue_id < 0)
-        queue_id = send->topic.write_queues <= 0
-                       ? 0
-                       : (int32_t)arc4random_uniform((uint32_t)send->topic.write_queues);
+        queue_id = any_queue(send->bl, send->topic.write_queues);
     if (send->header.batch)
         send_batch(send, queue_id);
     else
@@ -361,17 +362,26 @@ void handle_send_message(struct broker *broker, struct call *call)
         send_to_topic(&send);
     else if (broker->slave)
         fail_topic_missing(&send);
-    else /* to be made, or another loop is just making it and has not saved it yet */
+    else /* to be made, or to be saved: others, be it a heartbeat, may just have made it */
         parked_sends_start(send.bl->parked, call, &send.header);
 }
 
-void send_resume(struct broker *broker, struct call *call, bool created)
+void send_resume(struct broker *broker, struct call *call, enum status made)
 {
     struct send send;
     if (!begin(&send, broker, call))
         return;
-    if (created && topics_get(broker->topics, send.header.topic, &send.topic))
+    if (made == STATUS_OK && topics_get(broker->topics, send.header.topic, &send.topic))
         send_to_topic(&send);
-    else
+    else if (made == STATUS_OK || made == STATUS_NOT_FOUND)
         fail_topic_missing(&send);
+    else if (made == STATUS_BUSY)
+        fail(&send, RESPONSE_SYSTEM_BUSY,
+             "[OVERLOAD]system busy, start flow control for a while: topic[%.*s] was not made, the "
+             "broker has as many topics as it can keep, or is stopping",
+             SLICE_ARGS(send.header.topic));
+    else
+        fail(&send, RESPONSE_SYSTEM_ERROR,
+             "topic[%.*s] was made but could not be saved (%s); see the broker's log",
+             SLICE_ARGS(send.header.topic), status_text(made));
 }

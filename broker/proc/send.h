@@ -8,6 +8,6 @@
 #include "broker/proc/broker.h"
 
 /* Handle a send whose topic was being created; the parked_resume of parked_sends. */
-void send_resume(struct broker *broker, struct call *call, bool created);
+void send_resume(struct broker *broker, struct call *call, enum status made);
 
 #endif

@@ -4,6 +4,7 @@
  * group's retry topic, or ends among its dead letters (RT-01 to RT-03; SendMessageProcessor of
  * 4.9.2). On the worker pool: the message is read from the log, which may be cold.
  */
+#include "broker/proc/acks.h"
 #include "broker/proc/broker.h"
 #include "broker/proc/draft.h"
 #include "broker/proc/handlers.h"
@@ -15,7 +16,6 @@
 
 #include <stdlib.h>
 
-#define VERSION_3_4_9 121
 #define FIRST_RETRY_LEVEL 3
 
 /* Where the message goes now. */
@@ -161,7 +161,7 @@ static void put_back(struct broker *broker, struct call *call, const char *group
         topic_stats_sent_back(broker->topic_stats, topic, slice_of_cstr(group), record.topic,
                               result.end_pos - result.pos);
     if (result.status == PUT_OK)
-        call_succeed(call, NULL);
+        acks_answer_stored(broker, call_reply_to(call), result.end_pos);
     else
         call_fail(call, RESPONSE_SYSTEM_ERROR, "%s",
                   result.status == PUT_MESSAGE_ILLEGAL      ? "MESSAGE_ILLEGAL"

@@ -7,6 +7,11 @@
 
 #include "common/base/number.h"
 
+/* 4.9.2 checks that all of a to h are there in the short form only. Of the long one it does not use
+ * producerGroup (a) when it stores, and defaultTopic (c) and defaultTopicQueueNums (d) only for a
+ * topic that does not exist, which then can not be made. */
+#define SPARE_IN_LONG (1U << 0 | 1U << 2 | 1U << 3)
+
 struct long_name {
     const char *name;
     char letter;
@@ -89,7 +94,8 @@ enum status send_header_read(const struct ext_map *ext, bool short_names, struct
         seen = set_field(out, letter, ext->fields[i].value) ? seen | bit : seen & ~bit;
     }
     for (unsigned i = 0; i < 8; i++) {
-        if ((seen & (1U << i)) == 0) {
+        bool needed = short_names || (SPARE_IN_LONG >> i & 1) == 0;
+        if (needed && (seen & (1U << i)) == 0) {
             *missing = short_names ? required_short[i] : required_long[i];
             return STATUS_MISSING;
         }

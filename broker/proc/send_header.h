@@ -29,7 +29,8 @@ struct send_header {
 
 /* Slices are those of the ext fields.
  * short_names  SendMessageRequestHeaderV2 (one letter each), else SendMessageRequestHeader
- * missing      out: wire name of the first required field that is absent or does not parse
+ * missing      out: wire name of the first required field that is absent or does not parse; of the
+ *              long form producerGroup, defaultTopic and defaultTopicQueueNums may be
  * returns  OK | MISSING */
 enum status send_header_read(const struct ext_map *ext, bool short_names, struct send_header *out,
                              const char **missing);

@@ -438,13 +438,18 @@ static void enum_text(char out[ENUM_TEXT_BYTES], const char *name)
     out[size] = 0;
 }
 
+/* One connection can join and leave thousands of groups as often as it likes. */
 static void log_joined(const char *what, const struct beat *beat)
 {
+    static struct log_gate gate;
+    int64_t suppressed;
     char peer[HOST_TEXT_BYTES];
+    if (!log_gate_open(&gate, &suppressed))
+        return;
     host_format(beat->peer, peer);
-    log_info("state", what, "group=%.*s client=%.*s peer=%s language=%s version=%d",
+    log_info("state", what, "group=%.*s client=%.*s peer=%s language=%s version=%d others=%lld",
              SLICE_ARGS(beat->group), SLICE_ARGS(beat->client_id), peer,
-             language_name(beat->language), beat->version);
+             language_name(beat->language), beat->version, (long long)suppressed);
 }
 
 void clients_heartbeat_consumer(struct clients *clients, struct conn_ref conn,
@@ -642,6 +647,15 @@ struct subscription *clients_subscription(const struct clients *clients, struct 
     }
     clients_unlock(clients);
     return found;
+}
+
+size_t clients_subscription_count(const struct clients *clients, struct slice group)
+{
+    clients_lock(clients);
+    const struct group *online = group_find(clients, KIND_CONSUMER, group);
+    size_t count = online == NULL ? 0 : online->subscriptions.count;
+    clients_unlock(clients);
+    return count;
 }
 
 static void info_of(const struct member *member, struct arena *arena, struct client_info *out)

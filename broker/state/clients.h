@@ -31,7 +31,7 @@ struct client_info { /* one connection of a group, copied out */
     const char *client_id;
     uint8_t language;
     int32_t version;
-    int64_t last_heartbeat_ms;
+    int64_t last_heartbeat_ms; /* monotonic */
 };
 
 struct clients;
@@ -42,7 +42,7 @@ void clients_free(struct clients *clients);
  * empty or longer than GROUP_BYTES_MAX, or when CONNECTION_GROUPS_MAX or CLIENTS_BYTES_MAX would be
  * exceeded.
  * language, version  from the heartbeat's command header
- * now_ms   wall clock
+ * now_ms   monotonic, so that a step of the wall clock drops nobody
  * notify   out: NULL or the group's connections when a member joined or its set of topics changed
  */
 void clients_heartbeat_consumer(struct clients *clients, struct conn_ref conn,
@@ -75,6 +75,9 @@ void clients_expire(struct clients *clients, int64_t now_ms, int64_t max_silence
 struct subscription *clients_subscription(const struct clients *clients, struct slice group,
                                           struct slice topic, bool *group_online,
                                           enum message_model *model);
+
+/* Topics that an online group subscribes to; 0 also when it is not online. */
+size_t clients_subscription_count(const struct clients *clients, struct slice group);
 
 /* The members of a group in the order in which they joined; false when it has none. */
 bool clients_consumer_members(const struct clients *clients, struct slice group,

@@ -49,10 +49,10 @@ enum config_source {
  * what     the contents in a person's words, "topics"
  * message  room for a message of that descriptor; it points into `arena`
  * returns  OK | CORRUPT | IO, with words in err */
-enum status config_file_load(struct config_file *file, const char *what,
-                             const ProtobufCMessageDescriptor *descriptor, struct arena *arena,
-                             ProtobufCMessage *message, enum config_source *source,
-                             struct err *err);
+MUST_CHECK enum status config_file_load(struct config_file *file, const char *what,
+                                        const ProtobufCMessageDescriptor *descriptor,
+                                        struct arena *arena, ProtobufCMessage *message,
+                                        enum config_source *source, struct err *err);
 
 /* The table's contents as a message in `arena`, or NULL when its change count still is
  * `saved_changes`. Takes the table's lock itself, and gives it back before returning.
@@ -62,7 +62,7 @@ typedef const ProtobufCMessage *(*config_snapshot)(const void *table, struct are
 
 /* Save the table when it has changed since the last successful save. May wait on disk.
  * returns  OK | IO | FULL; the next call tries again */
-enum status config_file_save(struct config_file *file, config_snapshot snapshot, const void *table,
-                             struct err *err);
+MUST_CHECK enum status config_file_save(struct config_file *file, config_snapshot snapshot,
+                                        const void *table, struct err *err);
 
 #endif

@@ -15,8 +15,8 @@
 
 /* "1s 5s 10s ... 2h" -> milliseconds per level. Units s m h d, one space between pieces.
  * returns  OK | MALFORMED (err names the piece) | TOO_LARGE */
-enum status delay_levels_parse(const char *text, int64_t out[DELAY_LEVELS_MAX], int *count,
-                               struct err *err);
+MUST_CHECK enum status delay_levels_parse(const char *text, int64_t out[DELAY_LEVELS_MAX],
+                                          int *count, struct err *err);
 
 struct delay;
 
@@ -24,9 +24,9 @@ struct delay;
  * step at which dispatch has passed what the log held now.
  * store      borrowed, as the levels are not: they are copied
  * Faults as topics_load. */
-enum status delay_load(const char *path, struct vfs *vfs, struct store *store,
-                       const int64_t *levels_ms, int level_count, struct delay **out,
-                       struct err *err);
+MUST_CHECK enum status delay_load(const char *path, struct vfs *vfs, struct store *store,
+                                  const int64_t *levels_ms, int level_count, struct delay **out,
+                                  struct err *err);
 void delay_free(struct delay *delay);
 
 /* Deliver what is due, a bounded number per call, in order per level. One thread. A level whose
@@ -47,6 +47,6 @@ int64_t delay_offset(const struct delay *delay, int level);
  * flushed and wait up to 2 s until what was delivered is on disk, for a progress that outlived a
  * delivery would lose messages. Worker threads only. returns  OK | TIMEOUT (not flushed; nothing
  * written) | IO | FULL */
-enum status delay_persist(struct delay *delay, struct err *err);
+MUST_CHECK enum status delay_persist(struct delay *delay, struct err *err);
 
 #endif

@@ -28,8 +28,8 @@ struct group_config {
 struct groups;
 
 /* The groups of 4.9.2's boot table and those of the file. Faults as topics_load. */
-enum status groups_load(const char *path, struct vfs *vfs, const struct clock *clock,
-                        struct groups **out, struct err *err);
+MUST_CHECK enum status groups_load(const char *path, struct vfs *vfs, const struct clock *clock,
+                                   struct groups **out, struct err *err);
 void groups_free(struct groups *groups);
 
 /* auto_create  autoCreateSubscriptionGroup: an unknown group is made with defaults (also always for
@@ -41,7 +41,8 @@ bool groups_get(struct groups *groups, struct slice name, bool auto_create,
 
 /* Set a group's configuration wholesale, creating it when needed; the data version moves.
  * returns  OK | BUSY (GROUPS_MAX are there already) */
-enum status groups_put(struct groups *groups, struct slice name, const struct group_config *config);
+MUST_CHECK enum status groups_put(struct groups *groups, struct slice name,
+                                  const struct group_config *config);
 
 /* False when there was none. */
 bool groups_remove(struct groups *groups, struct slice name);
@@ -53,6 +54,6 @@ void group_config_from_body(const SubscriptionGroupConfig *body, struct group_co
 void groups_wrap(const struct groups *groups, struct arena *arena, SubscriptionGroupWrapper *out);
 /* Write the file when something changed since the last time. Worker threads only.
  * returns  OK | IO | FULL */
-enum status groups_persist(struct groups *groups, struct err *err);
+MUST_CHECK enum status groups_persist(struct groups *groups, struct err *err);
 
 #endif

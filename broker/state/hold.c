@@ -7,7 +7,7 @@
  *
  * Invariants: a held request is in exactly three lists (queue, deadline slot, connection bucket) of
  * its loop's table; `count` of a waiters slot equals the length of its list; interest in a queue is
- * counted once per held request.
+ * counted once per held request; its connection's share and the total count it and its bytes.
  *
  * A waiters is made once per queue, under `lock`, and lives until hold_tables_free: queues are
  * never freed while the store is open.
@@ -15,6 +15,7 @@
 #include "broker/state/hold.h"
 
 #include "common/base/check.h"
+#include "common/base/limits.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -39,6 +40,12 @@ struct waiters {
     struct waiters_slot slots[]; /* one per loop */
 };
 
+/* What one connection holds. */
+struct share {
+    size_t count;
+    size_t bytes;
+};
+
 struct hold_table {
     struct hold_tables *tables;
     struct loop *loop;
@@ -50,11 +57,14 @@ struct hold_table {
     int64_t turned_ms; /* the wheel has been turned up to here */
     struct list wheel[WHEEL_SLOTS];
     struct list conns[CONN_BUCKETS];
+    struct share *shares; /* by the connection's slot: a closed one leaves zeros behind */
+    size_t share_count;
 };
 
 struct hold_tables {
     pthread_mutex_t lock; /* making a waiters */
     struct waiters *waiters;
+    _Atomic int64_t bytes;
     int loop_count;
     struct hold_table *tables;
 };
@@ -98,6 +108,7 @@ void hold_tables_free(struct hold_tables *tables)
     for (int i = 0; i < tables->loop_count; i++) {
         drop_all(&tables->tables[i]);
         loop_timer_free(tables->tables[i].timer);
+        free(tables->tables[i].shares);
     }
     for (struct waiters *waiters = tables->waiters, *next; waiters != NULL; waiters = next) {
         next = waiters->next;
@@ -162,8 +173,49 @@ static struct list *wheel_slot(struct hold_table *table, int64_t deadline_ms)
     return &table->wheel[(uint64_t)(deadline_ms / WHEEL_SLOT_MS) % WHEEL_SLOTS];
 }
 
-void hold_add(struct hold_table *table, struct held *held)
+static struct share *share_of(struct hold_table *table, struct conn_ref conn)
 {
+    if (conn.slot >= table->share_count) {
+        size_t count = table->share_count == 0 ? 64 : table->share_count;
+        while (count <= conn.slot)
+            count *= 2;
+        table->shares = xrealloc(table->shares, count * sizeof *table->shares);
+        memset(table->shares + table->share_count, 0,
+               (count - table->share_count) * sizeof *table->shares);
+        table->share_count = count;
+    }
+    return &table->shares[conn.slot];
+}
+
+/* Count a request against the bounds; false when one of them is reached. */
+static bool take_room(struct hold_table *table, const struct held *held)
+{
+    struct share *share = share_of(table, held->conn);
+    int64_t bytes = (int64_t)held->bytes;
+    if (share->count >= CONNECTION_HELD_MAX ||
+        share->bytes + held->bytes > CONNECTION_HELD_BYTES_MAX)
+        return false;
+    if (atomic_fetch_add(&table->tables->bytes, bytes) + bytes > HELD_BYTES_MAX) {
+        atomic_fetch_sub(&table->tables->bytes, bytes);
+        return false;
+    }
+    share->count++;
+    share->bytes += held->bytes;
+    return true;
+}
+
+static void give_room_back(struct hold_table *table, const struct held *held)
+{
+    struct share *share = share_of(table, held->conn);
+    share->count--;
+    share->bytes -= held->bytes;
+    atomic_fetch_sub(&table->tables->bytes, (int64_t)held->bytes);
+}
+
+enum status hold_add(struct hold_table *table, struct held *held)
+{
+    if (!take_room(table, held))
+        return STATUS_BUSY;
     struct waiters *waiters = waiters_of(table->tables, held->queue);
     struct waiters_slot *slot = &waiters->slots[table->index];
     int64_t now_ms = loop_now_ms(table->loop);
@@ -180,6 +232,7 @@ void hold_add(struct hold_table *table, struct held *held)
         table->timer_set = true;
         loop_timer_set(table->timer, WHEEL_SLOT_MS);
     }
+    return STATUS_OK;
 }
 
 void hold_remove(struct hold_table *table, struct held *held)
@@ -191,6 +244,7 @@ void hold_remove(struct hold_table *table, struct held *held)
     list_remove(&held->by_deadline);
     list_remove(&held->by_conn);
     table->count--;
+    give_room_back(table, held);
 }
 
 static void expire_slot(struct hold_table *table, struct list *slot, int64_t now_ms)
@@ -235,11 +289,6 @@ void hold_expire_all(struct hold_table *table)
 {
     for (int slot = 0; slot < WHEEL_SLOTS; slot++)
         expire_slot(table, &table->wheel[slot], INT64_MAX);
-}
-
-size_t hold_count(const struct hold_table *table)
-{
-    return table->count;
 }
 
 void hold_arrival(void *ctx, struct queue *queue)

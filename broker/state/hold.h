@@ -20,6 +20,7 @@ struct held {
     struct queue *queue;
     struct conn_ref conn;
     int64_t deadline_ms; /* monotonic, of the loop */
+    size_t bytes;        /* memory that the request keeps; does not change while held */
 };
 
 struct hold_callbacks {
@@ -41,8 +42,9 @@ void hold_tables_free(struct hold_tables *tables); /* after the loops have stopp
 struct hold_table *hold_tables_get(struct hold_tables *tables, int loop_index);
 
 /* Park a request. The caller looks at the queue once more afterwards: what arrived before the call
- * is not reported. */
-void hold_add(struct hold_table *table, struct held *held);
+ * is not reported.
+ * returns  OK | BUSY (CONNECTION_HELD_MAX, CONNECTION_HELD_BYTES_MAX or HELD_BYTES_MAX reached) */
+MUST_CHECK enum status hold_add(struct hold_table *table, struct held *held);
 void hold_remove(struct hold_table *table, struct held *held);
 
 /* Drop everything held for a connection. */
@@ -50,8 +52,6 @@ void hold_conn_closed(struct hold_table *table, struct conn_ref conn);
 
 /* Expire everything now (shutting down). */
 void hold_expire_all(struct hold_table *table);
-
-size_t hold_count(const struct hold_table *table);
 
 /* store_listener.on_arrival: ctx is the struct hold_tables. Any thread. */
 void hold_arrival(void *tables, struct queue *queue);

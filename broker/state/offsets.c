@@ -372,6 +372,36 @@ void offsets_topics_of(const struct offsets *offsets, struct slice group,
 
 /* --- snapshots --- */
 
+static int compare_names(struct slice a, struct slice b)
+{
+    int order = memcmp(a.data, b.data, a.size < b.size ? a.size : b.size);
+    return order != 0 ? order : (a.size > b.size) - (a.size < b.size);
+}
+
+static int by_group(const void *a, const void *b)
+{
+    const struct offset_key *left = a;
+    const struct offset_key *right = b;
+    int order = compare_names(left->group, right->group);
+    return order != 0 ? order : compare_names(left->topic, right->topic);
+}
+
+size_t offsets_keys(const struct offsets *offsets, struct arena *arena, struct offset_key **keys)
+{
+    size_t count = 0;
+    size_t cursor = 0;
+    offsets_lock(offsets);
+    struct offset_key *out = arena_alloc(arena, offsets->table.count * sizeof *out);
+    for (struct map_entry *at; (at = map_next(&offsets->table, &cursor)) != NULL;) {
+        struct offset_key *key = &out[count];
+        count += key_split(arena_copy(arena, at->key), &key->topic, &key->group);
+    }
+    offsets_unlock(offsets);
+    qsort(out, count, sizeof *out, by_group);
+    *keys = out;
+    return count;
+}
+
 static IntOffsetEntry **wrap_queues(const struct group_offsets *group, struct arena *arena)
 {
     IntOffsetEntry **table = arena_alloc(arena, group->count * sizeof *table);

@@ -16,14 +16,15 @@
 struct offsets;
 
 /* Faults as topics_load. */
-enum status offsets_load(const char *path, struct vfs *vfs, struct offsets **out, struct err *err);
+MUST_CHECK enum status offsets_load(const char *path, struct vfs *vfs, struct offsets **out,
+                                    struct err *err);
 void offsets_free(struct offsets *offsets);
 
 /* Stored unconditionally, also backwards and for unknown topics (QY-06).
  * returns  OK | INVALID (queue id below 0 or not below TOPIC_QUEUES_MAX, an empty or overlong name)
  *          | BUSY (OFFSET_KEYS_MAX or OFFSET_QUEUES_MAX reached) */
-enum status offsets_commit(struct offsets *offsets, struct slice topic, struct slice group,
-                           int32_t queue_id, int64_t queue_offset);
+MUST_CHECK enum status offsets_commit(struct offsets *offsets, struct slice topic,
+                                      struct slice group, int32_t queue_id, int64_t queue_offset);
 
 /* -1 when nothing is stored. */
 int64_t offsets_get(const struct offsets *offsets, struct slice topic, struct slice group,
@@ -35,8 +36,8 @@ void offsets_remove_group(struct offsets *offsets, struct slice group);
 /* Copy all offsets of a topic from one group to another, in place of those it had
  * (CLONE_GROUP_OFFSET). Without offsets of from_group nothing changes.
  * returns  OK | INVALID | BUSY as offsets_commit */
-enum status offsets_clone(struct offsets *offsets, struct slice from_group, struct slice to_group,
-                          struct slice topic);
+MUST_CHECK enum status offsets_clone(struct offsets *offsets, struct slice from_group,
+                                     struct slice to_group, struct slice topic);
 
 /* Groups that have offsets for a topic, and topics that have offsets of a group (a snapshot; no
  * lock is held). */
@@ -44,6 +45,14 @@ void offsets_groups_of(const struct offsets *offsets, struct slice topic,
                        void (*each)(void *ctx, struct slice group), void *ctx);
 void offsets_topics_of(const struct offsets *offsets, struct slice group,
                        void (*each)(void *ctx, struct slice topic), void *ctx);
+
+struct offset_key {
+    struct slice group;
+    struct slice topic;
+};
+
+/* Every topic and group that have offsets, sorted by group and topic, in `arena`; how many. */
+size_t offsets_keys(const struct offsets *offsets, struct arena *arena, struct offset_key **keys);
 
 /* The offsets of one topic and group as entries in `arena`; how many. */
 size_t offsets_of(const struct offsets *offsets, struct slice topic, struct slice group,
@@ -54,6 +63,6 @@ void offsets_wrap(const struct offsets *offsets, struct arena *arena,
                   ConsumerOffsetSerializeWrapper *out);
 /* Write the file when something changed since the last time. Worker threads only.
  * returns  OK | IO | FULL */
-enum status offsets_persist(struct offsets *offsets, struct err *err);
+MUST_CHECK enum status offsets_persist(struct offsets *offsets, struct err *err);
 
 #endif

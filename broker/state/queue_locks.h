@@ -16,7 +16,8 @@ struct queue_locks;
 struct queue_locks *queue_locks_new(int64_t max_live_ms);
 void queue_locks_free(struct queue_locks *locks);
 
-/* Lock or refresh: true when `client_id` has it now (it was free, its own, or expired). */
+/* Lock or refresh: true when `client_id` has it now (it was free, its own, or expired).
+ * now_ms  monotonic, so that a step of the wall clock moves no lock */
 bool queue_locks_try(struct queue_locks *locks, struct slice group, struct slice topic,
                      int32_t queue_id, struct slice client_id, struct conn_ref conn,
                      int64_t now_ms);

@@ -39,13 +39,14 @@ void subscription_unref(struct subscription *subscription);
  * expression_type  NULL or "" is TAG
  * returns  OK | MALFORMED (no tag left, or no expression of another type)
  *          | TOO_LARGE (SUBSCRIPTION_TAGS_MAX, SUBSCRIPTION_EXPRESSION_BYTES_MAX) */
-enum status subscription_build(const char *topic, const char *expression,
-                               const char *expression_type, int64_t version,
-                               struct subscription **out);
+MUST_CHECK enum status subscription_build(const char *topic, const char *expression,
+                                          const char *expression_type, int64_t version,
+                                          struct subscription **out);
 
 /* From a heartbeat, which states tags and codes itself. Reference of one.
  * returns  OK | INVALID (no topic) | TOO_LARGE */
-enum status subscription_from_body(const SubscriptionData *body, struct subscription **out);
+MUST_CHECK enum status subscription_from_body(const SubscriptionData *body,
+                                              struct subscription **out);
 
 /* The body of GET_CONSUMER_CONNECTION_LIST's table, in the arena. */
 SubscriptionData *subscription_wrap(const struct subscription *subscription, struct arena *arena);

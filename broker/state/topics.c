@@ -27,6 +27,8 @@
 #define FILTER_SINGLE_TAG "SINGLE_TAG"
 #define FILTER_MULTI_TAG "MULTI_TAG"
 #define PERM_READ_WRITE (PERM_READ | PERM_WRITE)
+/* With removed topics, whose entries stay until the next start. */
+#define ENTRIES_MAX (4 * TOPICS_MAX)
 
 struct topic {
     struct topic_config config;
@@ -107,6 +109,20 @@ static void changed(struct topics *topics)
 
 /* --- loading --- */
 
+/* A topic names a folder of the store, which refuses some names (broker/store/queue_table.c). Names
+ * that are only ugly, as a host name with dots is, are loaded: topic_name_fault is for new ones. */
+static bool is_storable(struct slice name, const char *source)
+{
+    if (name.size > 0 && name.size <= TOPIC_BYTES_MAX && !slice_is(name, ".") &&
+        !slice_is(name, "..") && memchr(name.data, '/', name.size) == NULL)
+        return true;
+    log_error("state", "topic left out, its name can not name a folder",
+              "topic=\"%.*s\" bytes=%zu source=%s",
+              (int)(name.size < TOPIC_BYTES_MAX ? name.size : TOPIC_BYTES_MAX),
+              (const char *)name.data, name.size, source);
+    return false;
+}
+
 static void add_system(struct topics *topics, const char *name)
 {
     (void)map_put(&topics->system, slice_of_cstr(name), topics);
@@ -116,7 +132,8 @@ static void boot_topic(struct topics *topics, const char *name, int32_t queues, 
 {
     struct topic_config config = {.read_queues = queues, .write_queues = queues, .perm = perm};
     add_system(topics, name);
-    (void)set(topics, slice_of_cstr(name), &config);
+    if (is_storable(slice_of_cstr(name), "options"))
+        (void)set(topics, slice_of_cstr(name), &config);
 }
 
 static void boot_topics(struct topics *topics, const struct topics_options *options)
@@ -153,6 +170,8 @@ static void merge_body(struct topics *topics, const TopicConfigSerializeWrapper 
     for (size_t i = 0; i < body->n_topic_config_table; i++) {
         const TopicConfigEntry *entry = body->topic_config_table[i];
         const TopicConfig *value = entry->value;
+        if (!is_storable(slice_of_cstr(entry->key), topics->file.path))
+            continue;
         struct topic_config config = {
             .read_queues = value->read_queue_nums,
             .write_queues = value->write_queue_nums,
@@ -230,14 +249,6 @@ bool topics_get(const struct topics *topics, struct slice name, struct topic_con
     return topic != NULL;
 }
 
-size_t topics_count(const struct topics *topics)
-{
-    topics_lock(topics);
-    size_t count = topics->count;
-    topics_unlock(topics);
-    return count;
-}
-
 static bool is_blank(struct slice text)
 {
     for (size_t i = 0; i < text.size; i++)
@@ -286,8 +297,9 @@ static enum status put_new(struct topics *topics, struct slice name,
 {
     static struct log_gate full_gate;
     int64_t suppressed;
-    /* Removed topics count too: their entries stay. */
-    if (topics->table.count >= TOPICS_MAX && map_get(&topics->table, name) == NULL) {
+    bool is_new = find(topics, name) == NULL;
+    if ((is_new && topics->count >= TOPICS_MAX) ||
+        (topics->table.count >= ENTRIES_MAX && map_get(&topics->table, name) == NULL)) {
         if (log_gate_open(&full_gate, &suppressed))
             log_warn("state", "topic refused, the table is full", "topic=%.*s max=%d refused=%lld",
                      SLICE_ARGS(name), TOPICS_MAX, (long long)suppressed + 1);
@@ -419,14 +431,6 @@ void topics_touch_version(struct topics *topics)
     topics_unlock(topics);
 }
 
-void topics_version(const struct topics *topics, int64_t *timestamp, int64_t *counter)
-{
-    topics_lock(topics);
-    *timestamp = topics->version.timestamp_ms;
-    *counter = topics->version.counter;
-    topics_unlock(topics);
-}
-
 /* --- snapshots --- */
 
 static TopicConfigEntry *wrap_one(const struct topic *topic, int32_t perm_mask, struct arena *arena)
@@ -514,22 +518,4 @@ static const ProtobufCMessage *snapshot(const void *table, struct arena *arena,
 enum status topics_persist(struct topics *topics, struct err *err)
 {
     return config_file_save(&topics->file, snapshot, topics, err);
-}
-
-void topics_walk(const struct topics *topics,
-                 void (*each)(void *ctx, const struct topic_config *config), void *ctx)
-{
-    topics_lock(topics);
-    size_t count = 0;
-    size_t cursor = 0;
-    struct topic_config *configs = xmalloc((topics->count + 1) * sizeof *configs);
-    for (struct map_entry *entry; (entry = map_next(&topics->table, &cursor)) != NULL;) {
-        const struct topic *topic = entry->value;
-        if (topic->exists)
-            configs[count++] = topic->config;
-    }
-    topics_unlock(topics);
-    for (size_t i = 0; i < count; i++)
-        each(ctx, &configs[i]);
-    free(configs);
 }

@@ -63,12 +63,11 @@ struct topics;
  * them. A damaged file falls back to its .bak with a loud line; when that is damaged too, the load
  * fails rather than start empty.
  * returns  OK | CORRUPT | IO */
-enum status topics_load(const struct topics_options *options, struct vfs *vfs,
-                        const struct clock *clock, struct topics **out, struct err *err);
+MUST_CHECK enum status topics_load(const struct topics_options *options, struct vfs *vfs,
+                                   const struct clock *clock, struct topics **out, struct err *err);
 void topics_free(struct topics *topics);
 
 bool topics_get(const struct topics *topics, struct slice name, struct topic_config *out);
-size_t topics_count(const struct topics *topics);
 
 /* Why a name is not allowed, as 4.9.2's remark (TP-03), or NULL when it is. */
 const char *topic_name_fault(struct slice name);
@@ -76,30 +75,33 @@ const char *topic_name_fault(struct slice name);
 /* System topics: those of the boot table, the RMQ_SYS_* constants, any rmq_sys_ prefix (TP-02). */
 bool topics_is_system(const struct topics *topics, struct slice name);
 
-/* Call `each` for the name of every system topic, whether it is in the table or not (AD-13). */
+/* Call `each` for the name of every system topic, whether it is in the table or not (AD-13). Names
+ * have a NUL behind them and live until topics_free. */
 void topics_walk_system(const struct topics *topics, void (*each)(void *ctx, struct slice name),
                         void *ctx);
 
 /* Set a topic's configuration wholesale, creating it when needed; the data version moves.
  * config   its name is ignored
  * returns  OK | BUSY (TOPICS_MAX are there already) */
-enum status topics_put(struct topics *topics, struct slice name, const struct topic_config *config);
+MUST_CHECK enum status topics_put(struct topics *topics, struct slice name,
+                                  const struct topic_config *config);
 
 /* Create a topic as a send does (TP-04): from default_topic, which must exist and be inheritable.
  * default_topic_queues  what the producer asks for; the default topic's write queues cap it
  * unit_sys_flag  sys flag of the new topic
  * auto_create    autoCreateTopicEnable now; without it TBW102 is not inheritable
  * returns  OK (also when it exists by now; *out is it) | NOT_FOUND | BUSY (TOPICS_MAX) */
-enum status topics_create_on_send(struct topics *topics, struct slice name,
-                                  struct slice default_topic, int32_t default_topic_queues,
-                                  int32_t unit_sys_flag, bool auto_create,
-                                  struct topic_config *out);
+MUST_CHECK enum status topics_create_on_send(struct topics *topics, struct slice name,
+                                             struct slice default_topic,
+                                             int32_t default_topic_queues, int32_t unit_sys_flag,
+                                             bool auto_create, struct topic_config *out);
 
 /* Create with fixed queues when it does not exist yet (retry and dead letter topics); *created
  * tells whether it was new.
  * returns  OK | BUSY (TOPICS_MAX; *out untouched) */
-enum status topics_ensure(struct topics *topics, struct slice name, int32_t queues, int32_t perm,
-                          int32_t sys_flag, struct topic_config *out, bool *created);
+MUST_CHECK enum status topics_ensure(struct topics *topics, struct slice name, int32_t queues,
+                                     int32_t perm, int32_t sys_flag, struct topic_config *out,
+                                     bool *created);
 
 /* False when there was none. */
 bool topics_remove(struct topics *topics, struct slice name);
@@ -110,7 +112,6 @@ void topics_set_order(struct topics *topics, const KVTable *order_table);
 
 /* The data version moves without a change of topics (an update of brokerPermission, TP-11). */
 void topics_touch_version(struct topics *topics);
-void topics_version(const struct topics *topics, int64_t *timestamp, int64_t *counter);
 
 /* Fill the wrapper for registration, code 21 and the file; memory from `arena`.
  * only        NULL: all topics; else just that one, with the full data version (TP-07)
@@ -121,10 +122,6 @@ void topics_wrap(const struct topics *topics, const char *only, int32_t perm_mas
 
 /* Write the file when something changed since the last time. Worker threads only.
  * returns  OK | IO | FULL */
-enum status topics_persist(struct topics *topics, struct err *err);
-
-/* Call `each` for every topic name (a snapshot; no lock is held). */
-void topics_walk(const struct topics *topics,
-                 void (*each)(void *ctx, const struct topic_config *config), void *ctx);
+MUST_CHECK enum status topics_persist(struct topics *topics, struct err *err);
 
 #endif

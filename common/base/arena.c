@@ -94,6 +94,19 @@ void *arena_zalloc(struct arena *arena, size_t size)
     return memset(arena_alloc(arena, size), 0, size);
 }
 
+void *arena_grow(struct arena *arena, void *items, size_t item_bytes, size_t count,
+                 size_t *capacity)
+{
+    if (count < *capacity)
+        return items;
+    *capacity = count == 0 ? 16 : count * 2;
+    CHECK(*capacity <= SIZE_MAX / item_bytes);
+    void *larger = arena_alloc(arena, *capacity * item_bytes);
+    if (count > 0)
+        memcpy(larger, items, count * item_bytes);
+    return larger;
+}
+
 struct slice arena_copy(struct arena *arena, struct slice s)
 {
     if (s.size == 0)
@@ -115,6 +128,7 @@ char *arena_cstr(struct arena *arena, struct slice s)
 char *arena_vprintf(struct arena *arena, const char *format, va_list args)
 {
     va_list again;
+    DCHECK(format != NULL); /* sanitizers branch on it, and then gcc sees a null format */
     va_copy(again, args);
     int size = vsnprintf(NULL, 0, format, args);
     CHECK(size >= 0);

@@ -36,6 +36,11 @@ void *arena_alloc(struct arena *arena, size_t size);
 /* The same, zeroed. */
 void *arena_zalloc(struct arena *arena, size_t size);
 
+/* Room for one more item behind `count` of them: `items` itself, or a larger copy in the arena, of
+ * which *capacity tells the size. Start with NULL and 0. */
+void *arena_grow(struct arena *arena, void *items, size_t item_bytes, size_t count,
+                 size_t *capacity);
+
 /* A copy of `s`; arena_cstr adds a NUL (bytes after an inner NUL stay, but C will not see them). */
 struct slice arena_copy(struct arena *arena, struct slice s);
 char *arena_cstr(struct arena *arena, struct slice s);

@@ -27,7 +27,6 @@ void buf_append_cstr(struct buf *buf, const char *text);
 void buf_append_byte(struct buf *buf, uint8_t byte);
 void buf_append_i16(struct buf *buf, int16_t value);
 void buf_append_i32(struct buf *buf, int32_t value);
-void buf_append_i64(struct buf *buf, int64_t value);
 /* In decimal. */
 void buf_append_number(struct buf *buf, int64_t value);
 void buf_printf(struct buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -37,8 +37,24 @@
 #define OFFSET_KEYS_MAX 100000    /* topic@group */
 #define OFFSET_QUEUES_MAX 1000000 /* offsets over all of them */
 
+/* Detached calls of one connection, those that wait for a worker thread or for a topic to be
+ * created. With so many under way it is not read until half of them have ended: their answers can
+ * be large, and one client must not fill the workers' queue. Enough to keep all workers busy. */
+#define CONNECTION_DETACHED_CALLS_MAX 32
+
+/* Calls to one client that wait for its answer (4.9.2 has 64 over all clients). Administrators'
+ * tools make a handful at a time. */
+#define CONNECTION_OUTCALLS_MAX 256
+
 /* Groups that one connection may be in as producer or consumer. */
 #define CONNECTION_GROUPS_MAX 4096
+
+/* Held pulls of one connection: a push consumer holds one for each queue that it reads. Beyond the
+ * number or the bytes, or the bytes over all connections, a pull that finds nothing is answered at
+ * once. */
+#define CONNECTION_HELD_MAX 16384
+#define CONNECTION_HELD_BYTES_MAX (8 * 1024 * 1024)
+#define HELD_BYTES_MAX (512LL * 1024 * 1024)
 
 /* Bytes of members and subscriptions over all groups; beyond it heartbeats add nothing. */
 #define CLIENTS_BYTES_MAX (512LL * 1024 * 1024)

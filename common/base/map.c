@@ -157,3 +157,24 @@ struct map_entry *map_next(const struct map *map, size_t *cursor)
     }
     return NULL;
 }
+
+static int compare_keys(const void *a, const void *b)
+{
+    struct slice left = (*(struct map_entry *const *)a)->key;
+    struct slice right = (*(struct map_entry *const *)b)->key;
+    size_t common = left.size < right.size ? left.size : right.size;
+    int order = common == 0 ? 0 : memcmp(left.data, right.data, common);
+    return order != 0 ? order : (left.size > right.size) - (left.size < right.size);
+}
+
+struct map_entry **map_sorted(const struct map *map, struct arena *arena)
+{
+    struct map_entry **entries = arena_alloc(arena, map->count * sizeof(struct map_entry *));
+    size_t count = 0;
+    size_t cursor = 0;
+    for (struct map_entry *entry; (entry = map_next(map, &cursor)) != NULL;)
+        entries[count++] = entry;
+    if (count > 1)
+        qsort(entries, count, sizeof(struct map_entry *), compare_keys);
+    return entries;
+}

@@ -6,6 +6,7 @@
 #ifndef COMMON_BASE_MAP_H
 #define COMMON_BASE_MAP_H
 
+#include "common/base/arena.h"
 #include "common/base/bytes.h"
 
 struct map_entry {
@@ -38,6 +39,9 @@ void *map_remove(struct map *map, struct slice key);
 /* Walk: start with *cursor = 0; NULL at the end. Removing the entry just returned is allowed,
  * adding is not. Order is undefined. */
 struct map_entry *map_next(const struct map *map, size_t *cursor);
+
+/* All entries, sorted by key, bytewise; in the arena, valid until the map changes. */
+struct map_entry **map_sorted(const struct map *map, struct arena *arena);
 
 /* The seeded hash used by the map; also good for other tables. */
 uint64_t hash_bytes(struct slice s);

@@ -37,6 +37,9 @@ enum status {
 const char *status_name(enum status status);
 const char *status_text(enum status status);
 
+/* In front of a declaration: a caller that ignores the result does not compile. */
+#define MUST_CHECK __attribute__((warn_unused_result))
+
 #define ERR_TEXT_BYTES 512
 
 /* An error with the words a person needs: the thing, the cause, the mend. */

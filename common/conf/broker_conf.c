@@ -112,15 +112,23 @@ static enum status finish_role(const struct finish *finish, struct err *err)
     return STATUS_OK;
 }
 
-static void finish_identity(const struct finish *finish)
+static enum status name_after_host(const struct finish *finish, struct err *err)
+{
+    char name[256] = "";
+    if (gethostname(name, sizeof name - 1) != 0 || name[0] == '\0')
+        (void)snprintf(name, sizeof name, "DEFAULT_BROKER");
+    if (!conf_is_name(slice_of_cstr(name)))
+        return err_set(err, STATUS_INVALID,
+                       "brokerName is not set, and the host name \"%s\" cannot stand for it, "
+                       "because it cannot name a topic; set brokerName",
+                       name);
+    conf_set_default(finish->conf, "brokerName", name, "default, the host name");
+    return STATUS_OK;
+}
+
+static void finish_addresses(const struct finish *finish)
 {
     struct broker_conf *values = finish->values;
-    if (values->brokerName[0] == '\0') {
-        char name[256] = "";
-        if (gethostname(name, sizeof name - 1) != 0 || name[0] == '\0')
-            (void)snprintf(name, sizeof name, "DEFAULT_BROKER");
-        conf_set_default(finish->conf, "brokerName", name, "default, the host name");
-    }
     if (values->brokerIP1[0] == '\0' || values->brokerIP2[0] == '\0') {
         char address[LOCAL_ADDRESS_BYTES];
         local_address_find(address);
@@ -139,12 +147,14 @@ static void finish_identity(const struct finish *finish)
 
 static bool is_address(struct slice text)
 {
-    const uint8_t *colon = memrchr(text.data, ':', text.size);
-    if (colon == NULL || colon == text.data)
+    size_t port_at = text.size; /* behind the last colon */
+    while (port_at > 0 && text.data[port_at - 1] != ':')
+        port_at--;
+    if (port_at < 2)
         return false;
-    struct slice host = slice_of(text.data, (size_t)(colon - text.data));
+    struct slice host = slice_of(text.data, port_at - 1);
     int64_t port;
-    if (!parse_i64(slice_from(text, host.size + 1), &port) || port < 1 || port > 65535)
+    if (!parse_i64(slice_from(text, port_at), &port) || port < 1 || port > 65535)
         return false;
     bool bracketed = host.data[0] == '[' && host.data[host.size - 1] == ']';
     for (size_t i = 0; i < host.size; i++)
@@ -267,8 +277,11 @@ enum status broker_conf_finish(struct conf *conf, conf_warn warn_function, void 
         status = check_delete_when(values->deleteWhen, err);
     if (status != STATUS_OK)
         return status;
-    finish_identity(&finish);
-    status = finish_role(&finish, err);
+    if (values->brokerName[0] == '\0')
+        status = name_after_host(&finish, err);
+    finish_addresses(&finish);
+    if (status == STATUS_OK)
+        status = finish_role(&finish, err);
     if (status != STATUS_OK)
         return status;
     conf_default_path(conf, "storePathRootDir", values->storePathRootDir, "store");

@@ -8,6 +8,7 @@
 #include "common/conf/conf.h"
 
 #include "common/base/check.h"
+#include "common/base/limits.h"
 #include "common/base/number.h"
 #include "common/conf/conf_state.h"
 #include "common/sys/log.h"
@@ -82,9 +83,25 @@ static void describe_expected(const struct conf_key *key, struct buf *out)
         break;
     case CONF_STRING:
     case CONF_FOREIGN:
-        buf_append_cstr(out, "a text without NUL characters");
+        if (key->flags & CONF_NAME)
+            buf_printf(out, "at most %d letters, digits and any of %%|_-. since it names a topic",
+                       TOPIC_BYTES_MAX);
+        else
+            buf_append_cstr(out, "a text without NUL characters");
         break;
     }
+}
+
+bool conf_is_name(struct slice text)
+{
+    for (size_t i = 0; i < text.size; i++) {
+        uint8_t byte = text.data[i];
+        bool letter = (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z');
+        if (!letter && (byte < '0' || byte > '9') && (byte == 0 || strchr("%|_-.", byte) == NULL))
+            return false;
+    }
+    return text.size > 0 && text.size <= TOPIC_BYTES_MAX && !slice_is(text, ".") &&
+           !slice_is(text, "..");
 }
 
 /* Check `text`; *number is the value of every type but strings. */
@@ -106,6 +123,8 @@ static enum status check_text(const struct conf_key *key, struct slice text, con
     case CONF_STRING:
     case CONF_FOREIGN:
         good = text.size == 0 || memchr(text.data, 0, text.size) == NULL;
+        if (key->flags & CONF_NAME)
+            good = text.size == 0 ? key->default_text[0] == '\0' : conf_is_name(text);
         break;
     }
     if (good)

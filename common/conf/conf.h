@@ -34,6 +34,7 @@ enum conf_use {
 enum conf_flags {
     CONF_LIVE = 1,      /* takes effect when updated while running */
     CONF_IMPORTANT = 2, /* printed by -m */
+    CONF_NAME = 4,      /* of strings: see conf_is_name; may be empty when the default is */
 };
 
 struct conf_key {
@@ -87,6 +88,12 @@ void conf_set_default(struct conf *conf, const char *key, const char *text, cons
 
 /* True when neither file nor flag nor environment has set `key`, which must be known. */
 bool conf_is_default(const struct conf *conf, const char *key);
+
+/* True for what can name a topic, and so a folder: 1 to 127 letters, digits and any of %|_-. but
+ * not
+ * "." or "..". 4.9.2 checks topics that clients name, without the dot, which host names have; and
+ * takes anything for the broker and its cluster. */
+bool conf_is_name(struct slice text);
 
 /* The nearest known key by edit distance, or NULL when nothing is near. */
 const char *conf_nearest(const struct conf *conf, const char *name);

@@ -119,7 +119,7 @@ static void reply_here(struct reply_to to, const struct response *response)
     size_t before = out->size;
     bool with_parts = encode_or_error(to, response, &table->encode_arena, out);
     arena_reset(&table->encode_arena);
-    output_appended(&conn->output, out, before);
+    output_appended(&conn->output, &table->pool, out, before);
     if (with_parts)
         append_parts(conn, response->parts, response->part_count);
     else
@@ -228,6 +228,7 @@ void net_decline(struct reply_to to)
 
 struct detached_call {
     struct call call; /* first: it is what the caller holds */
+    struct loop_task free_task;
     struct command request;
     struct arena arena;
     struct conn_totals *totals; /* NULL when the connection was gone already */
@@ -254,6 +255,8 @@ struct call *call_detach(const struct call *call)
         atomic_fetch_sub(&totals->in_flight_bytes, bytes);
         return NULL;
     }
+    if (conn != NULL)
+        conn_call_detached(conn);
     struct detached_call *copy = xcalloc(1, sizeof *copy);
     arena_init(&copy->arena, ARENA_BLOCK_BYTES);
     copy->totals = totals;
@@ -272,15 +275,34 @@ struct call *call_detach(const struct call *call)
     return &copy->call;
 }
 
+/* On the loop, where its connection counts it. */
+static void free_detached(struct detached_call *copy)
+{
+    struct conn *conn = copy->totals == NULL ? NULL : conn_find(copy->call.conn);
+    if (conn != NULL)
+        conn_call_freed(conn);
+    free(copy);
+}
+
+static void run_free(struct loop_task *task)
+{
+    free_detached(list_entry(task, struct detached_call, free_task));
+}
+
 void call_free(struct call *call)
 {
     if (call == NULL)
         return;
     struct detached_call *copy = (struct detached_call *)(void *)call;
+    arena_release(&copy->arena);
     if (copy->totals != NULL)
         atomic_fetch_sub(&copy->totals->in_flight_bytes, copy->counted_bytes);
-    arena_release(&copy->arena);
-    free(copy);
+    if (copy->totals == NULL || loop_is_current(call->conn.loop)) {
+        free_detached(copy);
+        return;
+    }
+    copy->free_task.run = run_free;
+    loop_post(call->conn.loop, &copy->free_task);
 }
 
 /* --- closing --- */

@@ -8,6 +8,7 @@
 #include "common/net/conn.h"
 
 #include "common/base/check.h"
+#include "common/base/limits.h"
 #include "common/net/outcall.h"
 
 #include <event2/event.h>
@@ -21,9 +22,9 @@
 static void log_end(struct conn *conn, enum conn_end why, const char *reason)
 {
     static const enum log_level levels[] = {
-        [CONN_END_PEER] = LOG_DEBUG, [CONN_END_MALFORMED] = LOG_WARN,
-        [CONN_END_IDLE] = LOG_INFO,  [CONN_END_STALLED] = LOG_WARN,
-        [CONN_END_ASKED] = LOG_INFO, [CONN_END_OWNER] = LOG_DEBUG,
+        [CONN_END_PEER] = LOG_DEBUG,   [CONN_END_MALFORMED] = LOG_WARN, [CONN_END_IDLE] = LOG_INFO,
+        [CONN_END_STALLED] = LOG_WARN, [CONN_END_UNREAD] = LOG_WARN,    [CONN_END_ASKED] = LOG_INFO,
+        [CONN_END_OWNER] = LOG_DEBUG,
     };
     int64_t suppressed;
     if (!log_gate_open(&conn->group->totals->ended_gates[why], &suppressed))
@@ -173,6 +174,20 @@ bool conn_call_finished(struct conn *conn, int32_t opaque)
     conn->calls_under_way--;
     counter_add(&conn->group->calls_under_way, -1);
     return true;
+}
+
+void conn_call_detached(struct conn *conn)
+{
+    if (++conn->detached_calls >= CONNECTION_DETACHED_CALLS_MAX)
+        conn_pause(conn, CONN_PAUSE_CALLS);
+}
+
+void conn_call_freed(struct conn *conn)
+{
+    CHECK(conn->detached_calls > 0);
+    /* Half of them, so that resuming, which moves the bytes kept back, handles several frames. */
+    if (--conn->detached_calls <= CONNECTION_DETACHED_CALLS_MAX / 2)
+        conn_resume(conn, CONN_PAUSE_CALLS);
 }
 
 /* --- bytes out --- */

@@ -24,6 +24,7 @@ enum conn_end {
     CONN_END_MALFORMED, /* what it sent is no frame */
     CONN_END_IDLE,
     CONN_END_STALLED, /* half a frame for too long while memory was short */
+    CONN_END_UNREAD,  /* held the most output while there was too much of it */
     CONN_END_ASKED,   /* net_close */
     CONN_END_OWNER,   /* the server or client is shutting down */
     CONN_END_COUNT,
@@ -34,6 +35,7 @@ enum conn_pause {
     CONN_PAUSE_OUTPUT = 1, /* its peer does not take the answers */
     CONN_PAUSE_MEMORY = 2, /* in_flight_bytes_max is exceeded and it holds half a frame */
     CONN_PAUSE_DRAIN = 4,  /* the server stops */
+    CONN_PAUSE_CALLS = 8,  /* CONNECTION_DETACHED_CALLS_MAX of its calls are under way */
 };
 
 /* What all connections of a server or client share; any thread. */
@@ -96,7 +98,9 @@ struct conn {
     bool discarding;    /* our side is shut down; what still comes in is thrown away */
 
     int64_t calls_under_way; /* of the peer's: two-way requests not answered yet */
+    int detached_calls;      /* of those, and one-way ones: the copies that are not freed yet */
     struct list outcalls;    /* of ours: struct outcall */
+    int outcall_count;
 #ifdef DEBUG
     int32_t *unanswered; /* opaques of calls_under_way; tells a second answer from a first */
     size_t unanswered_capacity;
@@ -139,6 +143,7 @@ struct conn_table {
     struct loop_timer *half_timer;
     int64_t half_timer_ms; /* the delay it was set to; 0 while it is not set */
     struct output_pool pool;
+    size_t queued_output_bytes_max; /* this loop's share; pool.held_bytes is measured by it */
     struct outcall_table outcalls;
     struct arena request_arena; /* reset behind each request */
     struct arena encode_arena;  /* reset behind each encoding, which may happen inside a request */
@@ -192,6 +197,9 @@ void conn_linger(struct conn *conn);
 void conn_touch(struct conn *conn);
 /* Write queued output by one system call. */
 void conn_write(struct conn *conn);
+/* A call of its peer was detached; a detached one was freed. Pauses and resumes reading. */
+void conn_call_detached(struct conn *conn);
+void conn_call_freed(struct conn *conn);
 /* Handle the frames that were kept back while reading was paused. */
 void conn_handle_kept(struct conn *conn);
 /* libevent's callback for reading. */

@@ -52,7 +52,7 @@ static void stop_waiting(struct conn *conn)
 }
 
 /* End the oldest half frame if it is old and memory short: frames that never become whole must not
- * hold up others for ever. */
+ * hold up others for ever. Where calls under way hold the reading up, the delay is ours. */
 static void end_stalled(struct conn_table *table)
 {
     int64_t now_ms = loop_now_ms(table->loop);
@@ -60,7 +60,7 @@ static void end_stalled(struct conn_table *table)
         struct conn *conn = list_entry(node, struct conn, in_half);
         if (now_ms - conn->half_since_ms < HALF_FRAME_AGE_MS)
             return;
-        if (!memory_is_short(conn->group))
+        if (!memory_is_short(conn->group) || (conn->pauses & CONN_PAUSE_CALLS) != 0)
             continue;
         conn_end(conn, CONN_END_STALLED, "half a frame for too long while memory is short");
         return;
@@ -73,7 +73,7 @@ static void favour_oldest(struct conn_table *table)
 {
     list_for_each (node, &table->half) {
         struct conn *conn = list_entry(node, struct conn, in_half);
-        if (list_empty(&conn->in_paused))
+        if (list_empty(&conn->in_paused) || conn->pauses != CONN_PAUSE_MEMORY)
             continue;
         table->favoured = conn;
         stop_waiting(conn);

@@ -24,6 +24,7 @@ struct conn_table *conn_table_new(struct loop *loop)
     memset(table, 0, offsetof(struct conn_table, scratch));
     table->loop = loop;
     table->first_free = NO_SLOT;
+    table->queued_output_bytes_max = SIZE_MAX;
     list_init(&table->dirty);
     list_init(&table->resume);
     list_init(&table->half);
@@ -138,6 +139,30 @@ void conn_table_resume(struct conn_table *table)
     }
 }
 
+/* The connection that holds the most memory in output that its socket does not take; NULL: none. */
+static struct conn *worst_reader(const struct conn_table *table)
+{
+    struct conn *worst = NULL;
+    for (uint32_t i = 0; i < table->slot_count; i++) {
+        struct conn *conn = table->slots[i].conn;
+        if (conn != NULL && conn->write_blocked &&
+            (worst == NULL || conn->output.held_bytes > worst->output.held_bytes))
+            worst = conn;
+    }
+    return worst;
+}
+
+/* Behind the writing, so that what is left is what peers have not read. */
+static void shed_output(struct conn_table *table)
+{
+    while (table->pool.held_bytes > table->queued_output_bytes_max) {
+        struct conn *worst = worst_reader(table);
+        if (worst == NULL)
+            return;
+        conn_end(worst, CONN_END_UNREAD, "it does not read its answers while memory is short");
+    }
+}
+
 void conn_table_write_out(struct conn_table *table)
 {
     struct list batch;
@@ -147,5 +172,6 @@ void conn_table_write_out(struct conn_table *table)
         list_remove(&conn->in_dirty);
         conn_write(conn);
     }
+    shed_output(table);
     bury_ended(table);
 }

@@ -38,6 +38,9 @@ struct net_options {
                                        detached calls; beyond it connections that hold
                                        half a frame are not read, except one per loop */
     size_t output_high_water_bytes; /* per connection: queued output that pauses its reading */
+    size_t queued_output_bytes_max; /* over all connections, an equal share for each loop: memory of
+                                       answers that wait to leave, without body parts; beyond it the
+                                       connection that holds the most and does not read is closed */
     int64_t idle_ms;                /* close after this long without a byte either way */
     int send_buffer_bytes;          /* SO_SNDBUF and SO_RCVBUF; 0 leaves the kernel's choice */
     int receive_buffer_bytes;
@@ -102,7 +105,9 @@ void net_decline(struct reply_to to);
 
 /* A copy of a call that outlives the handler, with an arena of its own; for handing to a worker
  * thread. On the loop. Counts against in_flight_bytes_max until call_free, which any thread may
- * call but not after server_free. NULL when that is exceeded: answer SYSTEM_BUSY. */
+ * call but not after server_free. NULL when that is exceeded: answer SYSTEM_BUSY. While a
+ * connection has CONNECTION_DETACHED_CALLS_MAX of them it is not read, so call_free must not depend
+ * on anything that its peer still has to send. */
 struct call *call_detach(const struct call *call);
 void call_free(struct call *call);
 
@@ -129,8 +134,9 @@ struct server *server_new(struct loop *const *loops, int loop_count, struct serv
 enum status server_listen(struct server *server, const char *host, int port, int port_tag,
                           int *bound_port, struct err *err);
 
-/* Stop accepting, stop reading new requests, wait until every call under way is answered or
- * timeout_ms has passed, flush output, close all. Not on a loop; the loops must run. */
+/* Stop accepting, stop reading new requests, fail the calls of our own that wait for a peer's
+ * answer (CLOSED), wait until every call under way is answered or timeout_ms has passed, flush
+ * output, close all. Not on a loop; the loops must run. */
 void server_drain(struct server *server, int64_t timeout_ms);
 /* After the loops have stopped. Connections still open are closed without on_close. */
 void server_free(struct server *server);
@@ -141,6 +147,7 @@ struct net_stats {
     int64_t closed_malformed;
     int64_t closed_idle;
     int64_t closed_stalled; /* half a frame for too long while memory was short */
+    int64_t closed_unread;  /* held the most output while queued_output_bytes_max was exceeded */
     int64_t refused;
     int64_t requests;
     int64_t in_flight_bytes;
@@ -171,8 +178,9 @@ struct request {
     int64_t timeout_ms;
 };
 
-/* Call the peer of a connection that it opened. answer NULL: one-way. Any thread. With
- * CONN_REF_NONE, which names no loop, the answer CLOSED is given at once. */
+/* Call the peer of a connection that it opened. answer NULL: one-way. Any thread. At most
+ * CONNECTION_OUTCALLS_MAX wait for one peer; further ones get BUSY. With CONN_REF_NONE, which names
+ * no loop, the answer CLOSED is given at once. */
 void net_call(struct conn_ref conn, const struct request *request, net_answer answer, void *ctx);
 
 /* Connections that we open, by address, on demand, kept for reuse; one client per loop, used on its

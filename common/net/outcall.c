@@ -7,6 +7,7 @@
 #include "common/net/outcall.h"
 
 #include "common/base/check.h"
+#include "common/base/limits.h"
 
 #include <event2/event.h>
 #include <stdatomic.h>
@@ -158,8 +159,10 @@ void outcall_finish(struct outcall *call, enum status status, const struct comma
                     struct slice body, struct arena *arena)
 {
     list_remove(&call->in_list);
-    if (call->conn != NULL)
+    if (call->conn != NULL) {
         table_remove(table_of(call), call);
+        call->conn->outcall_count--;
+    }
     if (event_initialized(&call->timer))
         CHECK(event_del(&call->timer) == 0);
     net_answer answer = call->answer;
@@ -204,6 +207,7 @@ void outcall_send(struct outcall *call, struct conn *conn)
     }
     call->conn = conn;
     list_append(&conn->outcalls, &call->in_list);
+    conn->outcall_count++;
     table_add(table_of(call), call);
     if (!event_initialized(&call->timer))
         outcall_start_timer(call);
@@ -250,8 +254,11 @@ bool outcall_complete(struct conn *conn, const struct command *response, struct 
 static void send_or_fail(struct outcall *call)
 {
     struct conn *conn = conn_find(call->target);
-    if (conn == NULL)
+    /* While draining nothing is read, and so no answer would come. */
+    if (conn == NULL || conn->discarding || (conn->pauses & CONN_PAUSE_DRAIN) != 0)
         outcall_fail_later(call, STATUS_CLOSED);
+    else if (call->answer != NULL && conn->outcall_count >= CONNECTION_OUTCALLS_MAX)
+        outcall_fail_later(call, STATUS_BUSY);
     else
         outcall_send(call, conn);
 }

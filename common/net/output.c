@@ -20,6 +20,7 @@ struct output_item {
     struct output_item *next;
     struct buf own; /* empty when the item is a reference */
     struct body_part part;
+    size_t held_bytes; /* of `own`, as counted in the queue and the pool */
     bool is_part;
 };
 
@@ -36,7 +37,7 @@ void output_pool_release(struct output_pool *pool)
 {
     free_chain(pool->chunks);
     free_chain(pool->bare);
-    *pool = (struct output_pool){NULL, NULL, 0, 0};
+    *pool = (struct output_pool){.held_bytes = pool->held_bytes};
 }
 
 static struct output_item *take_bare(struct output_pool *pool)
@@ -93,6 +94,15 @@ static void link_last(struct output *output, struct output_item *item)
     output->last = item;
 }
 
+/* Count what the item's buffer occupies now. */
+static void count_held(struct output *output, struct output_pool *pool, struct output_item *item,
+                       size_t bytes)
+{
+    output->held_bytes += bytes - item->held_bytes;
+    pool->held_bytes += bytes - item->held_bytes;
+    item->held_bytes = bytes;
+}
+
 static size_t item_size(const struct output_item *item)
 {
     return item->is_part ? item->part.size : item->own.size;
@@ -104,14 +114,18 @@ struct buf *output_open(struct output *output, struct output_pool *pool, size_t 
     if (last == NULL || last->is_part || last->own.capacity - last->own.size < expected_bytes) {
         last = take_chunk(pool);
         link_last(output, last);
+        count_held(output, pool, last, last->own.capacity);
     }
     return &last->own;
 }
 
-void output_appended(struct output *output, const struct buf *buf, size_t size_before)
+void output_appended(struct output *output, struct output_pool *pool, const struct buf *buf,
+                     size_t size_before)
 {
     DCHECK(output->last != NULL && buf == &output->last->own);
     output->bytes += buf->size - size_before;
+    if (buf->capacity != output->last->held_bytes)
+        count_held(output, pool, output->last, buf->capacity);
 }
 
 void output_append_buf(struct output *output, struct output_pool *pool, struct buf *bytes)
@@ -120,7 +134,7 @@ void output_append_buf(struct output *output, struct output_pool *pool, struct b
         struct buf *buf = output_open(output, pool, bytes->size);
         size_t before = buf->size;
         buf_append_slice(buf, buf_slice(bytes));
-        output_appended(output, buf, before);
+        output_appended(output, pool, buf, before);
         buf_clear(bytes);
         return;
     }
@@ -128,6 +142,7 @@ void output_append_buf(struct output *output, struct output_pool *pool, struct b
     item->own = *bytes;
     *bytes = BUF_EMPTY;
     link_last(output, item);
+    count_held(output, pool, item, item->own.capacity);
     output->bytes += item->own.size;
 }
 
@@ -169,6 +184,7 @@ static void drop_first(struct output *output, struct output_pool *pool)
         output->last = NULL;
     output->sent = 0;
     item->next = NULL;
+    count_held(output, pool, item, 0);
     struct body_part part = item->part;
     bool was_part = item->is_part;
     give_back(pool, item);

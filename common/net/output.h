@@ -3,8 +3,9 @@
  * The queue of bytes that wait to leave on one connection: small answers are encoded one behind
  * the other into pooled chunks, large bodies are queued by reference. No I/O here.
  *
- * Invariant: every part that was queued is released exactly once, by output_consume or
- * output_clear. One thread: that of the loop.
+ * Invariants: every part that was queued is released exactly once, by output_consume or
+ * output_clear. `held_bytes` is the sum of the buffers' capacities, also where an item has left in
+ * part. One thread: that of the loop.
  */
 #ifndef COMMON_NET_OUTPUT_H
 #define COMMON_NET_OUTPUT_H
@@ -22,13 +23,15 @@ struct output_pool {
     struct output_item *bare;   /* without a buffer */
     size_t chunk_count;
     size_t bare_count;
+    size_t held_bytes; /* over all queues of the loop: sum of output.held_bytes */
 };
 
 struct output {
     struct output_item *first;
     struct output_item *last;
-    size_t sent;  /* bytes of the first item that have left */
-    size_t bytes; /* queued and not yet sent */
+    size_t sent;       /* bytes of the first item that have left */
+    size_t bytes;      /* queued and not yet sent */
+    size_t held_bytes; /* memory of ours in the queue: buffers, not what parts refer to */
 };
 
 void output_pool_release(struct output_pool *pool);
@@ -36,7 +39,8 @@ void output_pool_release(struct output_pool *pool);
 /* A buffer at the end of the queue, with room for about `expected_bytes`. Append to it, then tell
  * output_appended what its size was before. Valid until the next call on this output. */
 struct buf *output_open(struct output *output, struct output_pool *pool, size_t expected_bytes);
-void output_appended(struct output *output, const struct buf *buf, size_t size_before);
+void output_appended(struct output *output, struct output_pool *pool, const struct buf *buf,
+                     size_t size_before);
 
 /* Queue the contents of `bytes`; large ones by taking its memory. Leaves it empty or reusable. */
 void output_append_buf(struct output *output, struct output_pool *pool, struct buf *bytes);

@@ -3,7 +3,8 @@
  * A server: listeners on the first loop, accepted connections handed round to all loops, limits,
  * and the orderly end.
  *
- * Draining, on each loop: connections are no longer read; one whose calls are all answered and
+ * Draining, on each loop: connections are no longer read, so calls of ours that wait for a peer's
+ * answer fail, which answers the calls that they serve; one whose calls are all answered and
  * whose output has left is shut down on our side and lingers until its peer has closed (see
  * conn_linger); when none is left the loop reports. A timer looks every few milliseconds, which is
  * simpler than watching every place where a call or an output may end, and only runs then.
@@ -13,6 +14,7 @@
 #include "common/net/address.h"
 #include "common/net/conn.h"
 #include "common/net/loop_private.h"
+#include "common/net/outcall.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -72,6 +74,7 @@ struct net_options net_options_default(void)
         .connections_max = 20000,
         .in_flight_bytes_max = (size_t)512 * 1024 * 1024,
         .output_high_water_bytes = (size_t)4 * 1024 * 1024,
+        .queued_output_bytes_max = (size_t)512 * 1024 * 1024,
         .idle_ms = 120000,
         .send_buffer_bytes = 0,
         .receive_buffer_bytes = 0,
@@ -100,6 +103,8 @@ struct server *server_new(struct loop *const *loops, int loop_count, struct serv
         share->server = server;
         conn_group_init(&share->group, loops[i], &server->totals, service);
         share->drain_timer = loop_timer_new(loops[i], check_drain, share);
+        loop_conns(loops[i])->queued_output_bytes_max =
+            options->queued_output_bytes_max / (size_t)loop_count;
     }
     return server;
 }
@@ -391,9 +396,17 @@ static void start_drain(struct loop_task *task)
     share->draining = DRAIN_RUNNING;
     if (share == &server->shares[0])
         close_listeners(server);
+    struct list waiting; /* collected first: an answer may do anything, also to connections */
+    list_init(&waiting);
     list_for_each (node, &share->group.by_activity) {
-        conn_pause(list_entry(node, struct conn, in_group), CONN_PAUSE_DRAIN);
+        struct conn *conn = list_entry(node, struct conn, in_group);
+        conn_pause(conn, CONN_PAUSE_DRAIN);
+        list_for_each (call, &conn->outcalls) {
+            list_remove(call);
+            list_append(&waiting, call);
+        }
     }
+    outcalls_fail(&waiting, STATUS_CLOSED);
     check_drain(share);
 }
 
@@ -457,6 +470,7 @@ struct net_stats server_stats(const struct server *server)
         .closed_malformed = totals->ended[CONN_END_MALFORMED],
         .closed_idle = totals->ended[CONN_END_IDLE],
         .closed_stalled = totals->ended[CONN_END_STALLED],
+        .closed_unread = totals->ended[CONN_END_UNREAD],
         .refused = totals->refused,
         .in_flight_bytes = totals->in_flight_bytes,
     };

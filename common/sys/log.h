@@ -5,8 +5,8 @@
  *     2026-11-23 10:00:00.123 INFO  store segment rolled base=1073741824 bytes=1073741824
  *
  * To stdout, or to a file that rotates by size (file -> file.1 -> file.2 ...). Any thread; a line
- * is written by one system call. Never one line per message: repeating causes go through
- * log_limited.
+ * is written by one system call. Never one line per message, nor per request that changes nothing:
+ * repeating causes go through a log_gate.
  */
 #ifndef COMMON_SYS_LOG_H
 #define COMMON_SYS_LOG_H

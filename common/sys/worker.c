@@ -8,26 +8,28 @@
 #include "common/base/check.h"
 #include "common/sys/thread.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 struct worker_pool {
     pthread_mutex_t lock;
-    pthread_cond_t changed; /* a task was queued, or stopping was set */
+    pthread_cond_t changed; /* a task was queued, or closed was set */
     struct worker_task *first;
     struct worker_task **last; /* where the next task is linked */
     int64_t waiting;
     int64_t queue_max;
-    bool stopping;
+    bool closed;          /* accepts nothing more; threads end when the queue is empty */
+    atomic_bool stopping; /* tasks shall give up */
     int thread_count;
     pthread_t threads[];
 };
 
-/* The next task; NULL when the pool is stopping and nothing waits any more. */
+/* The next task; NULL when the pool is closed and nothing waits any more. */
 static struct worker_task *next_task(struct worker_pool *pool)
 {
     CHECK(pthread_mutex_lock(&pool->lock) == 0);
-    while (pool->first == NULL && !pool->stopping)
+    while (pool->first == NULL && !pool->closed)
         CHECK(pthread_cond_wait(&pool->changed, &pool->lock) == 0);
     struct worker_task *task = pool->first;
     if (task != NULL) {
@@ -75,7 +77,7 @@ enum status worker_pool_new(const char *name, int threads, int64_t queue_max,
 bool worker_submit(struct worker_pool *pool, struct worker_task *task)
 {
     CHECK(pthread_mutex_lock(&pool->lock) == 0);
-    bool accepted = !pool->stopping && pool->waiting < pool->queue_max;
+    bool accepted = !pool->closed && pool->waiting < pool->queue_max;
     if (accepted) {
         task->next = NULL;
         *pool->last = task;
@@ -87,12 +89,28 @@ bool worker_submit(struct worker_pool *pool, struct worker_task *task)
     return accepted;
 }
 
-void worker_pool_free(struct worker_pool *pool)
+static void close_pool(struct worker_pool *pool)
 {
     CHECK(pthread_mutex_lock(&pool->lock) == 0);
-    pool->stopping = true;
+    pool->closed = true;
     CHECK(pthread_cond_broadcast(&pool->changed) == 0);
     CHECK(pthread_mutex_unlock(&pool->lock) == 0);
+}
+
+void worker_pool_stop(struct worker_pool *pool)
+{
+    atomic_store(&pool->stopping, true);
+    close_pool(pool);
+}
+
+bool worker_pool_stopping(const struct worker_pool *pool)
+{
+    return atomic_load(&pool->stopping);
+}
+
+void worker_pool_free(struct worker_pool *pool)
+{
+    close_pool(pool);
     for (int i = 0; i < pool->thread_count; i++)
         thread_join(pool->threads[i]);
     CHECK(pthread_cond_destroy(&pool->changed) == 0);

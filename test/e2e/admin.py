@@ -15,6 +15,7 @@ from rocketmq import ROCKETMQ, Command, wait_until
 RESET_CLIENT, STATUS_OF_CLIENT, RESET, STATUS = 220, 221, 222, 223
 CONSUME_STATS, CLEAN_EXPIRED, CORRECTION, STATS, ALL_CONSUME_STATS = 208, 306, 308, 315, 317
 DELETE_GROUP, DELETE_TOPIC, SEND_BATCH = 207, 215, 320
+ALL_OFFSETS, CLONE = 43, 314
 CPP = "CPP"
 
 
@@ -232,6 +233,45 @@ class Offsets(AdminTest):
         self.stored(name, 0, 1)
         self.assertEqual(self.client.call(CLEAN_EXPIRED).code, SUCCESS)
         self.assertEqual(len(self.stored(name, 0, 1)), 1)
+
+
+class OnlineGroups(AdminTest):
+    def offsets_of(self, topic, group):
+        return self.client.call(ALL_OFFSETS).json()["offsetTable"].get(f"{topic}@{group}")
+
+    def clone(self, topic, source, target, offline="false"):
+        answer = self.client.call(CLONE, {"srcGroup": source, "destGroup": target, "topic": topic,
+                                          "offline": offline})
+        self.assertEqual(answer.code, SUCCESS, answer)
+        return self.offsets_of(topic, target)
+
+    def test_clone(self):
+        """As in 4.9.2: only of topics that exist, and of a group that is online only those that it
+        subscribes to, unless `offline` is set; a blank topic copies nothing."""
+        name, other = self.topic(2), self.topic()
+        self.commit(name, "Source-" + name, [5, 6])
+        self.commit("Gone-" + name, "Source-" + name, [7])
+        self.assertIsNone(self.clone("Gone-" + name, "Source-" + name, "A"))
+        self.assertIsNone(self.clone("", "Source-" + name, "A"))
+        self.assertIsNone(self.offsets_of(name, "A"))
+        self.assertEqual(self.clone(name, "Source-" + name, "A"), {0: 5, 1: 6})
+        self.consumer("c", "Source-" + name, other)
+        self.assertIsNone(self.clone(name, "Source-" + name, "B"))
+        self.assertEqual(self.clone(name, "Source-" + name, "B", "true"), {0: 5, 1: 6})
+
+    def test_a_group_online_without_subscriptions_is_shown(self):
+        name = self.topic()
+        group = "G-" + name
+        self.commit(name, group, [3])
+        shown = lambda: list(self.client.call(
+            CONSUME_STATS, {"consumerGroup": group}).json()["offsetTable"])
+        self.assertEqual(shown(), [key(name, 0)])
+        member = self.connect()
+        for subscriptions, wanted in (([], [key(name, 0)]), ([("Other", "*", 1)], []),
+                                      ([(name, "*", 1)], [key(name, 0)])):
+            beat = heartbeat("c", group, subscriptions)
+            self.assertEqual(member.call(HEARTBEAT, None, beat).code, SUCCESS)
+            self.assertEqual(shown(), wanted, subscriptions)
 
 
 class Statistics(AdminTest):

@@ -13,8 +13,9 @@ import time
 import rocketmq
 from broker import (Broker, BrokerTest, CONSUMER_CONNECTIONS, CONSUMER_LIST, CONSUMER_NOT_ONLINE,
                     GROUP_NOT_EXIST, HEARTBEAT, IDS_CHANGED, LOCK, NO_PERMISSION,
-                    PRODUCER_CONNECTIONS, SEND_BACK, SUCCESS, SYSTEM_ERROR, UNLOCK,
-                    UNREGISTER_CLIENT, UPDATE_CONFIG, UPDATE_GROUP, decode_records, heartbeat)
+                    PRODUCER_CONNECTIONS, SEND_BACK, SEND_V2, SUCCESS, SYSTEM_ERROR, UNLOCK,
+                    UNREGISTER_CLIENT, UPDATE_CONFIG, UPDATE_GROUP, decode_records, heartbeat,
+                    send_header)
 from rocketmq import FLAG_ONEWAY, JSON, PROTOBUF, ROCKETMQ, wait_until
 
 DELAY_LEVELS = "1s 2s 1s 2s"
@@ -108,11 +109,32 @@ class Groups(ClientTest):
             "notifyConsumerIdsChangedEnable": False}).encode())
         self.beat(self.client, "c", group)
         self.expect_notices(self.client, group, 0)
+        # The group's switch does not count for a connection that closes.
+        other = self.connect()
+        self.beat(other, "other", group)
+        self.expect_notices(self.client, group, 0)
+        other.close()
+        wait_until(lambda: self.members(group) == ["c"], "the other one is gone")
+        self.expect_notices(self.client, group, 1)
         group = self.group()
         self.client.call(UPDATE_CONFIG, body=b"notifyConsumerIdsChangedEnable=false")
         self.beat(self.client, "c", group)
         self.expect_notices(self.client, group, 0)
         self.client.call(UPDATE_CONFIG, body=b"notifyConsumerIdsChangedEnable=true")
+
+    def test_what_is_passed_on_is_json(self):
+        """Whatever a tool speaks, the consumer's answer and question are in what it reads."""
+        group = self.group()
+        self.beat(self.client, "c", group)
+        self.expect_notices(self.client, group, 1)
+        for codec in (JSON, ROCKETMQ, PROTOBUF):
+            tool = self.connect()
+            opaque = tool.send(307, {"consumerGroup": group, "clientId": "c"}, codec=codec)
+            asked = self.client.read_push()
+            self.assertEqual((asked.code, asked.codec, asked.ext["clientId"]), (307, JSON, "c"))
+            self.client.answer(asked, body=b"{}")
+            answer = tool.read_answer(opaque)
+            self.assertEqual((answer.code, answer.codec, answer.body), (SUCCESS, codec, b"{}"))
 
     def test_the_retry_topic_comes_with_the_group(self):
         group = self.group()
@@ -264,6 +286,29 @@ class SendBack(ClientTest):
         self.assertEqual(third.reconsume_times, 2)
         self.assertEqual(third.properties, {**wanted, "DELAY": "2"})
         self.assertEqual(len(self.client.read_queue(f"%RETRY%{group}")), 2)
+
+    def test_sync_flush(self):
+        """The answer comes from the loop that waits for the disk, while sends wait there too."""
+        broker = Broker(flushDiskType="SYNC_FLUSH")
+        self.addCleanup(broker.remove)
+        broker.start()
+        with broker.client() as client:
+            client.create_topic("T0")
+            client.produce("T0", b"failed")
+            wait_until(lambda: client.max_offset("T0") == 1, "it is dispatched")
+            record, = client.read_queue("T0")
+            fields = {"offset": record.position, "group": "g", "delayLevel": -1,
+                      "originMsgId": "x", "originTopic": "T0", "unitMode": "false",
+                      "maxReconsumeTimes": 16}
+            asked = []
+            for _ in range(30):
+                asked.append(client.send(SEND_BACK, fields))
+                asked.append(client.send(SEND_V2, send_header("T0"), b"sent"))
+            for back, send in zip(asked[::2], asked[1::2]):
+                answer = client.read_answer(back)
+                self.assertEqual((answer.code, answer.ext, answer.remark), (SUCCESS, None, None))
+                self.assertEqual(client.read_answer(send).code, SUCCESS)
+            wait_until(lambda: client.max_offset("%DLQ%g") == 30, "all are dead letters")
 
     def test_the_default_level(self):
         """3 and one more for each attempt, at most the last one."""

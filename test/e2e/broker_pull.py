@@ -13,9 +13,9 @@ from broker import (Broker, BrokerTest, COMMIT, EARLIEST_TIME, GROUP_NOT_EXIST, 
                     MAX_OFFSET, MIN_OFFSET, NO_PERMISSION, PARSE_FAILED, PULL, PULL_NOT_FOUND,
                     PULL_OFFSET_MOVED, PULL_RETRY, QUERY, QUERY_NOT_FOUND, QUERY_OFFSET,
                     SEARCH_OFFSET, SEND_BATCH, SEND_V2, SUBSCRIPTION, SUBSCRIPTION_NOT_EXIST,
-                    SUBSCRIPTION_NOT_LATEST, SUCCESS, SYSTEM_ERROR, TOPIC_NOT_EXIST, UPDATE_CONFIG,
-                    UPDATE_GROUP, UPDATE_OFFSET, VIEW, batch_body, decode_records, heartbeat,
-                    java_hash, pull_header, send_header)
+                    SUBSCRIPTION_NOT_LATEST, SUCCESS, SUSPEND, SYSTEM_ERROR, TOPIC_NOT_EXIST,
+                    UPDATE_CONFIG, UPDATE_GROUP, UPDATE_OFFSET, VIEW, batch_body, decode_records,
+                    heartbeat, java_hash, pull_header, send_header)
 from rocketmq import Closed, JSON, PROTOBUF, ROCKETMQ, wait_until
 
 
@@ -105,13 +105,27 @@ class Codes(PullTest):
                          (NO_PERMISSION, "subscription group no permission, Unknown"))
 
     def test_missing_fields(self):
-        for name in ("consumerGroup", "topic", "queueId", "queueOffset", "maxMsgNums", "sysFlag",
-                     "commitOffset", "suspendTimeoutMillis", "subVersion"):
-            header = pull_header("T", 0, 0)
+        topic = self.filled(1)
+        for name in ("consumerGroup", "topic", "queueId", "queueOffset", "maxMsgNums", "sysFlag"):
+            header = pull_header(topic, 0, 0)
             del header[name]
             answer = self.client.call(PULL, header)
             self.assertEqual(answer.code, SYSTEM_ERROR)
             self.assertIn(f"<{name}>", answer.remark)
+        # These only where a flag asks for them.
+        for name, with_it, without in (("commitOffset", SUBSCRIPTION | COMMIT, SUBSCRIPTION),
+                                       ("suspendTimeoutMillis", SUBSCRIPTION | SUSPEND,
+                                        SUBSCRIPTION),
+                                       ("subVersion", 0, SUBSCRIPTION)):
+            header = pull_header(topic, 0, 0, sys_flag=with_it)
+            del header[name]
+            answer = self.client.call(PULL, header)
+            self.assertEqual(answer.code, SYSTEM_ERROR)
+            self.assertIn(f"<{name}>", answer.remark)
+            header["sysFlag"] = without
+            self.assertEqual(self.client.call(PULL, header).code, SUCCESS)
+            header[name] = "x"  # what does not parse counts as missing
+            self.assertEqual(self.client.call(PULL, header).code, SUCCESS)
 
 
 class Limits(PullTest):
@@ -217,6 +231,29 @@ class LongPolling(PullTest):
             self.assertEqual(self.bodies(answer), [b"%d" % offset])
             self.expect(answer, SUCCESS, "FOUND", offset + 1, 0, offset + 1)
             self.assertLess(time.monotonic() - started, 5)
+
+    def test_one_connection_holds_a_bounded_share(self):
+        """Pulls with subscriptions of their own, about 250 KB each: the broker keeps 8 MiB."""
+        topic = self.topic()
+        tags = "||".join(f"tag-{i:06}" for i in range(4000))
+        opaques = [self.client.start_pull(topic, 0, 0, tags=tags) for _ in range(200)]
+        answer = self.client.read_answer(opaques[-1])
+        self.assertEqual(answer.code, PULL_NOT_FOUND)
+        held = [opaque for opaque in opaques[:-1] if opaque not in self.client.answers]
+        self.assertGreater(len(held), 10)
+        self.assertLess(len(held), 100)
+        # Others are not affected, and room comes back.
+        other = self.connect()
+        opaque = other.start_pull(topic, 0, 0, tags=tags)
+        self.assertTrue(other.is_silent(0.1))
+        other.produce(topic, properties={"TAGS": "tag-000001"})
+        self.assertEqual(other.read_answer(opaque).code, SUCCESS)
+        for opaque in held:
+            self.assertEqual(self.client.read_answer(opaque).code, SUCCESS)
+        opaque = self.client.start_pull(topic, 0, 1, tags=tags)
+        self.assertTrue(self.client.is_silent(0.1))
+        other.produce(topic, properties={"TAGS": "tag-000001"})
+        self.assertEqual(self.client.read_answer(opaque).code, SUCCESS)
 
     def test_time_out(self):
         topic = self.filled(2)

@@ -149,6 +149,28 @@ class Routes(RegisterTest):
                          (16, "the broker[127.0.0.1] sending message is forbidden"))
         self.assertEqual(self.client.produce("Plain").code, SUCCESS)
 
+    def test_the_first_answer_of_a_round_decides_on_order(self):
+        """Name servers that differ must not undo one another; as in 4.9.2."""
+        first, second = (self.name_server() for _ in range(2))
+        with first.connect() as connection:
+            connection.call(PUT_KV, {"namespace": "ORDER_TOPIC_CONFIG", "key": "Ordered",
+                                     "value": "broker-a:1"})
+        self.start(first, second)
+        wait_until(lambda: self.is_registered(second), "both know the broker")
+        self.addCleanup(second.signal, signal.SIGCONT)
+        second.signal(signal.SIGSTOP)
+        self.client.call(17, {
+            "topic": "Ordered", "defaultTopic": "TBW102", "readQueueNums": 1, "writeQueueNums": 1,
+            "perm": 6, "topicFilterType": "SINGLE_TAG", "topicSysFlag": 0, "order": "false"})
+        self.client.call(UPDATE_CONFIG, body=b"brokerPermission=4")
+        self.client.call(UPDATE_CONFIG, body=b"brokerPermission=6")
+        ordered = lambda: self.client.call(ALL_TOPIC_CONFIG).json()["topicConfigTable"][
+            "Ordered"]["order"]
+        wait_until(ordered, "the first one's table has come")
+        second.signal(signal.SIGCONT)
+        wait_until(lambda: self.queues(second, "Ordered") == (1, 1, 6), "the second one knows")
+        self.assertTrue(ordered())
+
     def test_deflated_registration(self):
         server = self.name_server()
         self.start(server, compressedRegister="true")

@@ -19,9 +19,9 @@ import time
 import unittest
 
 import rocketmq
-from broker import (Broker, PULL, QUERY, QUERY_OFFSET, ROUTE, SEND_V2,
-                    SUCCESS, TOPIC_NOT_EXIST, UPDATE_GROUP, UPDATE_OFFSET, VIEW,
-                    decode_records, pull_header, send_header)
+from broker import (Broker, HEARTBEAT, PULL, PULL_NOT_FOUND, QUERY, QUERY_OFFSET, ROUTE,
+                    SEND_V2, SUCCESS, TOPIC_NOT_EXIST, UPDATE_GROUP, UPDATE_OFFSET, VIEW,
+                    decode_records, heartbeat, pull_header, send_header)
 from rocketmq import Closed, Command, Daemon, free_port, wait_until
 
 QUEUES = 4
@@ -264,6 +264,21 @@ class Tables(RestartTest):
             for client in clients:
                 client.close()
 
+    def test_a_retry_topic_made_by_a_heartbeat_too(self):
+        """The heartbeat is answered before its topic is saved; a send to it is not."""
+        broker = self.broker()
+        broker.start()
+        for i in range(5):
+            with broker.client() as client:
+                self.assertEqual(client.call(HEARTBEAT, None, heartbeat(
+                    "c", f"g{i}", [("T0", "*", 1)])).code, SUCCESS)
+                answer = client.produce(f"%RETRY%g{i}", l=16)
+                self.assertEqual(answer.code, SUCCESS, answer)
+            broker.kill()
+            broker.start()
+            with broker.client() as client:
+                self.assertIn(f"%RETRY%g{i}", client.call(21).json()["topicConfigTable"])
+
     def test_the_dead_letter_topic_too(self):
         broker = self.broker()
         broker.start()
@@ -457,6 +472,25 @@ class Ends(RestartTest):
         broker.start()
         with broker.client() as client:
             self.assertEqual(len(client.read_queue("T0")), 20)
+
+    def test_pulls_are_held_during_the_farewell(self):
+        """While a name server takes its time over it, a pull that finds nothing is held, or clients
+        would ask again and again."""
+        server = Daemon("mqnamesrv", {"listenPort": free_port()})
+        self.addCleanup(server.remove)
+        self.addCleanup(server.kill)
+        server.start()
+        broker = self.broker(namesrvAddr=server.address)
+        broker.start()
+        with broker.client() as client:
+            client.create_topic("T0")
+            server.signal(signal.SIGSTOP)
+            broker.signal(signal.SIGTERM)
+            wait_until(lambda: "stopping" in broker.log(), "it is stopping")
+            opaque = client.start_pull("T0")
+            self.assertTrue(client.is_silent(1))
+            self.assertEqual(client.read_answer(opaque).code, PULL_NOT_FOUND)
+        self.assertEqual(broker.wait(), 0)
 
     def test_the_name_server_hears_of_it(self):
         server = Daemon("mqnamesrv", {"listenPort": free_port()})

@@ -10,7 +10,7 @@ rules
   column      a line of C is at most COLUMNS columns wide
   banned      calls that cannot be used safely, or not in this program
   wait        unit tests do not sleep() whole seconds: they poll a condition
-  path        nothing in the tree names a path of one machine
+  path        nothing in the tree names a folder of one person's machine, or leads out of the tree
   format      clang-format agrees (where it is installed)
 
 test/tidy.allow lists exceptions, one per line: `RULE FILE NAME reason`, where NAME is the function,
@@ -31,7 +31,9 @@ SKIPPED_FOLDERS = re.compile(r"^(build[^/]*|test/data|test/fuzz/corpus|test/inte
 LICENSED = (".c", ".h", ".sh", ".py", ".java", ".go", ".proto", ".def")
 BANNED = ("strcpy", "strcat", "sprintf", "vsprintf", "gets", "atoi", "atol", "strtok", "system",
           "alloca")
-MACHINE_PATHS = re.compile(r"(?<![\w.])/" + r"work/|\.\./" + r"shared\b")
+# Somebody's home folder; $HOME and ~ are the ways to speak of one.
+HOME_PATHS = re.compile(r"(?<![\w.$})/])/(?:home/\w|root/|Users/\w)")
+UPWARDS = re.compile(r"(?<![\w./])(?:\.\./)+\w")
 
 
 class Tidy:
@@ -92,9 +94,12 @@ class Tidy:
         if (path.endswith(LICENSED) or script) and "SPDX-License-Identifier: Apache-2.0" \
                 not in first_lines:
             self.report(path, 1, "the first line must be the SPDX licence identifier", "license")
+        depth = path.count("/")
         for number, line in enumerate(lines, 1):
-            if MACHINE_PATHS.search(line):
+            if HOME_PATHS.search(line):
                 self.report(path, number, "this names a path of one machine", "path")
+            elif any(up.group().count("../") > depth for up in UPWARDS.finditer(line)):
+                self.report(path, number, "this leads out of the tree", "path")
 
     def check_c(self, path, lines, rooms):
         code = strip_comments(lines)

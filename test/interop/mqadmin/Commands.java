@@ -225,8 +225,6 @@ public class Commands {
     }
 
     private void online(String clientId) throws Exception {
-        /* The client commits each of its queues in its own time. */
-        await("consumerProgress -g CG_ADMIN", "^%RETRY%CG_ADMIN +broker-a +0 +0 +0 +0 ");
         await("consumerProgress -g CG_ADMIN", "^Diff Total: 0$");
         check("consumerProgress -g CG_ADMIN",
             "^AdminTopic +broker-a +3 +\\d+ +\\d+ +0 +\\d{4}-", "^Consume TPS: \\d+\\.\\d\\d$");

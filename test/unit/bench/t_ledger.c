@@ -10,20 +10,20 @@
 
 #include <cmocka.h>
 
+#include "test/unit/support/folder.h"
 #include "tools/bench/ledger.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-static char folder[] = "/tmp/t_ledger-XXXXXX";
-static char path[64];
+static char folder[FOLDER_BYTES];
+static char path[FOLDER_BYTES + 8];
 
 static int make_folder(void **state)
 {
     (void)state;
-    if (mkdtemp(folder) == NULL)
-        return -1;
+    folder_make("t_ledger", folder);
     snprintf(path, sizeof path, "%s/ledger", folder);
     return 0;
 }
@@ -31,8 +31,8 @@ static int make_folder(void **state)
 static int remove_folder(void **state)
 {
     (void)state;
-    unlink(path);
-    return rmdir(folder);
+    folder_remove(folder);
+    return 0;
 }
 
 static struct payload_mark mark_of(uint32_t stream, uint64_t sequence)

@@ -394,6 +394,42 @@ static void test_hours_of_deletion(void **state)
     assert_int_equal(finish(f), STATUS_OK);
 }
 
+/* Both names become topics, and thus folders of the store. */
+static void test_names_that_cannot_name_a_topic_are_refused(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const KEYS_OF_NAMES[] = {"brokerName", "brokerClusterName"};
+    char longest[128 + 1];
+    memset(longest, 'n', 128);
+    longest[128] = '\0';
+    const char *const bad[] = {"a/b", "../x", ".", "..", "a b", "caf\xC3\xA9", longest};
+    for (size_t k = 0; k < 2; k++) {
+        for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+            assert_int_equal(conf_set(&f->conf, KEYS_OF_NAMES[k], bad[i], "test", &f->err),
+                             STATUS_INVALID);
+            char line[256];
+            (void)snprintf(line, sizeof line, "%s=%s\n", KEYS_OF_NAMES[k], bad[i]);
+            assert_int_equal(conf_update(&f->conf, slice_of_cstr(line), &f->err), STATUS_INVALID);
+        }
+        set(f, KEYS_OF_NAMES[k], longest + 1);
+        set(f, KEYS_OF_NAMES[k], "%a|B_c-9.example.org");
+        assert_int_equal(finish(f), STATUS_OK);
+    }
+    set(f, "brokerName", "");
+    assert_int_equal(conf_set(&f->conf, "brokerClusterName", "", "test", &f->err), STATUS_INVALID);
+    /* File, line, what was expected. */
+    char path[FOLDER_BYTES + 16];
+    (void)snprintf(path, sizeof path, "%s/b.conf", f->home);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    assert_true(fputs("# a broker\nbrokerName = a/b\n", file) >= 0);
+    assert_int_equal(fclose(file), 0);
+    assert_int_equal(conf_load_file(&f->conf, path, take_warning, f, &f->err), STATUS_INVALID);
+    assert_non_null(strstr(f->err.text,
+                           "b.conf:2: brokerName = \"a/b\": expected at most 127 letters, digits "
+                           "and any of %|_-. since it names a topic"));
+}
+
 /* --- the commit log's place --- */
 
 static void make_file(const struct fixture *f, const char *folder, const char *name)
@@ -524,6 +560,7 @@ int main(void)
         TEST(test_features_that_are_missing_are_refused),
         TEST(test_name_server_lists),
         TEST(test_hours_of_deletion),
+        TEST(test_names_that_cannot_name_a_topic_are_refused),
         TEST(test_the_log_follows_the_root),
         TEST(test_a_store_of_492_keeps_its_log),
         TEST(test_a_log_in_the_root_goes_before),

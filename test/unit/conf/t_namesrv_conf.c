@@ -23,7 +23,7 @@ static void fail_on_warning(void *ctx, const char *text)
 static int set_up(void **state)
 {
     (void)state;
-    return setenv("HOME", "/home/someone", 1);
+    return setenv("HOME", "/srv/someone", 1);
 }
 
 static void test_defaults(void **state)
@@ -39,9 +39,9 @@ static void test_defaults(void **state)
     assert_false(values.orderMessageEnable);
     assert_false(values.clusterTest);
     assert_string_equal(values.productEnvName, "center");
-    assert_string_equal(values.kvConfigPath, "/home/someone/namesrv/kvConfig.json");
-    assert_string_equal(values.configStorePath, "/home/someone/namesrv/namesrv.properties");
-    assert_string_equal(values.logFile, "/home/someone/logs/rocketmqlogs/namesrv.log");
+    assert_string_equal(values.kvConfigPath, "/srv/someone/namesrv/kvConfig.json");
+    assert_string_equal(values.configStorePath, "/srv/someone/namesrv/namesrv.properties");
+    assert_string_equal(values.logFile, "/srv/someone/logs/rocketmqlogs/namesrv.log");
     conf_release(&conf);
 }
 

@@ -15,6 +15,7 @@
 
 #include "common/base/check.h"
 #include "common/base/number.h"
+#include "common/sys/log.h"
 #include "namesrv/handlers.h"
 #include "namesrv/kv.h"
 #include "namesrv/route.h"
@@ -704,6 +705,58 @@ static void lost_brokers_leave_the_table(void **state)
     handlers_report(f->handlers);
 }
 
+/* How often `text` stands in the file. */
+static int logged(const char *path, const char *text)
+{
+    char *log = NULL;
+    size_t size = 0;
+    assert_int_equal(vfs_read_file(vfs_posix(), path, 1 << 20, &log, &size), STATUS_OK);
+    int count = 0;
+    for (const char *at = log; (at = strstr(at, text)) != NULL; at++)
+        count++;
+    free(log);
+    return count;
+}
+
+/* No peer can write the log full: of requests that change nothing there is no line, and of those
+ * that are refused one per second. */
+static void only_changes_are_logged(void **state)
+{
+    struct fixture *f = *state;
+    char path[128];
+    (void)snprintf(path, sizeof path, "%s/log", f->folder);
+    struct log_options options = {path, 1 << 20, 0, LOG_DEBUG};
+    assert_int_equal(log_open(&options, NULL), STATUS_OK);
+    registers(f, MASTER, 0, body_of(f, "First", 4, 1));
+    RegisterBrokerRequestHeader wrong = registration(MASTER, 0);
+    wrong.has_body_crc32 = true;
+    wrong.body_crc32 = 1;
+    WipeWritePermOfBrokerRequestHeader wipe = WIPE_WRITE_PERM_OF_BROKER_REQUEST_HEADER__INIT;
+    wipe.broker_name = wrong.broker_name;
+    AddWritePermOfBrokerRequestHeader add = ADD_WRITE_PERM_OF_BROKER_REQUEST_HEADER__INIT;
+    add.broker_name = (char *)(uintptr_t) "unknown";
+    DeleteTopicInNamesrvRequestHeader delete = DELETE_TOPIC_IN_NAMESRV_REQUEST_HEADER__INIT;
+    delete.topic = (char *)(uintptr_t) "First";
+    UnRegisterBrokerRequestHeader leave = UN_REGISTER_BROKER_REQUEST_HEADER__INIT;
+    leave.broker_name = wrong.broker_name;
+    leave.broker_addr = wrong.broker_addr;
+    leave.cluster_name = wrong.cluster_name;
+    for (int i = 0; i < 50; i++) {
+        ask_with(f, REQUEST_REGISTER_BROKER, &wrong.base, SLICE_LITERAL("{}"));
+        ask_with(f, REQUEST_WIPE_WRITE_PERM_OF_BROKER, &wipe.base, SLICE_EMPTY);
+        ask_with(f, REQUEST_ADD_WRITE_PERM_OF_BROKER, &add.base, SLICE_EMPTY);
+        ask_with(f, REQUEST_DELETE_TOPIC_IN_NAMESRV, &delete.base, SLICE_EMPTY);
+        ask_with(f, REQUEST_UNREGISTER_BROKER, &leave.base, SLICE_EMPTY);
+    }
+    log_close();
+    assert_int_equal(logged(path, "write permission wiped"), 1);
+    assert_int_equal(logged(path, "write permission added"), 0);
+    assert_int_equal(logged(path, "topic deleted"), 1);
+    assert_int_equal(logged(path, "broker unregistered"), 1);
+    /* None when an earlier test had one in the same second; two when a second ends meanwhile. */
+    assert_in_range(logged(path, "registration with a wrong checksum"), 0, 5);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -721,6 +774,7 @@ int main(void)
         TEST(options_are_updated_and_stored),
         TEST(values_are_stored_before_they_are_shown),
         TEST(lost_brokers_leave_the_table),
+        TEST(only_changes_are_logged),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

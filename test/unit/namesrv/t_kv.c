@@ -261,6 +261,35 @@ static void the_table_is_bounded(void **state)
     free(big);
 }
 
+/* An empty namespace stays, as in 4.9.2, but not at the cost of what is to be stored. */
+static void empty_namespaces_make_room(void **state)
+{
+    struct fixture *f = *state;
+    char name[1025];
+    memset(name, 'n', sizeof name - 1);
+    name[sizeof name - 1] = '\0';
+    put(f->kv, KV_ORDER_TOPICS, "k", "1");
+    assert_true(kv_delete(f->kv, SLICE_LITERAL(KV_ORDER_TOPICS), SLICE_LITERAL("k")));
+    put(f->kv, "Kept", "k", "1");
+    for (int i = 0; i < KV_BYTES_MAX / 1024 + 100; i++) {
+        char number[16];
+        (void)snprintf(number, sizeof number, "%06d", i);
+        memcpy(name, number, 6);
+        put(f->kv, name, "k", "1");
+        assert_true(kv_delete(f->kv, slice_of_cstr(name), SLICE_LITERAL("k")));
+    }
+    assert_string_equal(get(f->kv, "Kept", "k"), "1");
+    struct buf out = BUF_EMPTY;
+    assert_true(kv_encode_namespace(f->kv, SLICE_LITERAL(KV_ORDER_TOPICS), &out));
+    assert_true(kv_encode_namespace(f->kv, slice_of_cstr(name), &out));
+    memcpy(name, "000000", 6);
+    assert_false(kv_encode_namespace(f->kv, slice_of_cstr(name), &out));
+    buf_release(&out);
+    struct kv *copy = kv_copy(f->kv);
+    assert_int_equal(kv_entries(copy), 1);
+    kv_free(copy);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -274,6 +303,7 @@ int main(void)
         TEST(a_file_that_cannot_be_written_is_reported),
         TEST(a_copy_is_independent),
         TEST(the_table_is_bounded),
+        TEST(empty_namespaces_make_room),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

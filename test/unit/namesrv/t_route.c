@@ -328,6 +328,9 @@ static void unregistering_the_last_address_drops_everything(void **state)
     struct route_counts counts = route_count(f->route);
     assert_int_equal(counts.addresses + counts.topics + counts.queues + counts.clusters, 0);
     assert_false(route_unregister(f->route, cluster, name, SLICE_LITERAL(SLAVE), 1));
+    /* An id of the name counts, whatever the address. */
+    registers_plain(f, "broker-a", MASTER, 1);
+    assert_true(route_unregister(f->route, cluster, name, SLICE_LITERAL("10.0.0.1:1"), 0));
 }
 
 /* proves: NS-02, only the cluster that is named loses the broker */
@@ -379,8 +382,13 @@ static void write_permission_is_wiped_and_added(void **state)
     topics_add(&topics, "ReadOnly", 1, 4, 0);
     registers_with(f, broker(f, "broker-a", 0, MASTER, 1), &topics);
     expect_route(f, "PlainTopic", ROUTE("0:\"" MASTER "\"", "6", "4"));
-    assert_int_equal(route_wipe_write_permission(f->route, SLICE_LITERAL("nobody")), 0);
-    assert_int_equal(route_wipe_write_permission(f->route, SLICE_LITERAL("broker-a")), 3);
+    size_t changed = 9;
+    assert_int_equal(route_wipe_write_permission(f->route, SLICE_LITERAL("nobody"), &changed), 0);
+    assert_int_equal(changed, 0);
+    assert_int_equal(route_wipe_write_permission(f->route, SLICE_LITERAL("broker-a"), &changed), 3);
+    assert_int_equal(changed, 2);
+    assert_int_equal(route_wipe_write_permission(f->route, SLICE_LITERAL("broker-a"), &changed), 3);
+    assert_int_equal(changed, 0);
     expect_route(f, "PlainTopic", ROUTE("0:\"" MASTER "\"", "4", "4"));
     expect_route(f, "TBW102", ROUTE("0:\"" MASTER "\"", "5", "8"));
     /* An unchanged version does not restore it; a changed one does. */
@@ -389,7 +397,8 @@ static void write_permission_is_wiped_and_added(void **state)
     registers_with(f, broker(f, "broker-a", 0, MASTER, 2), &topics);
     expect_route(f, "PlainTopic", ROUTE("0:\"" MASTER "\"", "6", "4"));
     expect_route(f, "TBW102", ROUTE("0:\"" MASTER "\"", "7", "8"));
-    assert_int_equal(route_add_write_permission(f->route, SLICE_LITERAL("broker-a")), 3);
+    assert_int_equal(route_add_write_permission(f->route, SLICE_LITERAL("broker-a"), &changed), 3);
+    assert_int_equal(changed, 2);
     expect_route(f, "TBW102", ROUTE("0:\"" MASTER "\"", "6", "8"));
     expect_route(f, "ReadOnly", ROUTE("0:\"" MASTER "\"", "6", "1"));
 }

@@ -221,6 +221,9 @@ enum test_code {
     TEST_CALL_BACK,    /* calls the peer; answers with the name of the call's status and its body */
     TEST_SLOW,         /* answered from a thread 50 ms later */
     TEST_PEER,         /* the peer's address and the port tag */
+    TEST_BODY,         /* "<bytes>": a body of that size, copied */
+    TEST_DETACH,       /* detached and not answered until TEST_FREE */
+    TEST_FREE,         /* answers itself, then all detached calls, and frees them */
 };
 
 #define HELD_MAX 256
@@ -232,7 +235,9 @@ struct fixture {
     struct server *server;
     int port;
     struct reply_to held[HELD_MAX]; /* on the only loop of tests that hold */
-    int held_count;
+    _Atomic int held_count;
+    struct call *detached[HELD_MAX];
+    _Atomic int detached_count;
     int64_t call_back_timeout_ms;
     _Atomic int requests;
     _Atomic int closed;
@@ -345,6 +350,28 @@ static inline void release_held(struct call *call)
     }
 }
 
+static inline void free_detached_calls(struct call *call)
+{
+    reply_echo(call_reply_to(call), call->body);
+    for (int i = 0; i < fixture->detached_count; i++) {
+        reply_echo(call_reply_to(fixture->detached[i]), fixture->detached[i]->body);
+        call_free(fixture->detached[i]);
+    }
+    fixture->detached_count = 0;
+}
+
+static inline void reply_body(struct reply_to to, const struct call *call)
+{
+    char text[32] = "";
+    assert_true(call->body.size < sizeof text);
+    memcpy(text, call->body.data, call->body.size);
+    size_t size = strtoul(text, NULL, 10);
+    char *body = malloc(size);
+    memset(body, 'b', size);
+    reply_echo(to, slice_of(body, size));
+    free(body);
+}
+
 static inline void called_back(void *ctx, enum status status, const struct command *response,
                                struct slice body, struct arena *arena)
 {
@@ -402,9 +429,9 @@ static inline void test_on_request(void *ctx, struct call *call)
     struct reply_to to = call_reply_to(call);
     int count;
     size_t bytes;
-    fixture->requests++;
     if (fixture->loop_count == 1)
         fixture->last_conn = call->conn;
+    fixture->requests++; /* last: whoever sees it may read last_conn */
     switch (call->request->code) {
     case TEST_HOLD:
         CHECK(fixture->held_count < HELD_MAX);
@@ -449,6 +476,17 @@ static inline void test_on_request(void *ctx, struct call *call)
         break;
     case TEST_PEER:
         reply_peer(to, call);
+        break;
+    case TEST_BODY:
+        reply_body(to, call);
+        break;
+    case TEST_DETACH:
+        CHECK(fixture->detached_count < HELD_MAX);
+        fixture->detached[fixture->detached_count] = call_detach(call);
+        CHECK(fixture->detached[fixture->detached_count++] != NULL);
+        break;
+    case TEST_FREE:
+        free_detached_calls(call);
         break;
     default:
         reply_echo(to, call->body);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The orderly end of a server: nothing new is accepted or read, calls under way are finished and
- * their answers arrive even when the peer has sent more than was read, connections are closed, and
- * a call that is never answered holds it up no longer than the time-out. Source of the rules:
- * common/net/net.h.
+ * their answers arrive even when the peer has sent more than was read, calls of our own fail,
+ * connections are closed, and a call that is never answered holds it up no longer than the
+ * time-out. Source of the rules: common/net/net.h.
  */
 #include "net_test.h"
 
@@ -108,6 +108,38 @@ static void a_call_that_is_never_answered_does_not_hold_it_up(void **state)
     fixture_stop(&f);
 }
 
+static void calls_that_wait_for_a_peer_fail_and_are_answered_at_once(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_start(&f, 1, NULL);
+    f.call_back_timeout_ms = 60000;
+    struct wire wire;
+    wire_open(&wire, f.port);
+    for (int i = 0; i < 10; i++)
+        wire_request(&wire, CODEC_JSON, TEST_CALL_BACK, i, "");
+    struct answer answer;
+    for (int i = 0; i < 10; i++) {
+        assert_true(wire_receive(&wire, &answer));
+        assert_false(command_is_response(&answer.command));
+    }
+    int64_t started_ms = test_now_ms();
+    struct drain draining = {.server = f.server, .timeout_ms = 50000};
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, drain, &draining), 0);
+    for (int i = 0; i < 10; i++) {
+        assert_true(wire_receive(&wire, &answer));
+        assert_int_equal(answer.command.opaque, i);
+        assert_true(slice_is(answer.body, "CLOSED "));
+    }
+    assert_true(wire_is_closed_by_peer(&wire));
+    wire_close(&wire);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_in_range(test_now_ms() - started_ms, 0, 5000);
+    assert_int_equal(server_stats(f.server).calls_under_way, 0);
+    fixture_stop(&f);
+}
+
 static void a_peer_that_does_not_close_is_left_after_a_second(void **state)
 {
     (void)state;
@@ -160,6 +192,7 @@ int main(void)
         cmocka_unit_test(calls_under_way_are_finished),
         cmocka_unit_test(answers_arrive_though_more_was_sent),
         cmocka_unit_test(a_call_that_is_never_answered_does_not_hold_it_up),
+        cmocka_unit_test(calls_that_wait_for_a_peer_fail_and_are_answered_at_once),
         cmocka_unit_test(a_peer_that_does_not_close_is_left_after_a_second),
         cmocka_unit_test(a_server_without_connections_drains_at_once),
         cmocka_unit_test(a_server_may_be_freed_without_draining),

@@ -2,12 +2,16 @@
  *
  * What bounds the harm a peer can do: idle connections end, a peer that does not read is not read
  * from, too many connections are refused, half-sent frames cost little memory and nobody else's
- * time, one that floods does not starve the others, running out of descriptors pauses accepting.
+ * time, one that floods does not starve the others, running out of descriptors pauses accepting,
+ * one connection has only so many calls with the workers and so many of ours waiting for it, and
+ * memory for answers that nobody reads is bounded over all connections.
  *
  * Source of the rules: common/net/net.h; RM-10 (idle time) of RocketMQ 4.9.2's
  * NettyRemotingServer.
  */
 #include "net_test.h"
+
+#include "common/base/limits.h"
 
 #include <malloc.h>
 #include <sys/resource.h>
@@ -423,6 +427,159 @@ static void running_out_of_descriptors_pauses_accepting(void **state)
     fixture_stop(&f);
 }
 
+static void detached_calls_pause_reading_and_nothing_is_refused(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_start(&f, 1, NULL);
+    struct wire wire;
+    struct wire other;
+    wire_open(&wire, f.port);
+    wire_open(&other, f.port);
+    struct buf frames = BUF_EMPTY;
+    for (int i = 0; i < 200; i++)
+        append_request(&frames, CODEC_JSON, TEST_DETACH, i, 0, "kept");
+    wire_send(&wire, frames.data, frames.size);
+    wait_until(f.requests >= CONNECTION_DETACHED_CALLS_MAX);
+    struct answer answer;
+    int received = 0;
+    while (received < 200) {
+        /* Two turns later it would have taken more if it did. */
+        wire_ask(&other, CODEC_JSON, TEST_ECHO, 1, "", &answer);
+        wire_ask(&other, CODEC_JSON, TEST_ECHO, 2, "", &answer);
+        int taken = f.detached_count;
+        assert_in_range(taken, 1, CONNECTION_DETACHED_CALLS_MAX);
+        wire_ask(&other, CODEC_JSON, TEST_FREE, 3, "", &answer);
+        for (int i = 0; i < taken; i++) {
+            assert_true(wire_receive(&wire, &answer));
+            assert_int_equal(answer.command.code, 0);
+            assert_int_equal(answer.command.opaque, received++);
+            assert_true(slice_is(answer.body, "kept"));
+        }
+        wait_until(f.detached_count > 0 || received == 200);
+    }
+    assert_int_equal(server_stats(f.server).calls_under_way, 0);
+    assert_int_equal(server_stats(f.server).in_flight_bytes, 0);
+    buf_release(&frames);
+    wire_close(&wire);
+    wire_close(&other);
+    fixture_stop(&f);
+}
+
+static void calls_that_other_threads_free_resume_reading(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_start(&f, 2, NULL);
+    struct wire wire;
+    wire_open(&wire, f.port);
+    struct buf frames = BUF_EMPTY;
+    for (int i = 0; i < 1000; i++)
+        append_request(&frames, CODEC_ROCKETMQ, TEST_THREAD, i, i % 2 == 0 ? 0 : 2, "threads");
+    wire_send(&wire, frames.data, frames.size);
+    struct answer answer;
+    bool seen[1000] = {false};
+    for (int i = 0; i < 500; i++) {
+        assert_true(wire_receive(&wire, &answer));
+        assert_int_equal(answer.command.code, 0);
+        assert_int_equal(answer.command.opaque % 2, 0);
+        assert_false(seen[answer.command.opaque]);
+        seen[answer.command.opaque] = true;
+    }
+    wait_until(f.requests == 1000);
+    buf_release(&frames);
+    wire_close(&wire);
+    fixture_stop(&f);
+}
+
+static void unread_answers_are_bounded_over_all_connections(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct net_options options = net_options_default();
+    options.queued_output_bytes_max = (size_t)40 * 1000 * 1000;
+    options.output_high_water_bytes = (size_t)100 * 1000 * 1000;
+    fixture_start(&f, 1, &options);
+    struct wire modest;
+    struct wire greedy;
+    struct wire by_reference;
+    wire_open(&modest, f.port);
+    wire_open(&greedy, f.port);
+    wire_open(&by_reference, f.port);
+    wire_request(&modest, CODEC_JSON, TEST_BODY, 1, "15000000");
+    /* Parts are not memory of the queue. */
+    wire_request(&by_reference, CODEC_JSON, TEST_PARTS, 2, "4 15000000");
+    wait_until(f.requests == 2);
+    for (int i = 0; i < 20; i++)
+        wire_request(&greedy, CODEC_JSON, TEST_BODY, 10 + i, "3000000");
+    wait_until(f.closed == 1);
+    assert_int_equal(server_stats(f.server).closed_unread, 1);
+    struct answer answer;
+    while (wire_receive(&greedy, &answer))
+        assert_int_equal(answer.body.size, 3000000);
+    /* The others lose nothing. */
+    assert_true(wire_receive(&modest, &answer));
+    assert_int_equal(answer.body.size, 15000000);
+    assert_true(wire_receive(&by_reference, &answer));
+    assert_int_equal(answer.body.size, 60000005);
+    /* One that reads may have as much as it likes, one answer behind the other. */
+    for (int i = 0; i < 10; i++) {
+        wire_ask(&modest, CODEC_JSON, TEST_BODY, 3, "15000000", &answer);
+        assert_int_equal(answer.body.size, 15000000);
+    }
+    assert_int_equal(server_stats(f.server).closed_unread, 1);
+    wire_close(&modest);
+    wire_close(&greedy);
+    wire_close(&by_reference);
+    fixture_stop(&f);
+}
+
+static void calls_of_ours_to_one_peer_are_bounded(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_start(&f, 1, NULL);
+    struct wire wire;
+    wire_open(&wire, f.port);
+    struct buf frames = BUF_EMPTY;
+    for (int i = 0; i < CONNECTION_OUTCALLS_MAX + 10; i++)
+        append_request(&frames, CODEC_JSON, TEST_CALL_BACK, i, 0, "");
+    wire_send(&wire, frames.data, frames.size);
+    int calls = 0;
+    int busy = 0;
+    int32_t called[CONNECTION_OUTCALLS_MAX];
+    struct answer answer;
+    while (calls + busy < CONNECTION_OUTCALLS_MAX + 10) {
+        assert_true(wire_receive(&wire, &answer));
+        if (command_is_response(&answer.command)) {
+            assert_true(slice_is(answer.body, "BUSY "));
+            busy++;
+        } else {
+            assert_true(calls < CONNECTION_OUTCALLS_MAX);
+            called[calls++] = answer.command.opaque;
+        }
+    }
+    assert_int_equal(busy, 10);
+    /* Each answer makes room for another call. */
+    buf_clear(&frames);
+    for (int i = 0; i < 10; i++)
+        append_request(&frames, CODEC_JSON, 0, called[i], COMMAND_FLAG_RESPONSE, "done");
+    append_request(&frames, CODEC_JSON, TEST_CALL_BACK, 1000, 0, "");
+    wire_send(&wire, frames.data, frames.size);
+    int answered = 0;
+    for (int i = 0; i < 11; i++) {
+        assert_true(wire_receive(&wire, &answer));
+        if (!command_is_response(&answer.command))
+            continue;
+        assert_true(slice_is(answer.body, "OK done"));
+        answered++;
+    }
+    assert_int_equal(answered, 10);
+    buf_release(&frames);
+    wire_close(&wire);
+    fixture_stop(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -435,6 +592,10 @@ int main(void)
         cmocka_unit_test(old_half_frames_end_while_memory_is_short),
         cmocka_unit_test(one_that_floods_does_not_starve_others),
         cmocka_unit_test(running_out_of_descriptors_pauses_accepting),
+        cmocka_unit_test(detached_calls_pause_reading_and_nothing_is_refused),
+        cmocka_unit_test(calls_that_other_threads_free_resume_reading),
+        cmocka_unit_test(unread_answers_are_bounded_over_all_connections),
+        cmocka_unit_test(calls_of_ours_to_one_peer_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

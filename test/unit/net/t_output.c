@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The output queue: small pieces share a chunk, parts are queued by reference between them, any
- * number of bytes may leave at a time, and every part is released exactly once, when its last byte
- * has left or the queue is cleared.
+ * number of bytes may leave at a time, every part is released exactly once, when its last byte
+ * has left or the queue is cleared, and the memory of the buffers is counted per queue and per
+ * pool.
  */
 #include "common/net/output.h"
 
@@ -20,7 +21,7 @@ static void append(struct output *output, struct output_pool *pool, const char *
     struct buf *buf = output_open(output, pool, strlen(text));
     size_t before = buf->size;
     buf_append_cstr(buf, text);
-    output_appended(output, buf, before);
+    output_appended(output, pool, buf, before);
 }
 
 static void count_release(void *owner)
@@ -38,8 +39,8 @@ static void append_part(struct output *output, struct output_pool *pool, const c
 static void small_pieces_share_a_chunk(void **state)
 {
     (void)state;
-    struct output output = {NULL, NULL, 0, 0};
-    struct output_pool pool = {NULL, NULL, 0, 0};
+    struct output output = {.bytes = 0};
+    struct output_pool pool = {.held_bytes = 0};
     for (int i = 0; i < 100; i++)
         append(&output, &pool, "0123456789");
     struct iovec pieces[8];
@@ -84,9 +85,9 @@ static void leave(struct output *output, struct output_pool *pool, size_t step,
 static void bytes_leave_in_any_steps_and_parts_are_released_once(void **state)
 {
     (void)state;
-    struct output_pool pool = {NULL, NULL, 0, 0};
+    struct output_pool pool = {.held_bytes = 0};
     for (size_t step = 1; step < 30; step++) {
-        struct output output = {NULL, NULL, 0, 0};
+        struct output output = {.bytes = 0};
         int released[3] = {0, 0, 0};
         append(&output, &pool, "head-");
         append_part(&output, &pool, "first", &released[0]);
@@ -105,8 +106,8 @@ static void bytes_leave_in_any_steps_and_parts_are_released_once(void **state)
 static void a_part_is_released_with_its_last_byte(void **state)
 {
     (void)state;
-    struct output output = {NULL, NULL, 0, 0};
-    struct output_pool pool = {NULL, NULL, 0, 0};
+    struct output output = {.bytes = 0};
+    struct output_pool pool = {.held_bytes = 0};
     int released = 0;
     append_part(&output, &pool, "abc", &released);
     output_consume(&output, &pool, 2);
@@ -119,8 +120,8 @@ static void a_part_is_released_with_its_last_byte(void **state)
 static void clearing_releases_what_is_left(void **state)
 {
     (void)state;
-    struct output output = {NULL, NULL, 0, 0};
-    struct output_pool pool = {NULL, NULL, 0, 0};
+    struct output output = {.bytes = 0};
+    struct output_pool pool = {.held_bytes = 0};
     int released[2] = {0, 0};
     append_part(&output, &pool, "abc", &released[0]);
     append(&output, &pool, "x");
@@ -138,8 +139,8 @@ static void clearing_releases_what_is_left(void **state)
 static void large_buffers_are_taken_over_and_small_ones_copied(void **state)
 {
     (void)state;
-    struct output output = {NULL, NULL, 0, 0};
-    struct output_pool pool = {NULL, NULL, 0, 0};
+    struct output output = {.bytes = 0};
+    struct output_pool pool = {.held_bytes = 0};
     struct buf small = BUF_EMPTY;
     struct buf large = BUF_EMPTY;
     buf_append_cstr(&small, "small");
@@ -159,6 +160,51 @@ static void large_buffers_are_taken_over_and_small_ones_copied(void **state)
     buf_release(&small);
 }
 
+static void held_memory_is_counted_by_queue_and_pool(void **state)
+{
+    (void)state;
+    struct output_pool pool = {.held_bytes = 0};
+    struct output one = {.bytes = 0};
+    struct output two = {.bytes = 0};
+    append(&one, &pool, "small");
+    size_t chunk = one.held_bytes;
+    assert_in_range(chunk, 4096, 65536);
+    append(&one, &pool, "shares the chunk");
+    assert_int_equal(one.held_bytes, chunk);
+    /* What a part refers to is not ours. */
+    int released = 0;
+    append_part(&one, &pool, "a part", &released);
+    assert_int_equal(one.held_bytes, chunk);
+    /* A buffer that is taken over, and one that outgrows its chunk. */
+    struct buf large = BUF_EMPTY;
+    (void)buf_reserve(&large, 100000);
+    size_t capacity = large.capacity;
+    memset(large.data, 'x', capacity);
+    large.size = capacity;
+    output_append_buf(&two, &pool, &large);
+    assert_int_equal(two.held_bytes, capacity);
+    struct buf *buf = output_open(&two, &pool, 10);
+    (void)memset(buf_reserve(buf, 50000), 'y', 50000);
+    buf->size += 50000;
+    output_appended(&two, &pool, buf, 0);
+    assert_in_range(two.held_bytes, capacity + 50000, capacity + 200000);
+    assert_int_equal(pool.held_bytes, one.held_bytes + two.held_bytes);
+    /* A buffer counts until its last byte has left. */
+    output_consume(&two, &pool, capacity - 1);
+    assert_true(two.held_bytes > capacity);
+    output_consume(&two, &pool, 1);
+    assert_in_range(two.held_bytes, 50000, 200000 - 1);
+    assert_int_equal(pool.held_bytes, one.held_bytes + two.held_bytes);
+    output_clear(&two, &pool);
+    assert_int_equal(pool.held_bytes, one.held_bytes);
+    output_clear(&one, &pool);
+    assert_int_equal(one.held_bytes, 0);
+    assert_int_equal(pool.held_bytes, 0);
+    assert_int_equal(released, 1);
+    buf_release(&large);
+    output_pool_release(&pool);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -167,6 +213,7 @@ int main(void)
         cmocka_unit_test(a_part_is_released_with_its_last_byte),
         cmocka_unit_test(clearing_releases_what_is_left),
         cmocka_unit_test(large_buffers_are_taken_over_and_small_ones_copied),
+        cmocka_unit_test(held_memory_is_counted_by_queue_and_pool),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

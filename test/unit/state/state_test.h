@@ -29,12 +29,14 @@
 /* --- a folder of one test --- */
 
 struct folder {
-    char path[64];
+    char path[256];
 };
 
 static inline void folder_make(struct folder *folder)
 {
-    (void)snprintf(folder->path, sizeof folder->path, "/tmp/state-test-XXXXXX");
+    const char *where = getenv("TMPDIR");
+    (void)snprintf(folder->path, sizeof folder->path, "%s/state-test-XXXXXX",
+                   where == NULL || where[0] == '\0' ? "/tmp" : where);
     assert_non_null(mkdtemp(folder->path));
 }
 

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Held pulls: what arrives wakes exactly the requests of its queue, on their loop; time-outs,
- * closed connections and shutting down end them once; nothing is lost when an arrival and a
- * hold_add cross. With a real store and real loops; the requests are bare `struct held`.
+ * closed connections and shutting down end them once; one connection holds a bounded share; nothing
+ * is lost when an arrival and a hold_add cross. With a real store and real loops; the requests are
+ * bare `struct held`.
  */
 #include "test/unit/state/state_test.h"
 
 #include "broker/state/hold.h"
+#include "common/base/limits.h"
 #include "common/net/loop.h"
 
 #include <stdatomic.h>
@@ -17,6 +19,7 @@
 
 struct held_request {
     struct held held;
+    enum status added;
     _Atomic int arrivals;
     _Atomic int expired;
     _Atomic int dropped;
@@ -177,7 +180,7 @@ static void on_loop(struct fixture *f, int loop, struct held_request *request,
 static void do_hold(struct fixture *f, struct hold_table *table, struct held_request *request)
 {
     (void)f;
-    hold_add(table, &request->held);
+    request->added = hold_add(table, &request->held);
 }
 
 static void do_close(struct fixture *f, struct hold_table *table, struct held_request *request)
@@ -256,7 +259,7 @@ static void time_ends_a_hold(void **state)
     on_loop(f, 0, NULL, do_expire_all);
     assert_int_equal(atomic_load(&late->expired), 1);
     assert_int_equal(atomic_load(&next_round->expired), 1);
-    assert_int_equal(hold_count(hold_tables_get(f->tables, 0)), 0);
+    assert_int_equal(atomic_load(&soon->expired), 1);
     finish(f);
     free(f);
 }
@@ -301,6 +304,64 @@ static void crossing_arrivals_are_not_lost(void **state)
     free(f);
 }
 
+/* --- bounds --- */
+
+/* Hold one more request of the connection in slot 0. */
+static enum status hold_more(struct fixture *f, struct held_request *request, uint32_t slot,
+                             size_t bytes)
+{
+    request->held.queue = queue_of(f, 0);
+    request->held.conn = (struct conn_ref){f->loops[0], slot, 1};
+    request->held.deadline_ms = clock_monotonic_ms(clock_real()) + 60000;
+    request->held.bytes = bytes;
+    on_loop(f, 0, request, do_hold);
+    return request->added;
+}
+
+static void one_connection_holds_so_many_bytes(void **state)
+{
+    (void)state;
+    struct fixture *f = calloc(1, sizeof *f);
+    start(f);
+    assert_int_equal(hold_more(f, &f->requests[0], 0, CONNECTION_HELD_BYTES_MAX - 1), STATUS_OK);
+    assert_int_equal(hold_more(f, &f->requests[1], 0, 2), STATUS_BUSY);
+    assert_int_equal(hold_more(f, &f->requests[2], 0, 1), STATUS_OK);
+    assert_int_equal(hold_more(f, &f->requests[3], 200, 2), STATUS_OK); /* another connection */
+    on_loop(f, 0, &f->requests[0], do_close);
+    assert_int_equal(hold_more(f, &f->requests[4], 0, CONNECTION_HELD_BYTES_MAX), STATUS_OK);
+    finish(f);
+    assert_int_equal(atomic_load(&f->requests[1].dropped), 0);
+    assert_int_equal(atomic_load(&f->requests[4].dropped), 1);
+    free(f);
+}
+
+static void do_hold_many(struct fixture *f, struct hold_table *table, struct held_request *many)
+{
+    (void)f;
+    for (size_t i = 0; i <= CONNECTION_HELD_MAX; i++) {
+        many[i].held = many[CONNECTION_HELD_MAX].held;
+        many[i].added = hold_add(table, &many[i].held);
+    }
+}
+
+static void one_connection_holds_so_many_requests(void **state)
+{
+    (void)state;
+    struct fixture *f = calloc(1, sizeof *f);
+    struct held_request *many = calloc(CONNECTION_HELD_MAX + 1, sizeof *many);
+    start(f);
+    many[CONNECTION_HELD_MAX].held.queue = queue_of(f, 0);
+    many[CONNECTION_HELD_MAX].held.conn = (struct conn_ref){f->loops[0], 0, 1};
+    many[CONNECTION_HELD_MAX].held.deadline_ms = clock_monotonic_ms(clock_real()) + 60000;
+    on_loop(f, 0, many, do_hold_many);
+    for (size_t i = 0; i < CONNECTION_HELD_MAX; i++)
+        assert_int_equal(many[i].added, STATUS_OK);
+    assert_int_equal(many[CONNECTION_HELD_MAX].added, STATUS_BUSY);
+    finish(f);
+    free(many);
+    free(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -309,6 +370,8 @@ int main(void)
         cmocka_unit_test(time_ends_a_hold),
         cmocka_unit_test(a_closed_connection_drops_its_own),
         cmocka_unit_test(crossing_arrivals_are_not_lost),
+        cmocka_unit_test(one_connection_holds_so_many_bytes),
+        cmocka_unit_test(one_connection_holds_so_many_requests),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

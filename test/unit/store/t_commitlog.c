@@ -181,7 +181,7 @@ static void transactions_are_not_queued(void **state)
     kit_dispatched(&kit);
     assert_int_equal(queue_max_offset(queue), 2);
     for (int i = 0; i < 4; i++) {
-        char key[8];
+        char key[16];
         int64_t pos;
         int64_t last_ms;
         int64_t last_pos;

@@ -19,7 +19,10 @@
 
 void folder_make(const char *test, char path[FOLDER_BYTES])
 {
-    int size = snprintf(path, FOLDER_BYTES, "/tmp/%s.XXXXXX", test);
+    const char *parent = getenv("TMPDIR");
+    if (parent == NULL || parent[0] != '/')
+        parent = "/tmp";
+    int size = snprintf(path, FOLDER_BYTES, "%s/%s.XXXXXX", parent, test);
     assert_true(size > 0 && size < FOLDER_BYTES);
     assert_non_null(mkdtemp(path));
 }

@@ -7,6 +7,7 @@
 #include "common/sys/log.h"
 
 #include "common/sys/thread.h"
+#include "test/unit/support/folder.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -22,7 +23,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static char folder[64];
+static char folder[FOLDER_BYTES];
 
 static const char *path_of(const char *name)
 {
@@ -36,18 +37,16 @@ static const char *path_of(const char *name)
 static int make_folder(void **state)
 {
     (void)state;
-    (void)snprintf(folder, sizeof folder, "/tmp/t_log.XXXXXX");
-    return mkdtemp(folder) == NULL ? -1 : 0;
+    folder_make("t_log", folder);
+    return 0;
 }
 
 static int remove_folder(void **state)
 {
     (void)state;
     log_close();
-    static const char *const names[] = {"log", "log.1", "log.2", "log.3", "moved"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        (void)unlink(path_of(names[i]));
-    return rmdir(folder);
+    folder_remove(folder);
+    return 0;
 }
 
 static void open_log(int64_t file_bytes, int kept_files, enum log_level level)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The worker pool: every accepted task runs exactly once and in order, a full queue and a stopping
- * pool refuse, and worker_pool_free runs what was accepted. Threads carry their name and block
- * signals.
+ * pool refuse, and worker_pool_free runs what was accepted; behind worker_pool_stop the tasks know
+ * that they shall give up. Threads carry their name and block signals.
  */
 #include "common/sys/worker.h"
 
@@ -118,6 +118,56 @@ static void a_full_queue_refuses(void **state)
     (void)sem_destroy(&gate.leave);
 }
 
+struct polite_job {
+    struct worker_task task;
+    struct worker_pool *pool;
+    int worked;
+    int gave_up;
+};
+
+static void run_polite(struct worker_task *task)
+{
+    struct polite_job *job = (struct polite_job *)(void *)task;
+    if (worker_pool_stopping(job->pool))
+        job->gave_up++;
+    else
+        job->worked++;
+}
+
+static void stopping_makes_the_queued_tasks_give_up_and_accepts_no_more(void **state)
+{
+    (void)state;
+    struct worker_pool *pool;
+    assert_int_equal(worker_pool_new("work", 1, 1000, &pool, NULL), STATUS_OK);
+    struct gate_job gate = {.task = {NULL, run_gate}};
+    (void)sem_init(&gate.entered, 0, 0);
+    (void)sem_init(&gate.leave, 0, 0);
+    assert_true(worker_submit(pool, &gate.task));
+    while (sem_wait(&gate.entered) != 0)
+        ;
+    static struct polite_job jobs[500];
+    memset(jobs, 0, sizeof jobs);
+    for (int i = 0; i < 500; i++) {
+        jobs[i].task.run = run_polite;
+        jobs[i].pool = pool;
+        assert_true(worker_submit(pool, &jobs[i].task));
+    }
+    assert_false(worker_pool_stopping(pool));
+    worker_pool_stop(pool); /* returns although the only thread is held */
+    assert_true(worker_pool_stopping(pool));
+    struct polite_job late = {.task = {NULL, run_polite}, .pool = pool};
+    assert_false(worker_submit(pool, &late.task));
+    (void)sem_post(&gate.leave);
+    worker_pool_free(pool);
+    assert_int_equal(late.worked + late.gave_up, 0);
+    for (int i = 0; i < 500; i++) {
+        assert_int_equal(jobs[i].worked, 0);
+        assert_int_equal(jobs[i].gave_up, 1);
+    }
+    (void)sem_destroy(&gate.entered);
+    (void)sem_destroy(&gate.leave);
+}
+
 static void *report_thread(void *arg)
 {
     char *name = arg;
@@ -148,6 +198,7 @@ int main(void)
         cmocka_unit_test(one_thread_runs_in_order_and_free_runs_the_rest),
         cmocka_unit_test(many_threads_run_each_task_once),
         cmocka_unit_test(a_full_queue_refuses),
+        cmocka_unit_test(stopping_makes_the_queued_tasks_give_up_and_accepts_no_more),
         cmocka_unit_test(threads_block_signals_and_the_starter_does_not),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
