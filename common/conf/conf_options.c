@@ -103,7 +103,9 @@ bool conf_options_run(const struct conf_program *program, const struct conf_opti
     if (options->print || options->print_important) {
         struct buf text = BUF_EMPTY;
         conf_print(conf, !options->print, &text);
-        fwrite(text.data, 1, text.size, out);
+        /* The name server has no option that -m shows: there may be no text at all. */
+        if (text.size > 0)
+            fwrite(text.data, 1, text.size, out);
         buf_release(&text);
         return false;
     }
