@@ -13,9 +13,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/fiemap.h>
+#include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -354,9 +357,47 @@ static enum status posix_zero(struct vfs *vfs, int fd, int64_t offset, int64_t s
     return STATUS_OK;
 }
 
+#define EXTENTS_AT_ONCE 32
+
+/* The first offset from `offset` on that lies in a block which was written, by the file system's
+ * own map; NOT_FOUND when there is none, UNSUPPORTED when it keeps no such map. What is still on
+ * its way to the disk is written first, so that the map knows of it. */
+static enum status find_written(int fd, int64_t offset, int64_t *found)
+{
+    union {
+        struct fiemap map;
+        uint8_t room[sizeof(struct fiemap) + EXTENTS_AT_ONCE * sizeof(struct fiemap_extent)];
+    } question;
+    uint64_t at = (uint64_t)offset;
+    for (;;) {
+        memset(&question, 0, sizeof question);
+        question.map.fm_start = at;
+        question.map.fm_length = FIEMAP_MAX_OFFSET - at;
+        question.map.fm_flags = FIEMAP_FLAG_SYNC;
+        question.map.fm_extent_count = EXTENTS_AT_ONCE;
+        if (ioctl(fd, FS_IOC_FIEMAP, &question.map) != 0)
+            return STATUS_UNSUPPORTED;
+        for (uint32_t i = 0; i < question.map.fm_mapped_extents; i++) {
+            const struct fiemap_extent *extent = &question.map.fm_extents[i];
+            if ((extent->fe_flags & FIEMAP_EXTENT_UNWRITTEN) == 0) {
+                *found = extent->fe_logical > at ? (int64_t)extent->fe_logical : (int64_t)at;
+                return STATUS_OK;
+            }
+            at = extent->fe_logical + extent->fe_length;
+        }
+        if (question.map.fm_mapped_extents < EXTENTS_AT_ONCE)
+            return STATUS_NOT_FOUND;
+    }
+}
+
+/* SEEK_DATA alone does not do: it takes for data what merely lies in the page cache, so that
+ * reading ahead turns a reserved file into data just in front of whoever searches it. */
 static enum status posix_find_data(struct vfs *vfs, int fd, int64_t offset, int64_t *found)
 {
     (void)vfs;
+    enum status status = find_written(fd, offset, found);
+    if (status != STATUS_UNSUPPORTED)
+        return status;
     off_t at = lseek(fd, (off_t)offset, SEEK_DATA);
     if (at == -1 && errno == ENXIO)
         return STATUS_NOT_FOUND;
