@@ -71,6 +71,7 @@ static void open_store(struct broker *broker)
     struct store_options options = {
         .root = conf->storePathRootDir,
         .commit_log = conf->storePathCommitLog,
+        .read_only_commit_logs = conf->readOnlyCommitLogStorePaths,
         .segment_bytes = conf->mappedFileSizeCommitLog,
         .queue_file_bytes = conf->mappedFileSizeConsumeQueue,
         .index_slots = (int32_t)conf->maxHashSlotNum,

@@ -101,15 +101,15 @@ static void write_failed(struct commitlog *log, enum status status, int64_t pos,
         health_refuse(log->health, REFUSAL_NO_SPACE,
                       "no space left to write the commit log in %s: free disk space, or lower "
                       "fileReservedTime",
-                      log->directory);
+                      log->current->directory);
     else if (status == STATUS_BUSY)
         health_refuse(log->health, REFUSAL_NO_SPACE, "the commit log in %s cannot be written: %s",
-                      log->directory, strerror(kept));
+                      log->current->directory, strerror(kept));
     else
         health_fail(log->health,
                     "writing the commit log in %s at position %lld failed: %s. "
                     "Check the disk, then restart",
-                    log->directory, (long long)pos, strerror(kept));
+                    log->current->directory, (long long)pos, strerror(kept));
 }
 
 /* Zero what a failed write left behind the end. */

@@ -15,6 +15,7 @@
 #define BROKER_STORE_COMMITLOG_H
 
 #include "broker/store/health.h"
+#include "broker/store/log_paths.h"
 #include "broker/store/segment.h"
 #include "common/base/bytes.h"
 #include "common/sys/clock.h"
@@ -27,7 +28,7 @@ struct commitlog {
     struct vfs *vfs;
     const struct clock *clock;
     struct health *health;
-    char *directory;
+    struct log_paths paths;
     int64_t segment_bytes;
 
     pthread_mutex_t append_lock;
@@ -51,11 +52,12 @@ struct commitlog {
     _Atomic int64_t flushed_timestamp_ms;
 };
 
-void commitlog_init(struct commitlog *log, const char *directory, int64_t segment_bytes,
+/* paths  taken over */
+void commitlog_init(struct commitlog *log, struct log_paths paths, int64_t segment_bytes,
                     struct vfs *vfs, const struct clock *clock, struct health *health);
 
-/* Open the segments that are there. Refuses, with the mend, what would hide or damage data: a wrong
- * size, a gap.
+/* Open the segments that are there, in whichever of the folders. Refuses, with the mend, what would
+ * hide or damage data: a wrong size, a gap, a file that is there twice.
  * returns  OK | CORRUPT | IO */
 enum status commitlog_load(struct commitlog *log, struct err *err);
 

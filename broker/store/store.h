@@ -33,14 +33,15 @@ enum store_flush {
 };
 
 struct store_options {
-    const char *root;         /* storePathRootDir */
-    const char *commit_log;   /* storePathCommitLog */
-    int64_t segment_bytes;    /* mappedFileSizeCommitLog */
-    int64_t queue_file_bytes; /* mappedFileSizeConsumeQueue, rounded up to 20 */
-    int32_t index_slots;      /* maxHashSlotNum */
-    int32_t index_entries;    /* maxIndexNum */
-    bool index_enable;        /* messageIndexEnable */
-    int32_t record_bytes_max; /* maxMessageSize: limit of a whole record */
+    const char *root;                  /* storePathRootDir */
+    const char *commit_log;            /* storePathCommitLog: folders with commas between them */
+    const char *read_only_commit_logs; /* readOnlyCommitLogStorePaths; may be NULL */
+    int64_t segment_bytes;             /* mappedFileSizeCommitLog */
+    int64_t queue_file_bytes;          /* mappedFileSizeConsumeQueue, rounded up to 20 */
+    int32_t index_slots;               /* maxHashSlotNum */
+    int32_t index_entries;             /* maxIndexNum */
+    bool index_enable;                 /* messageIndexEnable */
+    int32_t record_bytes_max;          /* maxMessageSize: limit of a whole record */
     bool check_crc_on_recover;
     enum store_role role;
     enum store_flush flush;
