@@ -18,6 +18,7 @@
 #include "broker/proc/topic_maker.h"
 
 #include "common/base/check.h"
+#include "common/base/limits.h"
 #include "common/conf/broker_conf.h"
 #include "common/conf/server_conf.h"
 #include "common/sys/log.h"
@@ -85,6 +86,7 @@ static void open_store(struct broker *broker)
         .flush_thorough_interval_ms = conf->flushCommitLogThoroughInterval,
         .flush_queues_interval_ms = conf->flushIntervalConsumeQueue,
         .flush_queues_thorough_interval_ms = conf->flushConsumeQueueThoroughInterval,
+        .checkpoint_bytes = CHECKPOINT_BYTES,
         .file_reserved_hours = conf->fileReservedTime,
         .delete_when = conf->deleteWhen,
         .disk_max_used_percent = (int)conf->diskMaxUsedSpaceRatio,

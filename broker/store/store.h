@@ -49,6 +49,8 @@ struct store_options {
     int64_t flush_thorough_interval_ms;
     int64_t flush_queues_interval_ms;
     int64_t flush_queues_thorough_interval_ms;
+    int64_t
+        checkpoint_bytes; /* a checkpoint is due when the log has grown by this; 0: only in time */
     int64_t file_reserved_hours;    /* fileReservedTime */
     const char *delete_when;        /* deleteWhen */
     int disk_max_used_percent;      /* diskMaxUsedSpaceRatio */

@@ -358,10 +358,12 @@ static enum status posix_zero(struct vfs *vfs, int fd, int64_t offset, int64_t s
 }
 
 #define EXTENTS_AT_ONCE 32
+#define WRITE_OUT (SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER)
 
 /* The first offset from `offset` on that lies in a block which was written, by the file system's
  * own map; NOT_FOUND when there is none, UNSUPPORTED when it keeps no such map. What is still on
- * its way to the disk is written first, so that the map knows of it. */
+ * its way to the disk behind `offset` is written first, so that the map knows of it: not the whole
+ * file, as FIEMAP_FLAG_SYNC would. */
 static enum status find_written(int fd, int64_t offset, int64_t *found)
 {
     union {
@@ -369,11 +371,12 @@ static enum status find_written(int fd, int64_t offset, int64_t *found)
         uint8_t room[sizeof(struct fiemap) + EXTENTS_AT_ONCE * sizeof(struct fiemap_extent)];
     } question;
     uint64_t at = (uint64_t)offset;
+    if (sync_file_range(fd, offset, 0, WRITE_OUT) != 0)
+        return STATUS_UNSUPPORTED;
     for (;;) {
         memset(&question, 0, sizeof question);
         question.map.fm_start = at;
         question.map.fm_length = FIEMAP_MAX_OFFSET - at;
-        question.map.fm_flags = FIEMAP_FLAG_SYNC;
         question.map.fm_extent_count = EXTENTS_AT_ONCE;
         if (ioctl(fd, FS_IOC_FIEMAP, &question.map) != 0)
             return STATUS_UNSUPPORTED;

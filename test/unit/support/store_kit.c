@@ -188,6 +188,7 @@ void kit_init(struct kit *kit, const char *test)
         .flush_thorough_interval_ms = 3600000,
         .flush_queues_interval_ms = 3600000,
         .flush_queues_thorough_interval_ms = 3600000,
+        .checkpoint_bytes = INT64_C(1) << 40,
         .file_reserved_hours = 72,
         .delete_when = "04",
         .disk_max_used_percent = 75,
