@@ -126,6 +126,16 @@ static enum status clear_garbage(struct commitlog *log, int64_t pos)
     return status;
 }
 
+/* Bytes that are being filled with zeros must not take a record first. That is far ahead of the end
+ * unless a megabyte was appended while one slice was written. */
+static void wait_for_zeros(struct commitlog *log, int64_t end_pos)
+{
+    if (end_pos <= atomic_load(&log->zeroing_pos))
+        return;
+    (void)pthread_mutex_lock(&log->zero_lock);
+    (void)pthread_mutex_unlock(&log->zero_lock);
+}
+
 static enum status run_write(struct commitlog *log, struct append_batch *batch,
                              const struct run *run, int64_t pos, bool fill)
 {
@@ -142,6 +152,7 @@ static enum status run_write(struct commitlog *log, struct append_batch *batch,
         parts[count++] = (struct iovec){filler, sizeof filler};
         bytes += RECORD_FILLER_BYTES;
     }
+    wait_for_zeros(log, pos + bytes);
     enum status status =
         log->vfs->ops->pwritev(log->vfs, log->current->fd, parts, count, pos - log->current->base);
     if (status != STATUS_OK)

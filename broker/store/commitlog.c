@@ -28,6 +28,8 @@ void commitlog_init(struct commitlog *log, struct log_paths paths, int64_t segme
     log->segment_bytes = segment_bytes;
     CHECK(pthread_mutex_init(&log->append_lock, NULL) == 0);
     CHECK(pthread_mutex_init(&log->prepare_lock, NULL) == 0);
+    CHECK(pthread_mutex_init(&log->zero_lock, NULL) == 0);
+    atomic_init(&log->zeroing_pos, INT64_MAX);
     CHECK(pthread_mutex_init(&log->segments_lock, NULL) == 0);
 }
 
@@ -209,6 +211,7 @@ void commitlog_release(struct commitlog *log)
     log_paths_release(&log->paths);
     (void)pthread_mutex_destroy(&log->append_lock);
     (void)pthread_mutex_destroy(&log->prepare_lock);
+    (void)pthread_mutex_destroy(&log->zero_lock);
     (void)pthread_mutex_destroy(&log->segments_lock);
 }
 
@@ -278,6 +281,48 @@ enum status commitlog_prepare(struct commitlog *log, struct err *err)
     atomic_store(&log->next_wanted, log->next == NULL);
     (void)pthread_mutex_unlock(&log->prepare_lock);
     return status;
+}
+
+/* The segment that holds `pos`, which may be the one made ahead; with a reference. */
+static struct segment *acquire_ahead(struct commitlog *log, int64_t pos)
+{
+    struct segment *segment = commitlog_acquire(log, pos);
+    if (segment != NULL)
+        return segment;
+    (void)pthread_mutex_lock(&log->prepare_lock);
+    if (log->next != NULL && pos >= log->next->base && pos < segment_end(log->next)) {
+        segment = log->next;
+        segment_hold(segment);
+    }
+    (void)pthread_mutex_unlock(&log->prepare_lock);
+    return segment;
+}
+
+bool commitlog_claim_zeros(struct commitlog *log, int64_t pos, int64_t size,
+                           struct zero_claim *claim)
+{
+    (void)pthread_mutex_lock(&log->append_lock);
+    int64_t first = atomic_load(&log->appended_pos) + ZERO_GUARD_BYTES;
+    if (pos < first)
+        pos = first;
+    pos = (pos + size - 1) / size * size;
+    struct segment *segment = acquire_ahead(log, pos);
+    if (segment != NULL) {
+        int64_t room = segment_end(segment) - pos;
+        *claim = (struct zero_claim){pos, size < room ? size : room, segment};
+        (void)pthread_mutex_lock(&log->zero_lock);
+        atomic_store(&log->zeroing_pos, pos);
+    }
+    (void)pthread_mutex_unlock(&log->append_lock);
+    return segment != NULL;
+}
+
+void commitlog_release_zeros(struct commitlog *log, struct zero_claim *claim)
+{
+    atomic_store(&log->zeroing_pos, INT64_MAX);
+    (void)pthread_mutex_unlock(&log->zero_lock);
+    segment_drop(claim->segment);
+    claim->segment = NULL;
 }
 
 enum status commitlog_flush(struct commitlog *log)

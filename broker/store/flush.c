@@ -33,6 +33,7 @@ static bool flush_and_report(struct flusher *flusher)
     enum status status = commitlog_flush(&store->log);
     if (store->listener.on_flushed != NULL)
         store->listener.on_flushed(store->listener.ctx);
+    zeroer_notify(&store->zeroer, store_flushed_pos(store));
     return status == STATUS_OK;
 }
 

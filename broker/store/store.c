@@ -58,6 +58,7 @@ static void store_init(struct store *store, const struct store_options *options,
     index_init(&store->index, options->root, options->index_slots, options->index_entries, vfs,
                clock);
     flusher_init(&store->flusher, store);
+    zeroer_init(&store->zeroer, store);
     dispatcher_init(&store->dispatcher, store);
     keeper_init(&store->keeper, store);
     if (options->role == STORE_ROLE_SLAVE)
@@ -68,6 +69,7 @@ static void store_free(struct store *store)
 {
     keeper_release(&store->keeper);
     dispatcher_release(&store->dispatcher);
+    zeroer_release(&store->zeroer);
     flusher_release(&store->flusher);
     index_release(&store->index);
     queue_table_release(&store->queues);
@@ -200,6 +202,8 @@ enum status store_start(struct store *store, struct err *err)
         status = dispatcher_start(&store->dispatcher, err);
     if (status == STATUS_OK)
         status = keeper_start(&store->keeper, err);
+    if (status == STATUS_OK)
+        status = zeroer_start(&store->zeroer, err);
     return status;
 }
 
@@ -223,6 +227,7 @@ void store_stop(struct store *store)
         return;
     store->stopped = true;
     health_set(&store->health, REFUSAL_CLOSING);
+    zeroer_stop(&store->zeroer);
     keeper_stop(&store->keeper);
     flusher_stop(&store->flusher);
     dispatcher_stop(&store->dispatcher);

@@ -150,6 +150,14 @@ static enum status posix_fdatasync(struct vfs *vfs, int fd)
     return fdatasync(fd) == -1 ? STATUS_IO : STATUS_OK; /* whatever the cause: it is final */
 }
 
+#define WRITE_OUT (SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER)
+
+static enum status posix_write_out(struct vfs *vfs, int fd, int64_t offset, int64_t size)
+{
+    (void)vfs;
+    return sync_file_range(fd, offset, size, WRITE_OUT) == -1 ? STATUS_IO : STATUS_OK;
+}
+
 static enum status posix_truncate(struct vfs *vfs, int fd, int64_t size)
 {
     (void)vfs;
@@ -358,7 +366,6 @@ static enum status posix_zero(struct vfs *vfs, int fd, int64_t offset, int64_t s
 }
 
 #define EXTENTS_AT_ONCE 32
-#define WRITE_OUT (SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER)
 
 /* The first offset from `offset` on that lies in a block which was written, by the file system's
  * own map; NOT_FOUND when there is none, UNSUPPORTED when it keeps no such map. What is still on
@@ -416,6 +423,7 @@ struct vfs *vfs_posix(void)
         .pwritev = posix_pwritev,
         .pread = posix_pread,
         .fdatasync = posix_fdatasync,
+        .write_out = posix_write_out,
         .allocate = posix_allocate,
         .truncate = posix_truncate,
         .map = posix_map,

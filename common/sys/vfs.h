@@ -56,6 +56,9 @@ struct vfs_ops {
     /* A failure is IO, whatever the cause: what was not synced may be lost already. The same for
      * the other syncs. */
     enum status (*fdatasync)(struct vfs *vfs, int fd);
+    /* Bring what was written to the range on its way to the disk and wait until it is there; not
+     * durable, for which fdatasync is still needed, but that will find nothing left to write. */
+    enum status (*write_out)(struct vfs *vfs, int fd, int64_t offset, int64_t size);
     /* Reserve blocks and extend the file to `size`. Falls back to ftruncate where the file system
      * cannot. */
     enum status (*allocate)(struct vfs *vfs, int fd, int64_t size);
