@@ -286,6 +286,29 @@ static void close_queue(void *ctx, struct queue *queue)
     queue_close_files(queue);
 }
 
+/* Before an index file is changed in its place, the checkpoint must no longer vouch for it. */
+static enum status doubt_index(void *ctx, int64_t valid_ms, struct err *err)
+{
+    struct recovery *recovery = ctx;
+    struct store *store = recovery->store;
+    if (valid_ms >= recovery->checkpoint.index_timestamp_ms)
+        return STATUS_OK;
+    recovery->checkpoint.index_timestamp_ms = valid_ms;
+    return checkpoint_store(store->vfs, store->options.root, &recovery->checkpoint, err);
+}
+
+static enum status load_index(struct recovery *recovery, int64_t *index_from, struct err *err)
+{
+    struct index_load load = {
+        .repair = recovery->crash,
+        .synced_ms = recovery->checkpoint.index_timestamp_ms,
+        .log_end = recovery->end,
+        .before_repair = doubt_index,
+        .ctx = recovery,
+    };
+    return index_load(&recovery->store->index, &load, index_from, err);
+}
+
 static enum status rebuild(struct recovery *recovery, const struct queues_found *found,
                            struct err *err)
 {
@@ -294,8 +317,7 @@ static enum status rebuild(struct recovery *recovery, const struct queues_found 
     int64_t index_from = INT64_MAX;
     enum status status = STATUS_OK;
     if (store->options.index_enable)
-        status = index_load(&store->index, recovery->crash, recovery->checkpoint.index_timestamp_ms,
-                            recovery->end, &index_from, err);
+        status = load_index(recovery, &index_from, err);
     if (status != STATUS_OK)
         return status;
     int64_t min_pos = atomic_load(&store->log.min_pos);
