@@ -16,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define QUEUE_LEAST_ENTRIES 410 /* two pages, 4.9.2's flushConsumeQueueLeastPages */
 #define STEP_MS_MAX 1000
 #define RETRY_MS 1000
 #define CHECKPOINT_REST_FACTOR 3
@@ -158,13 +157,20 @@ static enum status write_pending(struct keeper *keeper)
     return status;
 }
 
+/* Whole entries that fill the pages of flushConsumeQueueLeastPages. */
+static int64_t least_entries(const struct store_options *options)
+{
+    int64_t bytes = (int64_t)options->flush_queues_least_pages * STORE_PAGE_BYTES;
+    return bytes < QUEUE_ENTRY_BYTES ? 1 : (bytes + QUEUE_ENTRY_BYTES - 1) / QUEUE_ENTRY_BYTES;
+}
+
 enum status keeper_sync(struct keeper *keeper, bool thorough)
 {
     struct store *store = keeper->store;
     if (health_has(&store->health, REFUSAL_FAILED))
         return STATUS_IO;
     if (!thorough)
-        return sync_queues(keeper, QUEUE_LEAST_ENTRIES, false);
+        return sync_queues(keeper, least_entries(&store->options), false);
     int64_t began_ms = clock_monotonic_ms(store->clock);
     struct dispatch_mark mark;
     dispatcher_mark(&store->dispatcher, &mark);

@@ -257,7 +257,8 @@ const struct append_result *store_append(struct store *store, struct append_batc
         return batch->results;
     commitlog_append(&store->log, batch);
     dispatcher_notify(&store->dispatcher);
-    flusher_notify(&store->flusher, health_has(&store->health, REFUSAL_FAILED));
+    int64_t dirty = store_appended_pos(store) - store_flushed_pos(store);
+    flusher_notify(&store->flusher, dirty, health_has(&store->health, REFUSAL_FAILED));
     if (atomic_load_explicit(&store->log.next_wanted, memory_order_relaxed))
         keeper_notify(&store->keeper);
     return batch->results;

@@ -46,8 +46,11 @@ struct store_options {
     enum store_role role;
     enum store_flush flush;
     int64_t flush_interval_ms; /* ASYNC_FLUSH: at least this often */
+    bool flush_timed;          /* flushCommitLogTimed: appends do not begin a flush before that */
+    int32_t flush_least_pages; /* flushCommitLogLeastPages, of 4 KiB */
     int64_t flush_thorough_interval_ms;
     int64_t flush_queues_interval_ms;
+    int32_t flush_queues_least_pages; /* flushConsumeQueueLeastPages */
     int64_t flush_queues_thorough_interval_ms;
     int64_t
         checkpoint_bytes; /* a checkpoint is due when the log has grown by this; 0: only in time */
