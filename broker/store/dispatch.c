@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NAP_US 1000
+#define NAP_US 3000 /* nobody waits; a pull that comes meanwhile ends it */
 #define IDLE_NAPS_BEFORE_SLEEP 50
 #define RETRY_US 200000
 #define INDEX_KEYS_MAX 64 /* keys of one message that are indexed; 4.9.2 has no limit */
