@@ -31,7 +31,8 @@ enum load_role {
 
 /* One queue as a consumer sees it. */
 struct load_queue {
-    int id;
+    const char *topic;
+    int id;       /* in its topic */
     int64_t next; /* offset to ask for */
     int64_t end;  /* done when `next` reaches it; -1: never */
     bool done;
@@ -44,7 +45,10 @@ struct load_options {
     const char *address; /* of the broker */
     int connections;
     int in_flight; /* requests per connection; producers only */
-    int queues;
+    const char *const *topics;
+    int queues_per_topic;
+    int queues;     /* of all topics; number n is queue n % queues_per_topic of topic
+                     * n / queues_per_topic, and by these numbers the ledger knows them */
     double rate;    /* messages per second over all workers; 0: as fast as answers come */
     int64_t count;  /* stop after so many messages; 0: no limit */
     bool reconnect; /* open lost connections again */
