@@ -82,7 +82,7 @@ struct load_worker {
     int queues_left;
     struct ledger_writer ledger;
     uint64_t last_success_ns;
-    _Atomic uint64_t messages; /* the counter that others may read */
+    _Atomic uint64_t messages; /* with those of the warm-up; others may read it */
     struct load_totals totals;
 };
 
@@ -278,7 +278,7 @@ static void on_send_reply(struct connection *connection, const struct reply *rep
     int batch = options->send.batch;
     totals->messages += (uint64_t)batch;
     totals->bytes += (uint64_t)batch * options->send.body_bytes;
-    atomic_store_explicit(&worker->messages, totals->messages, memory_order_relaxed);
+    atomic_fetch_add_explicit(&worker->messages, (uint64_t)batch, memory_order_relaxed);
     histogram_add(&totals->latency, now - slot->due_ns);
     if (worker->last_success_ns != 0 && now - worker->last_success_ns > totals->longest_gap_ns)
         totals->longest_gap_ns = now - worker->last_success_ns;
@@ -359,8 +359,9 @@ static void on_records(struct load_worker *worker, struct load_queue *queue, str
         on_record(worker, queue, &record, now);
         body = slice_from(body, (size_t)record.size);
     }
-    atomic_store_explicit(&worker->messages, worker->totals.messages, memory_order_relaxed);
-    atomic_fetch_add(&worker->load->issued, (int64_t)(worker->totals.messages - before));
+    uint64_t received = worker->totals.messages - before;
+    atomic_fetch_add_explicit(&worker->messages, received, memory_order_relaxed);
+    atomic_fetch_add(&worker->load->issued, (int64_t)received);
 }
 
 static void on_pull_reply(struct connection *connection, const struct reply *reply, uint64_t now)
@@ -508,7 +509,6 @@ static void enter_phase(struct load_worker *worker, enum load_phase phase, uint6
     if (phase == LOAD_MEASURE) {
         memset(&worker->totals, 0, sizeof worker->totals);
         worker->last_success_ns = 0;
-        atomic_store(&worker->messages, 0);
     } else if (phase == LOAD_DRAIN) {
         *drain_until_ns = now_ns() + DRAIN_NS;
     }

@@ -100,7 +100,8 @@ void load_set_phase(struct load *load, enum load_phase phase);
 /* True when every worker has ended by itself: count or queue ends reached, all connections gone. */
 bool load_finished(const struct load *load);
 
-/* Messages counted so far, roughly; for a snapshot at the end of the measured time. */
+/* Messages so far, those of the warm-up too: it never goes back, so the difference of two looks is
+ * what came between them. */
 uint64_t load_messages(const struct load *load);
 
 /* Wait for the workers and add up what they counted. Frees the load. */
