@@ -84,7 +84,6 @@ class Session:
         self.server = Contender(self.name == "apache", settings)
         try:
             self.started = self.server.begin("bench")
-            time.sleep(cases.SETTLE_SECONDS)
             function(self)
         except Exception as failure:  # noqa: BLE001 - the other groups go on
             if not isinstance(failure, (Failed, servers.StartError)):

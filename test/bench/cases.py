@@ -17,7 +17,7 @@ COLD_MB = int(os.environ.get("COLD_MB", "4096"))
 BACKLOG_MESSAGES = int(os.environ.get("BACKLOG_MESSAGES", "1000000"))
 CATCH_UP_PASSES = 3
 IDLE_CONNECTIONS = int(os.environ.get("IDLE_CONNECTIONS", "5000"))
-SETTLE_SECONDS = 2
+IDLE_SECONDS = 2  # after a start, before memory is looked at
 COLD_SHARE = 0.9  # of the backlog that must be out of the page cache
 COLD_SECONDS = 60  # at most, beside a reader
 OPEN_RATE = "5000"
@@ -149,6 +149,7 @@ WARM_SENDS = [["produce", "--inflight", "16"],
 
 
 def run_quick(session):
+    time.sleep(IDLE_SECONDS)
     idle = {"mode": "idle", "broker_rss_kb": machine.memory_of(session.server.broker_pid)["VmRSS"],
             "namesrv_rss_kb": machine.memory_of(session.server.namesrv_pid)["VmRSS"]}
     session.note("start", session.started)
@@ -235,8 +236,9 @@ def write_log(session):
     load = ["produce", "--topic", "bench", "--size", "1024", "--timeout", "600"] + SHAPE
     try:
         server.mqbench(load + ["--count", str(PROBE_MESSAGES)])
-        each = server.log_bytes() / PROBE_MESSAGES
-        server.mqbench(load + ["--count", str(int(FILL_MB * (1 << 20) / each))])
+        probe_bytes = server.log_bytes()
+        rest = (FILL_MB * (1 << 20) - probe_bytes) * PROBE_MESSAGES // probe_bytes
+        server.mqbench(load + ["--count", str(max(1, rest))])
     finally:
         peak_kb = watch.stop()
     sizes = machine.memory_of(server.broker_pid)

@@ -13,10 +13,10 @@ import servers  # noqa: E402
 MQBENCH = os.path.join(servers.BUILD, "bin", "mqbench")
 HEAP = ["-Xms2g", "-Xmx2g", "-XX:MaxDirectMemorySize=4g"]
 RUNTIME_INFO = 28
-READY_SECONDS = 180
+READY_SECONDS = int(os.environ.get("READY_SECONDS", "180"))
 DISPATCH_SECONDS = 120
 INFO_SECONDS = 20
-LOAD_SECONDS = 900
+LOAD_SECONDS = 1800
 
 
 class Failed(Exception):
