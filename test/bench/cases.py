@@ -21,6 +21,9 @@ IDLE_SECONDS = 2  # after a start, before memory is looked at
 COLD_SHARE = 0.9  # of the backlog that must be out of the page cache
 COLD_SECONDS = 60  # at most, beside a reader
 OPEN_RATE = "5000"
+# As long as a reader of the default backlog takes, more or less: what happens every few seconds
+# must have its chance in both.
+ALONE_DURATION = str(2.5 * float(DURATION))
 MANY_TOPICS = int(os.environ.get("MANY_TOPICS", "625"))
 BATCH = 32
 PROBE_MESSAGES = 3200
@@ -337,7 +340,8 @@ def run_cold(session):
     backlog_bytes = session.server.log_bytes()
     warm_up(session, WARM_SENDS[:1] + [["consume"]])
     settle(session)
-    alone = session.server.mqbench(PRODUCE + SHAPE + ["--rate", OPEN_RATE])
+    alone = session.server.mqbench(PRODUCE + SHAPE + ["--rate", OPEN_RATE, "--duration",
+                                                      ALONE_DURATION])
     settle(session)
     share = make_cold(session, backlog_bytes)
     if share < COLD_SHARE:
