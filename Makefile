@@ -54,7 +54,7 @@ GENERATED_HEADERS := $(GENERATED:.c=.h)
 BINARIES := $(BUILD)/bin/mqnamesrv $(BUILD)/bin/mqbroker \
             $(if $(wildcard tools/*.c),$(patsubst tools/%.c,$(BUILD)/bin/%,$(wildcard tools/*.c)))
 
-.PHONY: all unit-tests check bench fuzz fuzzers replay asan tsan tidy install clean help format docs
+.PHONY: all unit-tests check bench soak fuzz fuzzers replay asan tsan tidy install clean help format docs
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -63,7 +63,8 @@ all: $(BINARIES)
 help:
 	@echo 'all      daemons and tools (V=1 shows the commands), into $(BUILD)/bin'
 	@echo 'check    unit tests and make tidy'
-	@echo 'bench    measure (ANCHOR=1: beside Apache 4.9.2)'
+	@echo 'bench    measure (ANCHOR=1: beside Apache 4.9.2; CASES=list names the cases)'
+	@echo 'soak     100 million messages of backlog: memory, restarts, reading; needs 30 GB of disk'
 	@echo 'fuzz     run each fuzz target for FUZZ_SECONDS (default 30); needs clang'
 	@echo 'replay   run each fuzz target over its corpus, with any compiler'
 	@echo 'asan     the unit and end-to-end tests under ASan and UBSan; tsan: under TSan'
@@ -181,6 +182,9 @@ format:
 
 bench: all
 	sh test/bench/run
+
+soak: all
+	python3 test/bench/soak.py
 
 # --- pages written from tables ------------------------------------------------------------------
 
