@@ -39,7 +39,7 @@
 #include <stdlib.h>
 
 /* A longer journal has the JSON file written at once. Many times what changes between two saves. */
-#define JOURNAL_BYTES_DUE (16 * 1024 * 1024)
+#define JOURNAL_BYTES_DUE (32 * 1024 * 1024)
 
 /* And no journal grows beyond this, should the JSON file not be writable. */
 #define JOURNAL_BYTES_MAX (256 * 1024 * 1024)

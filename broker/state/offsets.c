@@ -25,8 +25,10 @@
 
 #define SEPARATOR '@'
 
-/* Marked queues that one hold of the lock collects for the journal: some ten microseconds. */
-#define COLLECT_QUEUES_MAX 8192
+/* Marked queues that are collected for the journal with one hold of the lock, some hundred
+ * microseconds when none of them is in the cache, and for one block. */
+#define COLLECT_QUEUES_MAX 1024
+#define BLOCK_QUEUES_MAX 8192
 
 /* A retry topic's name is its group's with a prefix. */
 #define KEY_TOPIC_BYTES_MAX (GROUP_BYTES_MAX + 16)
@@ -274,8 +276,8 @@ static size_t collect_queues(struct group_offsets *group, struct buf *block, siz
 }
 
 /* Put what is marked into the block, beginning with the first in the list, until the list has gone
- * down to `leave` keys or the block is large enough. */
-static void collect(struct offsets *offsets, struct buf *block, size_t leave)
+ * down to `leave` keys or the lock has been held long enough; how many queues and keys. */
+static size_t collect(struct offsets *offsets, struct buf *block, size_t leave)
 {
     size_t taken = 0;
     while (offsets->listed_count > leave && taken < COLLECT_QUEUES_MAX) {
@@ -287,7 +289,7 @@ static void collect(struct offsets *offsets, struct buf *block, size_t leave)
             taken += collect_queues(group, block, COLLECT_QUEUES_MAX - taken);
         taken++;
         if (group->marked_count != 0)
-            return;
+            break;
         offsets->first_marked = group->next_marked;
         if (offsets->first_marked == NULL)
             offsets->last_marked = &offsets->first_marked;
@@ -296,6 +298,7 @@ static void collect(struct offsets *offsets, struct buf *block, size_t leave)
         if (group->dead)
             group_offsets_free(map_remove(&offsets->table, key_of(group)));
     }
+    return taken;
 }
 
 /* The block was not written: mark what it holds again. */
@@ -694,24 +697,31 @@ enum status offsets_persist(struct offsets *offsets, struct err *err)
     return config_file_save(&offsets->file, snapshot, offsets, err);
 }
 
+/* Make a block of the first `todo` marked keys, or of some of them; how many are left. */
+static size_t make_block(struct offsets *offsets, size_t todo)
+{
+    size_t taken = 0;
+    journal_changes_open(&offsets->block);
+    while (todo != 0 && taken < BLOCK_QUEUES_MAX) {
+        offsets_lock(offsets);
+        size_t listed = offsets->listed_count;
+        taken += collect(offsets, &offsets->block, listed - todo);
+        todo -= listed - offsets->listed_count;
+        offsets_unlock(offsets);
+    }
+    return todo;
+}
+
 enum status offsets_journal_step(struct offsets *offsets, struct err *err)
 {
     enum status status = STATUS_OK;
-    bool more = true;
     offsets_lock(offsets);
     size_t todo = offsets->listed_count;
     offsets_unlock(offsets);
     /* No further than what was marked at the beginning, or this might never end. */
-    while (more && todo != 0 && status == STATUS_OK) {
-        journal_changes_open(&offsets->block);
-        offsets_lock(offsets);
-        size_t before = offsets->listed_count;
-        collect(offsets, &offsets->block, before - (todo < before ? todo : before));
-        todo -= before - offsets->listed_count;
-        offsets_unlock(offsets);
-        more = journal_changes_of(&offsets->block).size != 0;
-        if (more)
-            status = offset_journal_append(offsets->file.journal, &offsets->block, 0);
+    while (todo != 0 && status == STATUS_OK) {
+        todo = make_block(offsets, todo);
+        status = offset_journal_append(offsets->file.journal, &offsets->block, 0);
     }
     if (status == STATUS_OK)
         return STATUS_OK;

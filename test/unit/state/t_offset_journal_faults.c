@@ -157,9 +157,9 @@ static void a_long_journal_asks_for_the_file(void **state)
         for (int queue = 0; queue < 20000; queue++)
             commit(f, "g", queue, value);
         step(f);
-        assert_true(value < 200);
+        assert_true(value < 400);
     }
-    assert_true(size_of(journal(f)) > 16 << 20);
+    assert_true(size_of(journal(f)) > 32 << 20);
     save(f);
     assert_false(offsets_journal_is_due(f->offsets));
     assert_int_equal(journal_count(f), 0);
