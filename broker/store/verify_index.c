@@ -29,9 +29,10 @@ struct index_check {
     uint8_t *chunk;      /* while the file is open */
     int32_t chunk_first; /* number of the first entry in the chunk */
     int32_t chunk_count;
-    int64_t last_pos; /* of the last entry that was right */
-    int64_t begin_ms; /* store time of the record of the first entry, -1: not seen */
-    int64_t end_ms;   /* and of the last */
+    int64_t first_pos; /* of the first entry, -1: not seen */
+    int64_t last_pos;  /* of the last entry that was right */
+    int64_t begin_ms;  /* store time of the record of the first entry, -1: not seen */
+    int64_t end_ms;    /* and of the last */
     int alike;
     int64_t more;
 };
@@ -141,7 +142,7 @@ enum status verify_index_begin(struct verify_index *index, struct verify *verify
         check->found = &files->indexes[i];
         check->fd = -1;
         check->next = 1;
-        check->last_pos = -1;
+        check->first_pos = check->last_pos = -1;
         check->begin_ms = check->end_ms = -1;
         status = check_begin(index, check, err);
     }
@@ -256,6 +257,8 @@ static const uint8_t *peek(struct verify_index *index, struct index_check **out)
 static void take(struct verify_index *index, struct index_check *check, const uint8_t *entry)
 {
     check->last_pos = get_i64(entry + 4);
+    if (check->next == 1)
+        check->first_pos = check->last_pos;
     check_chain(index, check, check->next, entry);
     check->next++;
 }
@@ -438,6 +441,11 @@ static void check_header(struct verify_index *index, struct index_check *check)
                        "the header's last time is %lld, that of the last record %lld",
                        (long long)header->end_timestamp_ms, (long long)check->end_ms);
         report(index, check, !index->verify->files->in_use, 8, -1, text);
+    }
+    if (check->first_pos != -1 && check->first_pos != header->begin_pos) {
+        (void)snprintf(text, sizeof text, "the header's first position is %lld, that is %lld",
+                       (long long)header->begin_pos, (long long)check->first_pos);
+        report(index, check, true, 16, -1, text);
     }
     if (check->last_pos != header->end_pos && !index->verify->files->in_use) {
         (void)snprintf(text, sizeof text, "the header's last position is %lld, that is %lld",

@@ -350,7 +350,10 @@ void verify_queues_record(struct verify_queues *queues, const struct record *rec
     const uint8_t *entry = NULL;
     bool inside = check->queue != NULL && offset >= check->bounds.first_offset &&
                   offset < check->bounds.max_offset;
-    if (inside && queue_view_entry(&check->view, offset, &entry, NULL) != STATUS_OK)
+    uint8_t kept[QUEUE_ENTRY_BYTES]; /* the window moves when there is a gap in front */
+    if (inside && queue_view_entry(&check->view, offset, &entry, NULL) == STATUS_OK)
+        entry = memcpy(kept, entry, sizeof kept);
+    else
         entry = NULL;
     bool matches = entry != NULL && queue_entry_pos(entry) == record->physical_offset;
     if (!matches && check->first_pos != INT64_MAX && record->physical_offset < check->first_pos) {
