@@ -63,6 +63,7 @@ static enum status open_segment(struct log_view *view, int64_t pos, struct err *
 static enum status fill_buffer(struct log_view *view, int64_t pos, size_t want, struct err *err)
 {
     struct vfs *vfs = view->files->vfs;
+    int64_t at = pos - view->segment->base;
     size_t bytes = want < view->read_bytes ? view->read_bytes : want;
     if (bytes > view->capacity) {
         free(view->buffer);
@@ -71,15 +72,19 @@ static enum status fill_buffer(struct log_view *view, int64_t pos, size_t want, 
     }
     view->size = 0;
     view->pos = pos;
-    enum status status =
-        vfs->ops->pread(vfs, view->fd, view->buffer, bytes, pos - view->segment->base, &view->size);
+    enum status status = vfs->ops->pread(vfs, view->fd, view->buffer, bytes, at, &view->size);
+    if (status != STATUS_OK) {
+        /* What cannot be read may lie behind what is wanted. */
+        size_t rest = (size_t)(PAGE - at % PAGE);
+        bytes = want < rest ? rest : want;
+        status = vfs->ops->pread(vfs, view->fd, view->buffer, bytes, at, &view->size);
+    }
     if (status == STATUS_OK)
         return status;
     view->size = 0;
     char path[PATH_MAX];
     store_files_segment_path(view->files, view->segment, path);
-    return err_set_errno(err, STATUS_IO, "cannot read %s at byte %lld", path,
-                         (long long)(pos - view->segment->base));
+    return err_set_errno(err, STATUS_IO, "cannot read %s at byte %lld", path, (long long)at);
 }
 
 enum status log_view_read(struct log_view *view, int64_t pos, size_t want, struct slice *out,
@@ -183,9 +188,10 @@ static int64_t search_segment(struct log_view *view, int64_t from, int64_t to)
             at = at / PAGE * PAGE + PAGE;
             continue;
         }
-        const uint8_t *hit = bytes.size < 4 ? NULL : memmem(bytes.data, bytes.size, mark, 4);
+        const uint8_t *hit =
+            bytes.data == NULL ? NULL : memmem(bytes.data, bytes.size, mark, sizeof mark);
         if (hit == NULL) {
-            if (bytes.size < 8) /* the end of the file */
+            if (bytes.size < 4) /* the end of the file */
                 return -1;
             at += (int64_t)bytes.size - 3;
             continue;

@@ -14,7 +14,7 @@
 #include "proto/record.h"
 
 #define LOG_VIEW_WALK_BYTES (1024 * 1024) /* read at once when everything is read */
-#define LOG_VIEW_LOOK_BYTES (16 * 1024)   /* when single records are */
+#define LOG_VIEW_LOOK_BYTES 4096          /* when single records are */
 
 struct log_view {
     const struct store_files *files;
