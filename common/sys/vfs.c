@@ -332,6 +332,15 @@ static enum status posix_lock(struct vfs *vfs, int fd)
     return errno == EAGAIN || errno == EACCES ? STATUS_BUSY : STATUS_IO;
 }
 
+static enum status posix_look_at_lock(struct vfs *vfs, int fd)
+{
+    (void)vfs;
+    struct flock range = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1};
+    if (fcntl(fd, F_OFD_GETLK, &range) != 0)
+        return STATUS_IO;
+    return range.l_type == F_UNLCK ? STATUS_OK : STATUS_BUSY;
+}
+
 static enum status posix_space(struct vfs *vfs, const char *path, struct vfs_space *out)
 {
     (void)vfs;
@@ -438,6 +447,7 @@ struct vfs *vfs_posix(void)
         .sync_directory = posix_sync_directory,
         .list = posix_list,
         .lock = posix_lock,
+        .look_at_lock = posix_look_at_lock,
         .space = posix_space,
         .zero = posix_zero,
         .find_data = posix_find_data,

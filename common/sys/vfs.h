@@ -81,6 +81,10 @@ struct vfs_ops {
                         void (*each)(void *ctx, const char *name, bool is_directory), void *ctx);
     /* Exclusive lock of byte 0, held until the file is closed; BUSY when another process has it. */
     enum status (*lock)(struct vfs *vfs, int fd);
+    /* Would `lock` find it taken by another process? Takes nothing and changes nothing; the file
+     * may be open for reading only.
+     * returns  OK (free) | BUSY | IO */
+    enum status (*look_at_lock)(struct vfs *vfs, int fd);
     enum status (*space)(struct vfs *vfs, const char *path, struct vfs_space *out);
     /* Make a range inside the file read as zeros; the size of the file does not change.
      * keep_blocks  its blocks stay reserved where the file system can; false: they are given back
