@@ -41,12 +41,14 @@ JAVA = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"]
 HEAP = ["-Xms128m", "-Xmx512m", "-XX:MaxDirectMemorySize=512m",
         "-Dtls.server.mode=disabled"]
 
+# Level 4: long enough to be pending when the broker ends.
+PENDING_SECONDS = 4
 SIZES = {
     "mappedFileSizeCommitLog": str(1 << 20),
     "mappedFileSizeConsumeQueue": str(20 * 100),
     "maxHashSlotNum": "500",
     "maxMessageSize": str(512 * 1024),
-    "messageDelayLevel": "1s 2s 3s 4s 1h",
+    "messageDelayLevel": "1s 2s 3s %ds 1h" % PENDING_SECONDS,
 }
 COMMON = {
     "flushConsumerOffsetInterval": "500",
@@ -131,6 +133,12 @@ class House(servers.Servers):
         if self.hands is None:
             self.hands = Hands(self.folder)
             self.hands.do("connect", self.namesrv, self.broker)
+
+    def end(self, kill):
+        status = self.stop_broker(kill)
+        # A JVM that is told to end says so in its own way.
+        wanted = -signal.SIGKILL if kill else 128 + signal.SIGTERM if self.apache else 0
+        check(status == wanted, "the broker ended with status %d" % status)
 
     def _known(self, expected):
         _, body = servers.call(self.namesrv, servers.GET_BROKER_CLUSTER_INFO)
@@ -302,7 +310,7 @@ class Golden:
 
     def new_topic(self):
         self.house.hands.do("load", "load")
-        self.house.stop_broker(kill=True)
+        self.house.end(kill=True)
         self.house.hands.do("loaded", self.house.path("loaded"))
         self.ledger.add(self.house.path("loaded"))
         self.house.open(apache=False)
@@ -313,7 +321,7 @@ class Golden:
         first = min(offset for topic, _, offset in rows if topic == "LoadTopic")
         check(first == 0, "a new topic begins at offset %d" % first)
         self.house.hands.do("lookup", "time")
-        check(self.house.stop_broker(), "the broker had to be killed")
+        self.house.end(kill=False)
 
     def run(self, suite, name):
         try:
@@ -391,7 +399,7 @@ class RoundTrip:
     def check_rows(self, rows):
         check(len(tables.in_log(rows, self.log_begin)) == len(rows), "messages of deleted segments")
         tables.check_kept(self.rows, rows)
-        tables.check_once(rows)
+        self.ledger.check_once(rows)
         self.ledger.check_acknowledged(rows, self.log_begin)
         self.ledger.check_explained(self.rows, rows, self.apache)
         self.ledger.check_due(rows)
@@ -447,12 +455,16 @@ class RoundTrip:
         self.state = house.state()
         if self.kill:
             house.await_saved(self.state)
+        sent = time.monotonic()
         house.hands.do("pending", self.label, house.path("pending"))
         self.ledger.add(house.path("pending"))
         if self.kill:
             house.hands.do("load", self.label)
-        check(house.stop_broker(self.kill), "the broker had to be killed")
+        house.end(self.kill)
         if self.kill:
+            if time.monotonic() - sent > PENDING_SECONDS / 2:
+                # A slow machine: they may have come, and nobody has kept in mind that they did.
+                self.ledger.excuse("pending")
             house.hands.do("loaded", house.path("loaded"))
             self.ledger.add(house.path("loaded"))
         aborted = os.path.exists(os.path.join(house.store, "abort"))
