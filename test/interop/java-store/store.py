@@ -250,7 +250,7 @@ class Golden:
         with open(os.path.join(self.house.store, "config", "consumerFilter.json"), "rb") as file:
             self.filters = file.read()
         self.rows = None
-        self.ledger = tables.Ledger()
+        self.ledger = tables.Ledger(self.house.settings["messageDelayLevel"])
 
     def opens(self):
         self.house.open(apache=False)
@@ -344,7 +344,7 @@ class RoundTrip:
         self.kill = kill
         # One index file for several segments, or several for one.
         self.house = House(dict(SIZES, maxIndexNum="2000" if kill else "600"))
-        self.ledger = tables.Ledger()
+        self.ledger = tables.Ledger(SIZES["messageDelayLevel"])
         self.rows = {}
         self.state = None
         self.saved_exactly = True
@@ -361,8 +361,11 @@ class RoundTrip:
         asks = self.asks()
         if self.step > 2:
             self.delete_oldest_segment()
+        # With queue extensions, which are optional, 4.9.2 keeps tags codes and times of delivery
+        # beside the queues.
         self.house.open(apache, transactionTimeOut="1000",
-                        transactionCheckInterval="1000" if asks else "3600000")
+                        transactionCheckInterval="1000" if asks else "3600000",
+                        enableConsumeQueueExt="false" if self.kill else "true")
         if asks:
             self.house.hands.do("decide")
 
@@ -423,6 +426,8 @@ class RoundTrip:
         """The messages are of the kinds that they were meant to be."""
         kinds = {"BigTopic": lambda row: int(row["sysFlag"]) & COMPRESSED,
                  "TxnTopic": lambda row: int(row["sysFlag"]) & COMMITTED}
+        if not self.kill:
+            kinds["PlainTopic"] = lambda row: int(row["cqTagsCode"]) <= tables.ADDRESS_MAX
         if has_ipv6():
             kinds["V6Topic"] = lambda row: row["bornHost"].startswith("[")
         for topic, is_kind in kinds.items():
@@ -437,16 +442,26 @@ class RoundTrip:
             self.rows = rows
         self.house.hands.do("lookup", *([] if self.apache else ["time"]))
 
-    def consumes(self):
-        """A group goes on where it was: each message once in all steps together."""
-        path = self.house.path("consumed")
-        before = (self.state or {"offsets": {}})["offsets"].get("PlainTopic@CG_plain", {})
-        self.house.hands.do("consume", "CG_plain", "PlainTopic", path)
+    def takes(self, wanted, *command):
+        """What a consumer gets."""
+        path = self.house.path("taken")
+        self.house.hands.do(*command, path)
         with open(path, encoding="utf-8") as file:
-            taken = sorted(line.rstrip("\n").split("\t") for line in file)
-        wanted = sorted([topic, str(queue), str(offset)] for topic, queue, offset in self.rows
-                        if topic == "PlainTopic" and offset >= before.get(str(queue), 0))
-        check(taken == wanted, "consumed %d messages, %d are new" % (len(taken), len(wanted)))
+            taken = sorted(tuple(line.rstrip("\n").split("\t")) for line in file)
+        wanted = sorted((topic, str(queue), str(offset)) for topic, queue, offset in wanted)
+        check(taken == wanted, "%s: %d messages, %d are wanted; one side only: %s" % (
+            command, len(taken), len(wanted), sorted(set(taken) ^ set(wanted))[:5]))
+
+    def consumes(self):
+        """By tag all that has it; and a group goes on where it was: each message once in all steps
+        together."""
+        plain = {where: row for where, row in self.rows.items() if where[0] == "PlainTopic"}
+        for tag in ("Tag0", "Tag1"):
+            self.takes([where for where, row in plain.items() if row["tags"] == tag],
+                       "tagged", "PlainTopic", tag)
+        before = (self.state or {"offsets": {}})["offsets"].get("PlainTopic@CG_plain", {})
+        self.takes([where for where in plain if where[2] >= before.get(str(where[1]), 0)],
+                   "consume", "CG_plain", "PlainTopic")
         # Forwards, and once backwards: the last word counts, whoever had it.
         self.house.hands.do("commit", "CG_manual", "PlainTopic", 0, (0, 20, 25, 10, 30)[self.step])
 
@@ -484,7 +499,7 @@ class RoundTrip:
                 yield at + "every message is there", self.everything_is_there
                 yield at + "topics, groups, offsets", self.state_is_there
             yield at + "writes messages of every kind", self.writes
-            yield at + "a group goes on where it was", self.consumes
+            yield at + "consumers by tag, and a group that goes on", self.consumes
             yield at + "every message by offset id, unique id and key", self.looked_up
             yield at + ("is killed under load" if self.kill else "stops"), self.ends
         yield name + "/several files of each kind", self.crossed

@@ -12,6 +12,9 @@ SCHEDULE = "SCHEDULE_TOPIC_XXXX"
 # Apache's broker writes there by itself while it asks for the outcome of transactions.
 TRANSACTIONS = ("RMQ_SYS_TRANS_HALF_TOPIC", "RMQ_SYS_TRANS_OP_HALF_TOPIC")
 
+# A tags code that is no greater is a position in 4.9.2's optional consumequeue_ext, which has the code.
+ADDRESS_MAX = -(1 << 31) - 1
+
 # Topics that a broker makes for itself when it first needs them, and the group that reads them.
 OWN_TOPICS = "RMQ_SYS_"
 OWN_GROUP = "@CID_RMQ_SYS_TRANS"
@@ -101,8 +104,16 @@ def in_log(rows, log_begin):
             if int(row["commitLogOffset"]) >= log_begin}
 
 
+def parse_levels(text):
+    units = {"s": 1000, "m": 60000, "h": 3600000, "d": 86400000}
+    return [int(level[:-1]) * units[level[-1]] for level in text.split()]
+
+
 class Ledger:
-    def __init__(self):
+    """delay_levels: the broker's option messageDelayLevel."""
+
+    def __init__(self, delay_levels):
+        self.levels_ms = parse_levels(delay_levels)
         self.acknowledged = {}
         self.elsewhere = {}
         self.scheduled = {}
@@ -170,9 +181,15 @@ class Ledger:
                   "this must not be delivered: %s" % row)
 
     def check_due(self, rows):
-        """No delayed message came before its time, which stands in its queue entry."""
-        due = {row["uniqKey"]: int(row["cqTagsCode"]) for row in rows.values()
-               if row["topic"] == SCHEDULE and row["uniqKey"] in self.scheduled}
+        """No delayed message came before its time."""
+        due = {}
+        for row in rows.values():
+            if row["topic"] == SCHEDULE and row["uniqKey"] in self.scheduled:
+                level = int(properties_of(row)["DELAY"])
+                due[row["uniqKey"]] = int(row["storeTimestamp"]) + self.levels_ms[level - 1]
+                code = int(row["cqTagsCode"])
+                check(code == due[row["uniqKey"]] or code <= ADDRESS_MAX,
+                      "the queue entry has another time of delivery: %s" % row)
         for row in rows.values():
             entry = self.elsewhere.get((row["topic"], row["uniqKey"]))
             if entry is not None and entry["kind"] in SCHEDULED:

@@ -89,7 +89,8 @@ final class Dump {
       Clients.same(PullStatus.FOUND, result.getPullStatus(), queue + " at " + offset);
       List<String> stored = stored(queue, offset);
       List<MessageExt> messages = result.getMsgFoundList();
-      for (int i = 0; i < messages.size(); i++) {
+      /* More may have come meanwhile. */
+      for (int i = 0; i < messages.size() && offset + i < max; i++) {
         Clients.same(offset + i, messages.get(i).getQueueOffset(), "queue offset in " + queue);
         long tagsCode = entries.get((int) (offset - min) + i).getTagsCode();
         rows.add(new Row(messages.get(i), stored.get(i), tagsCode));

@@ -13,6 +13,7 @@
  *     pending LABEL FILE                 messages whose time comes some seconds later
  *     load LABEL / loaded FILE           send until the broker is gone; what was acknowledged
  *     consume GROUP TOPIC FILE           a push consumer takes all that is new for the group
+ *     tagged TOPIC TAG FILE              a pull consumer takes all that has the tag
  *     commit GROUP TOPIC QUEUE OFFSET    set a consumer offset
  *     decide                             transactions left open are committed when asked for
  */
@@ -26,12 +27,15 @@ import java.io.PrintWriter;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Paths;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 import java.util.concurrent.CopyOnWriteArrayList;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
+import org.apache.rocketmq.client.consumer.PullResult;
+import org.apache.rocketmq.client.consumer.PullStatus;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.client.consumer.store.OffsetStore;
@@ -120,6 +124,8 @@ public final class Main {
         return "";
       case "consume":
         return consume(words[1], words[2], words[3]);
+      case "tagged":
+        return tagged(words[1], words[2], words[3]);
       case "commit":
         commit(words[1], words[2], Integer.parseInt(words[3]), Long.parseLong(words[4]));
         return "";
@@ -199,6 +205,32 @@ public final class Main {
     clients.api().updateConsumerOffset(clients.broker, header, Clients.TIMEOUT_MS);
   }
 
+  private int tagged(String topic, String tag, String path) throws Exception {
+    List<MessageExt> received = new ArrayList<>();
+    for (MessageQueue queue : clients.producer.fetchPublishMessageQueues(topic)) {
+      long max = clients.maxOffset(topic, queue.getQueueId());
+      for (long offset = clients.minOffset(topic, queue.getQueueId()); offset < max; ) {
+        PullResult result = clients.reader.pull(queue, tag, offset, 32);
+        if (result.getPullStatus() == PullStatus.FOUND) {
+          received.addAll(result.getMsgFoundList());
+        }
+        Clients.check(result.getNextBeginOffset() > offset, "a pull at " + offset + ": " + result);
+        offset = result.getNextBeginOffset();
+      }
+    }
+    writePlaces(received, path);
+    return received.size();
+  }
+
+  private static void writePlaces(List<MessageExt> messages, String path) throws Exception {
+    try (PrintWriter out = new PrintWriter(path, "UTF-8")) {
+      for (MessageExt message : messages) {
+        out.println(
+            message.getTopic() + "\t" + message.getQueueId() + "\t" + message.getQueueOffset());
+      }
+    }
+  }
+
   private int consume(String group, String topic, String path) throws Exception {
     List<MessageQueue> queues = clients.producer.fetchPublishMessageQueues(topic);
     long expected = 0;
@@ -242,12 +274,7 @@ public final class Main {
                     q ->
                         committed(group, topic, q.getQueueId())
                             == clients.maxOffset(topic, q.getQueueId())));
-    try (PrintWriter out = new PrintWriter(path, "UTF-8")) {
-      for (MessageExt message : received) {
-        out.println(
-            message.getTopic() + "\t" + message.getQueueId() + "\t" + message.getQueueOffset());
-      }
-    }
+    writePlaces(received, path);
     return received.size();
   }
 }
