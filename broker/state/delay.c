@@ -22,6 +22,7 @@
 
 #include "broker/state/config_file.h"
 #include "broker/state/topics.h"
+#include "broker/store/consumequeue_format.h"
 #include "common/base/check.h"
 #include "common/base/limits.h"
 #include "common/base/map.h"
@@ -356,6 +357,15 @@ static enum taken take(struct delay *delay, int index, int64_t offset,
     return taken;
 }
 
+/* When a message is to be delivered; at once when there is none. */
+static int64_t due_time(const struct delay *delay, int index, int64_t offset,
+                        const struct queue_entry *entry)
+{
+    if (!queue_tags_code_is_elsewhere(entry->tags_code))
+        return entry->tags_code;
+    return queue_store_time(delay->levels[index].queue, offset) + delay->levels_ms[index];
+}
+
 /* Fill the batch with what is due from `offset` on. */
 static void gather(struct delay *delay, int index, int64_t offset, int64_t now_ms,
                    struct delivery *delivery)
@@ -369,7 +379,7 @@ static void gather(struct delay *delay, int index, int64_t offset, int64_t now_m
     delivery->next_offset = offset;
     append_batch_clear(delay->batch);
     while (queue_entry_at(queue, delivery->next_offset, &entry)) {
-        int64_t due_ms = entry.tags_code;
+        int64_t due_ms = due_time(delay, index, delivery->next_offset, &entry);
         if (due_ms > now_ms + delay->levels_ms[index])
             due_ms = now_ms; /* the clock was ahead when it was stored */
         if (due_ms > now_ms) {

@@ -397,6 +397,20 @@ static enum status file_sync(struct index_file *file, bool *any)
     return status;
 }
 
+int64_t index_growing_since(struct index *index)
+{
+    int64_t since_ms = INT64_MAX;
+    (void)pthread_mutex_lock(&index->lock);
+    if (index->file_count > 0) {
+        const struct index_view *view = &index->files[index->file_count - 1]->view;
+        struct index_header header = index_header_read(view);
+        if (header.next_entry > 1 && !index_is_full(view))
+            since_ms = header.begin_timestamp_ms;
+    }
+    (void)pthread_mutex_unlock(&index->lock);
+    return since_ms;
+}
+
 enum status index_sync(struct index *index, int64_t *synced_ms)
 {
     size_t count;

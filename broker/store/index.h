@@ -75,6 +75,9 @@ enum status index_load(struct index *index, const struct index_load *load, int64
 enum status index_put(struct index *index, const int32_t *hashes, size_t count, int64_t pos,
                       int64_t timestamp_ms);
 
+/* Store time of the first record in the file that grows; INT64_MAX when none does. */
+int64_t index_growing_since(struct index *index);
+
 /* Sync what is dirty; *synced_ms is the index's end timestamp then, untouched when it is empty.
  * returns  OK | BUSY (try again later) | IO (never try again) */
 enum status index_sync(struct index *index, int64_t *synced_ms);

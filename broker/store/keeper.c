@@ -116,11 +116,15 @@ enum status keeper_sync_queues(struct keeper *keeper)
     return sync_queues(keeper, 1, true);
 }
 
-/* What is true once everything before the mark is durable. */
-static struct checkpoint checkpoint_of(struct keeper *keeper, const struct dispatch_mark *mark)
+/* What is true once everything before the mark is durable. After a crash 4.9.2 deletes the index
+ * file that has grown since, and makes again what is newer than the queues' time: that must be all
+ * that was in the file. */
+static struct checkpoint checkpoint_of(struct keeper *keeper, const struct dispatch_mark *mark,
+                                       int64_t index_since_ms)
 {
     struct checkpoint checkpoint = {
-        .queues_timestamp_ms = mark->timestamp_ms,
+        .queues_timestamp_ms =
+            mark->timestamp_ms < index_since_ms ? mark->timestamp_ms : index_since_ms,
         .index_timestamp_ms = keeper->index_timestamp_ms,
         .durable_pos = mark->pos,
         .queue_total = mark->queue_total,
@@ -177,6 +181,8 @@ enum status keeper_sync(struct keeper *keeper, bool thorough)
     enum status status = sync_queues(keeper, 1, true);
     if (status != STATUS_OK)
         return status;
+    /* Before the sync: a file that begins after this begins behind the mark. */
+    int64_t index_since_ms = index_growing_since(&store->index);
     status = index_sync(&store->index, &keeper->index_timestamp_ms);
     if (status != STATUS_OK && status != STATUS_BUSY)
         health_fail(&store->health,
@@ -185,7 +191,7 @@ enum status keeper_sync(struct keeper *keeper, bool thorough)
                     store->options.root, strerror(errno));
     if (status != STATUS_OK)
         return status;
-    keeper->pending = checkpoint_of(keeper, &mark);
+    keeper->pending = checkpoint_of(keeper, &mark, index_since_ms);
     keeper->is_pending = true;
     keeper->checkpoint_pos = mark.pos;
     int64_t now_ms = clock_monotonic_ms(store->clock);

@@ -324,6 +324,38 @@ static void a_message_is_delivered_when_due(void **state)
     assert_int_equal(max_of(f, "Real", 3), 1);
 }
 
+/* 4.9.2 with enableConsumeQueueExt has the time elsewhere and a position in its place: the time is
+ * the store time and the level's delay. Source: ScheduleMessageService.java, executeOnTimeup. */
+static void a_time_that_the_queue_does_not_have_is_computed(void **state)
+{
+    struct fixture *f = *state;
+    char path[PATH_BYTES];
+    uint8_t elsewhere[8];
+    put_for(f, 2, "Real", 0, "first");
+    atomic_store(&wall_ms, START_MS + 10);
+    put_for(f, 2, "Real", 0, "second");
+    close_all(f);
+    FILE *file = fopen(
+        folder_file(&f->folder, "consumequeue/SCHEDULE_TOPIC_XXXX/1/00000000000000000000", path),
+        "r+b");
+    assert_non_null(file);
+    for (int i = 0; i < 2; i++) {
+        put_i64(elsewhere, INT64_MIN + 100 * i);
+        assert_int_equal(fseek(file, 20 * i + 12, SEEK_SET), 0);
+        assert_int_equal(fwrite(elsewhere, sizeof elsewhere, 1, file), 1);
+    }
+    assert_int_equal(fclose(file), 0);
+    open_store(f);
+    open_delay(f);
+    assert_int_equal(step_at(f, START_MS + 9990), 10);
+    assert_int_equal(delay_delivered(f->delay), 0);
+    assert_int_equal(step_at(f, START_MS + 10000), 10);
+    assert_body(f, "Real", 0, 0, "first");
+    assert_int_equal(delay_delivered(f->delay), 1);
+    (void)step_at(f, START_MS + 10010);
+    assert_body(f, "Real", 0, 1, "second");
+}
+
 static void levels_keep_their_order_and_do_not_wait_for_each_other(void **state)
 {
     struct fixture *f = *state;
@@ -631,6 +663,7 @@ int main(void)
         cmocka_unit_test(bad_levels_are_named),
         TEST(nothing_to_do_waits),
         TEST(a_message_is_delivered_when_due),
+        TEST(a_time_that_the_queue_does_not_have_is_computed),
         TEST(levels_keep_their_order_and_do_not_wait_for_each_other),
         TEST(many_are_delivered_in_batches),
         TEST(a_clock_set_back_does_not_hold_messages),
