@@ -32,8 +32,8 @@ void segment_name(int64_t base, char out[SEGMENT_NAME_BYTES]);
 /* The reverse; false when the name is not 20 digits of a value that fits. */
 bool segment_name_parse(const char *name, int64_t *base);
 
-/* Make a new file of full size whose blocks are reserved. The directory entry is durable only after
- * sync_directory, which is the caller's.
+/* Make a new file of full size whose blocks are reserved. Its size is durable, the directory entry
+ * only after sync_directory, which is the caller's.
  * returns  OK | FULL | IO (nothing is left behind) */
 enum status segment_create(struct vfs *vfs, const char *directory, int64_t base, int64_t size,
                            struct segment **out, struct err *err);
