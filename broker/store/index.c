@@ -168,6 +168,25 @@ static bool make_writable(const struct index *index, const char *name)
     return status == STATUS_OK;
 }
 
+/* Make everything behind the last entry zero: what stands there from before a repair would make
+ * sense again beside new entries of which a crash has lost some. */
+static bool clear_tail(const struct index *index, const struct index_file *file)
+{
+    char path[PATH_MAX];
+    file_path(index, file->name, path);
+    struct vfs *vfs = index->vfs;
+    int64_t from =
+        (int64_t)index_file_bytes(index->slots, index_header_read(&file->view).next_entry);
+    int64_t end = (int64_t)index_file_bytes(index->slots, index->entries);
+    int fd;
+    enum status status = vfs->ops->open(vfs, path, VFS_READ | VFS_WRITE, &fd);
+    if (status == STATUS_OK) {
+        status = vfs->ops->zero(vfs, fd, from, end - from, true);
+        (void)vfs->ops->close(vfs, fd);
+    }
+    return status == STATUS_OK;
+}
+
 static void delete_file(const struct index *index, const char *name)
 {
     char path[PATH_MAX];
@@ -181,56 +200,69 @@ struct index_load {
     int64_t synced_ms;
     int64_t log_end;
     int64_t *resume_pos;
+    bool broken; /* out: behind a file that was repaired or removed nothing can be right */
 };
 
-static bool needs_repair(const struct index_header *header, const struct index_load *load,
-                         bool last)
+/* A file whose header never reached the disk: all of it came after the checkpoint. */
+static bool never_synced(const struct index_header *header)
 {
-    if (header->end_pos >= load->log_end)
+    return header->next_entry == 0 && header->end_timestamp_ms == 0 && header->end_pos == 0;
+}
+
+static bool needs_repair(const struct index_view *view, const struct index_load *load, bool last)
+{
+    struct index_header header = index_header_read(view);
+    if (header.end_pos >= load->log_end)
         return true;
     /* Several records have the time of the last one: of those at synced_ms some may have come after
-     * the sync. */
-    return load->repair && (header->end_timestamp_ms > load->synced_ms ||
-                            (last && header->end_timestamp_ms == load->synced_ms));
+     * the sync. A file that is not the last was full before the next was begun; when its header
+     * does not say so, it is that of the sync, and what came later is lost. */
+    return load->repair &&
+           (header.end_timestamp_ms > load->synced_ms ||
+            (header.end_timestamp_ms == load->synced_ms && (last || !index_is_full(view))));
 }
 
 /* Decide about one loaded file. False: it must go, and so must those behind it. */
 static bool accept_file(struct index *index, struct index_file *file, bool last,
-                        const struct index_load *load)
+                        struct index_load *load)
 {
     struct index_header header = index_header_read(&file->view);
     bool sane = index_header_sane(&file->view);
-    bool repair = sane && header.next_entry > 1 && needs_repair(&header, load, last);
-    if (!sane || (repair && !make_writable(index, file->name))) {
-        log_warn("store", "an index file is damaged and was removed", "file=%s/%s",
-                 index->directory, file->name);
-        if (index->last_pos >= 0)
-            *load->resume_pos = index->last_pos + 1;
-        return false;
-    }
-    if (repair) {
-        bool any = index_repair(&file->view, load->log_end, load->resume_pos);
+    /* A file without entries was made just now, or lost them to a repair that a crash ended. */
+    bool used = header.next_entry > 1 || header.end_timestamp_ms > 0;
+    bool repair = sane && used && needs_repair(&file->view, load, last);
+    load->broken = !sane || repair;
+    if (repair && make_writable(index, file->name)) {
+        (void)index_repair(&file->view, load->log_end, load->resume_pos);
         atomic_store(&file->dirty, true);
         log_info("store", "index file repaired", "file=%s/%s from_pos=%lld", index->directory,
                  file->name, (long long)*load->resume_pos);
-        if (!any)
-            return true;
-        header = index_header_read(&file->view);
+        sane = clear_tail(index, file);
+        repair = false;
     }
+    if (!sane || repair) {
+        log_warn("store", "an index file is damaged and was removed", "file=%s/%s",
+                 index->directory, file->name);
+        if (index->last_pos >= 0)
+            *load->resume_pos = index->last_pos; /* a record begins there; it is passed over */
+        else if (!never_synced(&header))
+            *load->resume_pos = 0;
+        return false;
+    }
+    header = index_header_read(&file->view);
     if (header.next_entry > 1)
         index->last_pos = header.end_pos;
     return true;
 }
 
 static enum status load_files(struct index *index, const struct found_files *found,
-                              const struct index_load *load, struct err *err)
+                              struct index_load *load, struct err *err)
 {
     for (size_t i = 0; i < found->count; i++) {
         const char *name = found->names[i];
         bool last = i + 1 == found->count;
         struct index_file *file = NULL;
-        /* Behind a repaired file nothing can be right: it is inserted again. */
-        if (*load->resume_pos == INT64_MAX) {
+        if (!load->broken) {
             enum status status = load_one(index, name, last, &file, err);
             if (status != STATUS_OK)
                 return status;
@@ -257,7 +289,7 @@ enum status index_load(struct index *index, bool repair, int64_t synced_ms, int6
         return STATUS_OK;
     if (status != STATUS_OK)
         (void)err_set_errno(err, status, "cannot list %s", index->directory);
-    struct index_load load = {repair, synced_ms, log_end, resume_pos};
+    struct index_load load = {repair, synced_ms, log_end, resume_pos, false};
     if (status == STATUS_OK)
         status = load_files(index, &found, &load, err);
     free(found.names);
@@ -315,6 +347,11 @@ static enum status create_file(struct index *index)
         return status;
     struct index_file *file = NULL;
     status = vfs->ops->allocate(vfs, fd, (int64_t)index_file_bytes(index->slots, index->entries));
+    /* Its size and name, before the next one is begun: a power cut must not leave a gap. */
+    if (status == STATUS_OK)
+        status = vfs->ops->fdatasync(vfs, fd);
+    if (status == STATUS_OK)
+        status = vfs->ops->sync_directory(vfs, index->directory);
     if (status == STATUS_OK)
         status = file_map(index, name, fd, &file);
     int kept = errno;
