@@ -150,7 +150,9 @@ static enum status write_pending(struct keeper *keeper)
     keeper->is_pending = false;
     struct err err;
     enum status status = checkpoint_store(store->vfs, store->options.root, &checkpoint, &err);
-    if (status != STATUS_OK)
+    if (status == STATUS_OK)
+        keeper->checkpoint_pos = checkpoint.durable_pos;
+    else
         log_error("store", "the checkpoint cannot be written; a restart would take longer",
                   "why=\"%s\"", err.text);
     return status;

@@ -31,6 +31,7 @@ struct keeper {
     int64_t index_timestamp_ms; /* of the last index sync */
     struct checkpoint pending;  /* true as soon as the log is flushed up to its durable_pos ... */
     bool is_pending;            /* ... and then written */
+    int64_t checkpoint_pos;     /* durable_pos of the checkpoint on disk, 0: none that counts */
     struct queue **dirty;       /* kept for the next round */
     size_t dirty_capacity;
     struct retention retention;

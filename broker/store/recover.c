@@ -302,6 +302,8 @@ static enum status settle(struct recovery *recovery, struct err *err)
 {
     struct store *store = recovery->store;
     store->keeper.index_timestamp_ms = recovery->checkpoint.index_timestamp_ms;
+    if (recovery->trust == TRUST_POSITION)
+        store->keeper.checkpoint_pos = recovery->checkpoint.durable_pos;
     bool changed = recovery->crash || recovery->trust != TRUST_POSITION || recovery->rebuilt;
     if (commitlog_flush(&store->log) != STATUS_OK ||
         (changed && keeper_sync(&store->keeper, true) != STATUS_OK)) {
