@@ -139,9 +139,13 @@ static enum status load_one(struct commitlog *log, const struct found_segments *
     struct segment *segment;
     status =
         segment_open(log->vfs, log->directory, found->bases[i], log->segment_bytes, &segment, err);
-    if (status == STATUS_OK)
-        commitlog_install(log, segment);
-    return status;
+    if (status != STATUS_OK)
+        return status;
+    /* Read again what is on the disk. */
+    if (log->doubt_page_cache)
+        (void)log->vfs->ops->advise(log->vfs, segment->fd, 0, segment->size, VFS_ADVICE_DONT_NEED);
+    commitlog_install(log, segment);
+    return STATUS_OK;
 }
 
 enum status commitlog_load(struct commitlog *log, struct err *err)
@@ -251,6 +255,17 @@ static enum status wipe_behind(struct commitlog *log, struct segment *segment,
     return status;
 }
 
+/* A killed process may have made the file and not come to making it durable. */
+static enum status sync_last(struct commitlog *log, const struct segment *last, struct err *err)
+{
+    enum status status = log->vfs->ops->fdatasync(log->vfs, last->fd);
+    if (status == STATUS_OK)
+        status = log->vfs->ops->sync_directory(log->vfs, log->directory);
+    return status == STATUS_OK ? status
+                               : err_set_errno(err, status, "cannot sync %s/%020lld",
+                                               log->directory, (long long)last->base);
+}
+
 static enum status append_segment(struct commitlog *log, int64_t base, struct err *err)
 {
     struct segment *segment;
@@ -276,6 +291,8 @@ enum status commitlog_cut(struct commitlog *log, const struct log_cut *cut, stru
         status = append_segment(log, cut->end, err);
     else if (status == STATUS_OK && cut->look)
         status = wipe_behind(log, last, cut, err);
+    if (status == STATUS_OK && cut->look)
+        status = sync_last(log, last, err);
     if (status != STATUS_OK)
         return status;
     log->current = log->segments[log->segment_count - 1];

@@ -140,6 +140,8 @@ static enum status load_one(struct index *index, const char *name, bool last,
     bool unfinished = false;
     status = check_size(index, path, fd, last, &unfinished, err);
     if (status == STATUS_OK && !unfinished) {
+        if (index->doubt_page_cache)
+            (void)index->vfs->ops->advise(index->vfs, fd, 0, 0, VFS_ADVICE_DONT_NEED);
         status = file_map(index, name, fd, out);
         if (status != STATUS_OK)
             (void)err_set_errno(err, STATUS_IO, "cannot map %s", path);

@@ -35,6 +35,7 @@ struct index {
     struct vfs *vfs;
     const struct clock *clock;
     char *directory;
+    bool doubt_page_cache; /* the last run ended with a failed write or sync */
     int32_t slots;
     int32_t entries;
 

@@ -200,6 +200,7 @@ void crash_cut(struct crash *crash, const struct sim_cut *cut)
     struct sim *left = sim_clone(crash->sim);
     crash->durable_pos = crash_durable_pos(crash);
     int64_t durable_pos = crash->durable_pos;
+    crash->failed += sim_failed(crash->sim);
     sim_watch(crash->sim, 0, NULL, NULL);
     if (crash->store != NULL)
         crash_close(crash); /* what it does to its disk now, nobody will see */
@@ -325,21 +326,40 @@ static void delete_old(struct crash *crash)
     retention_watch_disk(&crash->store->keeper.retention);
 }
 
-static void end_and_begin(struct crash *crash, bool clean)
+/* A start, which a fault may have refused. */
+static void begin_again(struct crash *crash)
 {
     struct err err;
+    int64_t durable_pos = crash->durable_pos;
+    enum status status = crash_try_open(crash, &err);
+    if (status != STATUS_OK && !(crash->faults && status != STATUS_CORRUPT))
+        crash_fail(crash, "the store does not open again (%s): %s", status_name(status), err.text);
+    if (status != STATUS_OK)
+        return;
+    sim_hold_faults(crash->sim, true);
+    crash_verify(crash, durable_pos);
+    sim_hold_faults(crash->sim, false);
+}
+
+static void end_and_begin(struct crash *crash, bool clean)
+{
     if (clean)
         crash_close(crash);
     else
         crash_cut(crash, NULL);
-    enum status status = crash_try_open(crash, &err);
-    if (status != STATUS_OK && !(crash->faults && status != STATUS_CORRUPT))
-        crash_fail(crash, "the store does not open again (%s): %s", status_name(status), err.text);
+    begin_again(crash);
+}
+
+/* As the keeper does: with the next file made there is space again. */
+static void prepare_segment(struct store *store)
+{
+    struct err err;
+    if (commitlog_prepare(&store->log, &err) == STATUS_OK)
+        health_allow(&store->health, REFUSAL_NO_SPACE);
 }
 
 static void background_step(struct crash *crash, uint32_t kind)
 {
-    struct err err;
     struct store *store = crash->store;
     if (kind < 22)
         (void)commitlog_flush(&store->log);
@@ -350,7 +370,7 @@ static void background_step(struct crash *crash, uint32_t kind)
     else if (kind < 75)
         (void)keeper_sync(&store->keeper, true);
     else if (kind < 85)
-        (void)commitlog_prepare(&store->log, &err);
+        prepare_segment(store);
     else if (kind < 90)
         delete_topic(crash);
     else
@@ -360,8 +380,7 @@ static void background_step(struct crash *crash, uint32_t kind)
 void crash_step(struct crash *crash)
 {
     if (crash->store == NULL) { /* a fault kept it from being opened */
-        struct err err;
-        (void)crash_try_open(crash, &err);
+        begin_again(crash);
         return;
     }
     crash->now_ms += random_below(&crash->random, 40);

@@ -65,6 +65,7 @@ struct crash {
     int64_t durable_pos;        /* what was durable before the store was closed or lost */
     bool deleted[CRASH_TOPICS]; /* the topic was deleted at some time */
     int64_t gone[CRASH_TOPICS]; /* its messages before this position may be in no queue */
+    int64_t failed;             /* calls that failed in layers that were left behind */
     bool faults;                /* calls may fail, refused messages may have arrived */
 };
 

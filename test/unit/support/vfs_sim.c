@@ -53,7 +53,7 @@ static bool begin(struct sim *sim, enum sim_call call, const char *path, int *er
         sim->at(sim->at_ctx, call, path);
     enter(sim);
     *error = 0;
-    if ((sim->fault.calls & call) == 0)
+    if ((sim->fault.calls & call) == 0 || sim->held)
         return false;
     if (sim->fault.skip > 0) {
         sim->fault.skip--;
@@ -134,6 +134,14 @@ static enum status sim_close(struct vfs *vfs, int fd)
     return leave(sim, 0);
 }
 
+/* How much of a failing write arrives: up to the end of some sector. */
+static size_t short_write(struct sim *sim, int64_t offset, size_t total)
+{
+    int64_t end = offset + random_below(&sim->random, (uint32_t)total + 1);
+    end -= end % SIM_SECTOR_BYTES;
+    return end <= offset ? 0 : (size_t)(end - offset);
+}
+
 static enum status sim_pwritev(struct vfs *vfs, int fd, const struct iovec *parts, int count,
                                int64_t offset)
 {
@@ -144,7 +152,7 @@ static enum status sim_pwritev(struct vfs *vfs, int fd, const struct iovec *part
         total += parts[i].iov_len;
     size_t bytes = total;
     if (begin(sim, SIM_WRITE, path_of(sim, fd), &error))
-        bytes = random_below(&sim->random, (uint32_t)total + 1);
+        bytes = short_write(sim, offset, total);
     struct node *node = node_of(sim, fd);
     sim->last_node = node;
     sim->last_offset = offset;
@@ -291,12 +299,18 @@ static enum status sim_sync_map(struct vfs *vfs, void *memory, size_t size)
 static enum status sim_advise(struct vfs *vfs, int fd, int64_t offset, int64_t size,
                               enum vfs_advice advice)
 {
-    (void)vfs;
-    (void)fd;
+    struct sim *sim = sim_of(vfs);
     (void)offset;
     (void)size;
-    (void)advice;
-    return STATUS_OK;
+    enter(sim);
+    struct node *node = node_of(sim, fd);
+    for (size_t i = 0; i < sectors_of(node->size) && advice == VFS_ADVICE_DONT_NEED; i++) {
+        if (node->stamps[i] != STAMP_LOST)
+            continue;
+        disk_sector(node, i, node->cache + i * SIM_SECTOR_BYTES);
+        node->stamps[i] = 0;
+    }
+    return leave(sim, 0);
 }
 
 static enum status sim_lock(struct vfs *vfs, int fd)
@@ -533,6 +547,11 @@ void sim_fail(struct sim *sim, const struct sim_fault *fault)
     sim->fault = *fault;
     sim->random.state = fault->seed;
     sim->failed = 0;
+}
+
+void sim_hold_faults(struct sim *sim, bool held)
+{
+    sim->held = held;
 }
 
 int64_t sim_failed(const struct sim *sim)

@@ -84,6 +84,8 @@ struct sim_fault {
     uint64_t seed;
 };
 void sim_fail(struct sim *sim, const struct sim_fault *fault);
+/* No faults while `held`; they go on where they were. */
+void sim_hold_faults(struct sim *sim, bool held);
 /* How many calls have failed by it. */
 int64_t sim_failed(const struct sim *sim);
 

@@ -76,6 +76,7 @@ struct sim {
     void (*at)(void *ctx, enum sim_call call, const char *path);
     void *at_ctx;
     struct sim_fault fault;
+    bool held; /* no faults for now */
     struct random random;
     int64_t failed;
 };
