@@ -21,6 +21,7 @@
 #include "common/conf/broker_conf.h"
 #include "common/conf/server_conf.h"
 #include "common/sys/log.h"
+#include "common/sys/process.h"
 
 #include <malloc.h>
 #include <signal.h>
@@ -365,6 +366,8 @@ int main(int argc, char **argv)
     broker.conf_path = broker_conf_rewrite_path(&broker.conf_table);
     broker.slave = broker.conf.brokerRole == BROKER_ROLE_SLAVE;
     start_log(&broker.conf);
+    log_info("broker", "limits of the machine", "descriptors=%lld mappings=%lld",
+             (long long)process_raise_descriptors(), (long long)process_mappings_max());
     set_addresses(&broker);
     open_store(&broker);
     load_tables(&broker);

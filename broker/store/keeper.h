@@ -33,6 +33,8 @@ struct keeper {
     bool is_pending;            /* ... and then written */
     struct queue **dirty;       /* kept for the next round */
     size_t dirty_capacity;
+    struct queue_sync_target *targets; /* of the dirty queues */
+    size_t target_capacity;
     struct retention retention;
 };
 
@@ -59,8 +61,5 @@ static inline void keeper_want_checkpoint(struct keeper *keeper)
  * index, then write the checkpoint. On the keeper thread, or when it is not running.
  * returns  OK | BUSY (not all is durable yet; the checkpoint follows when it is) | IO */
 enum status keeper_sync(struct keeper *keeper, bool thorough);
-
-/* Sync all consume queues and give back their descriptors. */
-enum status keeper_sync_queues(struct keeper *keeper);
 
 #endif

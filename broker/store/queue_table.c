@@ -126,10 +126,13 @@ void queue_table_each(struct queue_table *table, void (*each)(void *ctx, struct 
     }
 }
 
-void queue_table_mark_dirty(struct queue_table *table, struct queue *queue)
+void queue_table_mark_dirty(struct queue_table *table, struct queue *const *queues, size_t count)
 {
     (void)pthread_mutex_lock(&table->dirty_lock);
-    if (!queue->dirty) {
+    for (size_t i = 0; i < count; i++) {
+        struct queue *queue = queues[i];
+        if (queue->dirty)
+            continue;
         queue->dirty = true;
         queue->next_dirty = table->dirty_first;
         table->dirty_first = queue;

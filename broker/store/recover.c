@@ -243,17 +243,9 @@ static int64_t queues_resume(const struct recovery *recovery, const struct queue
 static enum status dispatch_all(struct store *store, struct err *err)
 {
     enum status status;
-    int64_t stuck_pos = -1;
-    do {
+    do
         status = dispatcher_round(&store->dispatcher);
-        /* With many queues the descriptors run out; those of synced queues can go. */
-        int64_t pos = atomic_load(&store->dispatcher.dispatched_pos);
-        if (status == STATUS_BUSY && pos != stuck_pos &&
-            keeper_sync_queues(&store->keeper) == STATUS_OK) {
-            stuck_pos = pos;
-            status = STATUS_OK;
-        }
-    } while (status == STATUS_OK);
+    while (status == STATUS_OK);
     if (status == STATUS_NOT_FOUND)
         return STATUS_OK;
     char why[ERR_TEXT_BYTES] = "";

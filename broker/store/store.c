@@ -56,6 +56,8 @@ static void store_init(struct store *store, const struct store_options *options,
     health_init(&store->health);
     commitlog_init(&store->log, options->commit_log, options->segment_bytes, vfs, clock,
                    &store->health);
+    queue_files_init(&store->queue_files, store, options->queue_mappings_max,
+                     options->queue_descriptors_max);
     queue_table_init(&store->queues);
     index_init(&store->index, options->root, options->index_slots, options->index_entries, vfs,
                clock);
@@ -73,6 +75,7 @@ static void store_free(struct store *store)
     flusher_release(&store->flusher);
     index_release(&store->index);
     queue_table_release(&store->queues);
+    queue_files_release(&store->queue_files);
     commitlog_release(&store->log);
     health_release(&store->health);
     if (store->lock_fd != -1)

@@ -37,6 +37,10 @@ struct store_options {
     const char *commit_log;   /* storePathCommitLog */
     int64_t segment_bytes;    /* mappedFileSizeCommitLog */
     int64_t queue_file_bytes; /* mappedFileSizeConsumeQueue, rounded up to 20 */
+    /* Consume queue files that are mapped, or open for writing, at a time; 0: QUEUE_MAPPINGS_MAX
+     * and QUEUE_DESCRIPTORS_MAX, or what the machine allows. */
+    int64_t queue_mappings_max;
+    int64_t queue_descriptors_max;
     int32_t index_slots;      /* maxHashSlotNum */
     int32_t index_entries;    /* maxIndexNum */
     bool index_enable;        /* messageIndexEnable */

@@ -150,6 +150,12 @@ static enum status posix_fdatasync(struct vfs *vfs, int fd)
     return fdatasync(fd) == -1 ? STATUS_IO : STATUS_OK; /* whatever the cause: it is final */
 }
 
+static enum status posix_sync_filesystem(struct vfs *vfs, int fd)
+{
+    (void)vfs;
+    return syncfs(fd) == -1 ? STATUS_IO : STATUS_OK;
+}
+
 static enum status posix_truncate(struct vfs *vfs, int fd, int64_t size)
 {
     (void)vfs;
@@ -413,6 +419,7 @@ struct vfs *vfs_posix(void)
         .pwritev = posix_pwritev,
         .pread = posix_pread,
         .fdatasync = posix_fdatasync,
+        .sync_filesystem = posix_sync_filesystem,
         .allocate = posix_allocate,
         .truncate = posix_truncate,
         .map = posix_map,

@@ -56,6 +56,10 @@ struct vfs_ops {
     /* A failure is IO, whatever the cause: what was not synced may be lost already. The same for
      * the other syncs. */
     enum status (*fdatasync)(struct vfs *vfs, int fd);
+    /* Make everything durable that was written to the file system of fd, by whomever, with all
+     * directories. Fails when anything there could not be written since fd was opened, also when
+     * whoever wrote it has closed it (Linux 5.8 and later). NULL: cannot be done here. */
+    enum status (*sync_filesystem)(struct vfs *vfs, int fd);
     /* Reserve blocks and extend the file to `size`. Falls back to ftruncate where the file system
      * cannot. */
     enum status (*allocate)(struct vfs *vfs, int fd, int64_t size);

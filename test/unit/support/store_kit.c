@@ -65,8 +65,12 @@ static enum status kit_open_file(struct vfs *vfs, const char *path, int flags, i
     enum status status = real()->open(vfs, path, flags, fd);
     if (status == STATUS_OK && *fd < KIT_DESCRIPTORS)
         atomic_store(&kit->kinds[*fd], kind);
-    if (status == STATUS_OK && kind == KIT_QUEUES)
-        atomic_fetch_add(&kit->queue_descriptors, 1);
+    if (status == STATUS_OK && kind == KIT_QUEUES) {
+        int64_t now = atomic_fetch_add(&kit->queue_descriptors, 1) + 1;
+        int64_t top = atomic_load(&kit->queue_descriptors_top);
+        while (now > top && !atomic_compare_exchange_weak(&kit->queue_descriptors_top, &top, now))
+            continue;
+    }
     return status;
 }
 
@@ -110,6 +114,19 @@ static enum status kit_fdatasync(struct vfs *vfs, int fd)
     return status;
 }
 
+static enum status kit_sync_filesystem(struct vfs *vfs, int fd)
+{
+    struct kit_vfs *kit = kit_of(vfs);
+    if (atomic_load(&kit->sync_target) == KIT_QUEUES) {
+        errno = EIO;
+        return STATUS_IO;
+    }
+    enum status status = real()->sync_filesystem(vfs, fd);
+    if (status == STATUS_OK)
+        atomic_fetch_add(&kit->filesystem_syncs, 1);
+    return status;
+}
+
 static enum status kit_allocate(struct vfs *vfs, int fd, int64_t size)
 {
     if (hits(kit_of(vfs), &kit_of(vfs)->allocate_target, fd)) {
@@ -137,6 +154,7 @@ static void kit_vfs_init(struct kit_vfs *kit)
     kit->ops.close = kit_close_file;
     kit->ops.pwritev = kit_pwritev;
     kit->ops.fdatasync = kit_fdatasync;
+    kit->ops.sync_filesystem = kit_sync_filesystem;
     kit->ops.allocate = kit_allocate;
     kit->ops.space = kit_space;
     kit->vfs.ops = &kit->ops;
