@@ -85,11 +85,6 @@ static void open_store(struct broker *broker)
         .flush_thorough_interval_ms = conf->flushCommitLogThoroughInterval,
         .flush_queues_interval_ms = conf->flushIntervalConsumeQueue,
         .flush_queues_thorough_interval_ms = conf->flushConsumeQueueThoroughInterval,
-        .file_reserved_hours = conf->fileReservedTime,
-        .delete_when = conf->deleteWhen,
-        .disk_max_used_percent = (int)conf->diskMaxUsedSpaceRatio,
-        .clean_forcibly = conf->cleanFileForciblyEnable,
-        .clean_interval_ms = conf->cleanResourceInterval,
         .delay_levels_ms = broker->delay_levels_ms,
         .delay_level_count = broker->delay_level_count,
         .memory_bytes_hot = broker_hot_bytes(broker),
@@ -98,6 +93,7 @@ static void open_store(struct broker *broker)
         .transfer_bytes_disk = (int32_t)conf->maxTransferBytesOnMessageInDisk,
         .transfer_count_disk = (int32_t)conf->maxTransferCountOnMessageInDisk,
     };
+    broker_set_retention(conf, &options);
     if (store_open(&options, broker->vfs, broker->clock, &broker->store, &err) != STATUS_OK)
         die("the store can not be opened", &err);
 }

@@ -19,6 +19,7 @@
 
 #define FILL_CHUNK 256    /* entries written at once when filling */
 #define BLOCK_ENTRIES 204 /* entries read at once when looking for the end: about a page */
+#define PAGE_BYTES 4096
 
 struct queue *queue_new(struct store *store, struct slice topic, int32_t id, uint64_t hash)
 {
@@ -330,22 +331,23 @@ static void delete_first_file(struct queue *queue)
         log_warn("store", "cannot delete a consume queue file", "path=%s errno=%d", path, errno);
 }
 
-void queue_expire(struct queue *queue, int64_t min_pos)
+size_t queue_expire(struct queue *queue, int64_t min_pos)
 {
     int64_t max_offset = atomic_load(&queue->max_offset);
     if (queue->file_count == 0 || atomic_load(&queue->min_pos) >= min_pos)
-        return;
-    while (first_file_expired(queue, min_pos))
+        return 0;
+    size_t deleted = 0;
+    for (; first_file_expired(queue, min_pos); deleted++)
         delete_first_file(queue);
     int64_t first_offset = queue->first_file * file_entries(queue);
     if (first_offset >= max_offset) {
         atomic_store(&queue->min_offset, max_offset);
-        return;
+        return deleted;
     }
     struct slice bytes;
     struct queue_file *file;
     if (queue_acquire(queue, first_offset, &file, &bytes) != STATUS_OK)
-        return;
+        return deleted;
     int64_t held = max_offset - first_offset;
     if (held > file_entries(queue))
         held = file_entries(queue);
@@ -354,6 +356,7 @@ void queue_expire(struct queue *queue, int64_t min_pos)
     if ((int64_t)first < held)
         atomic_store(&queue->min_pos, queue_entry_pos(bytes.data + first * QUEUE_ENTRY_BYTES));
     queue_file_drop(file);
+    return deleted;
 }
 
 /* --- recovery --- */
@@ -388,21 +391,50 @@ static enum status check_size(struct queue *queue, int fd, const char *path, boo
     return status == STATUS_OK ? status : err_set_errno(err, STATUS_IO, "cannot extend %s", path);
 }
 
+/* Is there anything but zeros from byte `from` on: in its page, and behind that? */
+static enum status find_rest(struct queue *queue, int fd, int64_t from, bool *in_page, bool *behind)
+{
+    struct vfs *vfs = queue_vfs(queue);
+    uint8_t page[PAGE_BYTES];
+    int64_t page_end = (from / PAGE_BYTES + 1) * PAGE_BYTES;
+    size_t got;
+    if (page_end > file_bytes(queue))
+        page_end = file_bytes(queue);
+    enum status status = vfs->ops->pread(vfs, fd, page, (size_t)(page_end - from), from, &got);
+    *in_page = false;
+    for (size_t i = 0; status == STATUS_OK && i < got; i++)
+        *in_page |= page[i] != 0;
+    int64_t end = page_end;
+    if (status == STATUS_OK && page_end < file_bytes(queue))
+        status = vfs_data_end(vfs, fd, page_end, file_bytes(queue), &end);
+    *behind = end > page_end;
+    return status;
+}
+
 /* Make the file zero from entry `entries` on, when it is not. It becomes durable with the file
  * system (queue_files.unsynced), or here when that cannot be synced. */
 static enum status wipe_file(struct queue *queue, const char *path, int fd, size_t entries,
                              struct err *err)
 {
+    static const uint8_t zeros[PAGE_BYTES];
     struct vfs *vfs = queue_vfs(queue);
     struct queue_files *files = &queue->store->queue_files;
     int64_t from = (int64_t)entries * QUEUE_ENTRY_BYTES;
-    int64_t end;
-    enum status status = vfs_data_end(vfs, fd, from, file_bytes(queue), &end);
-    if (status == STATUS_OK && end > from) {
-        status = vfs->ops->zero(vfs, fd, from, file_bytes(queue) - from, false);
-        if (status == STATUS_OK && queue_files_watched(files))
+    int64_t left = file_bytes(queue) - from;
+    bool in_page;
+    bool behind;
+    enum status status = find_rest(queue, fd, from, &in_page, &behind);
+    if (status == STATUS_OK && behind) {
+        status = vfs->ops->zero(vfs, fd, from, left, false);
+    } else if (status == STATUS_OK && in_page) {
+        size_t size = PAGE_BYTES - (size_t)(from % PAGE_BYTES);
+        struct iovec part = {(void *)(uintptr_t)zeros, size < (uint64_t)left ? size : (size_t)left};
+        status = vfs->ops->pwritev(vfs, fd, &part, 1, from);
+    }
+    if (status == STATUS_OK && (in_page || behind)) {
+        if (queue_files_watched(files))
             atomic_store(&files->unsynced, true);
-        else if (status == STATUS_OK)
+        else
             status = vfs->ops->fdatasync(vfs, fd);
     }
     return status == STATUS_OK ? status : err_set_errno(err, STATUS_IO, "cannot cut %s", path);
@@ -441,25 +473,33 @@ static size_t block_end(const struct scan *scan, size_t block)
     return end < scan->count ? end : scan->count;
 }
 
-/* The block in which the end lies: the first whose last entry does not count. Most queues are
- * short, so the steps begin small.
- * returns  UNSUPPORTED when it comes upon a filler, which cannot tell */
-static enum status scan_blocks(const struct scan *scan, size_t *end)
+/* Does the last entry of a block count? UNSUPPORTED: it is a filler, which cannot tell. */
+static enum status scan_last(const struct scan *scan, const uint8_t *entry, bool *counts)
+{
+    if (queue_entry_is_filler(entry))
+        return STATUS_UNSUPPORTED;
+    *counts = queue_file_boundary(slice_of(entry, QUEUE_ENTRY_BYTES), scan->cut_pos) == 1;
+    return STATUS_OK;
+}
+
+/* The block in which the end lies: the first from `low` on whose last entry does not count. Most
+ * queues are short, so the steps begin small. Returns as scan_last. */
+static enum status scan_blocks(const struct scan *scan, size_t low, size_t *end)
 {
     size_t blocks = (scan->count + BLOCK_ENTRIES - 1) / BLOCK_ENTRIES;
-    size_t low = 0;       /* all blocks before it count to their last entry */
-    size_t high = blocks; /* from here on none does */
+    size_t high = blocks; /* from here on none counts to its last entry; before `low` all do */
     size_t step = 1;
     while (low < high) {
         bool bounded = high < blocks || low + step > blocks;
         size_t middle = bounded ? low + (high - low) / 2 : low + step - 1;
         uint8_t entry[QUEUE_ENTRY_BYTES];
+        bool counts;
         enum status status = scan_read(scan, block_end(scan, middle) - 1, 1, entry);
+        if (status == STATUS_OK)
+            status = scan_last(scan, entry, &counts);
         if (status != STATUS_OK)
             return status;
-        if (queue_entry_is_filler(entry))
-            return STATUS_UNSUPPORTED;
-        if (queue_file_boundary(slice_of(entry, sizeof entry), scan->cut_pos) == 1)
+        if (counts)
             low = middle + 1;
         else
             high = middle;
@@ -469,38 +509,82 @@ static enum status scan_blocks(const struct scan *scan, size_t *end)
     return STATUS_OK;
 }
 
-/* How many entries of the file count, and the last of them. Returns as scan_blocks. */
-static enum status scan_file(const struct scan *scan, size_t *entries, uint8_t *last)
+/* What is to be known of a file. */
+struct found {
+    size_t entries; /* that count */
+    uint8_t first[QUEUE_ENTRY_BYTES];
+    uint8_t last[QUEUE_ENTRY_BYTES]; /* of those that count, if there are any */
+};
+
+/* Returns as scan_last. */
+static enum status scan_file(const struct scan *scan, struct found *found)
 {
-    size_t block;
-    enum status status = scan_blocks(scan, &block);
+    uint8_t bytes[BLOCK_ENTRIES * QUEUE_ENTRY_BYTES];
+    size_t block = 0;
+    size_t count = block_end(scan, 0);
+    bool counts;
+    enum status status = scan_read(scan, 0, count, bytes);
+    if (status == STATUS_OK)
+        status = scan_last(scan, bytes + (count - 1) * QUEUE_ENTRY_BYTES, &counts);
     if (status != STATUS_OK)
         return status;
-    size_t first = block * BLOCK_ENTRIES;
-    *entries = first < scan->count ? first : scan->count;
-    if (first < scan->count) {
-        uint8_t bytes[BLOCK_ENTRIES * QUEUE_ENTRY_BYTES];
-        size_t count = block_end(scan, block) - first;
-        status = scan_read(scan, first, count, bytes);
+    memcpy(found->first, bytes, QUEUE_ENTRY_BYTES);
+    size_t before = 0; /* entries of full blocks */
+    if (counts) {
+        status = scan_blocks(scan, 1, &block);
+        before = block * BLOCK_ENTRIES < scan->count ? block * BLOCK_ENTRIES : scan->count;
+        count = before < scan->count ? block_end(scan, block) - before : 0;
+        /* With the last entry of the block before. */
+        if (status == STATUS_OK)
+            status = scan_read(scan, before - 1, 1, found->last);
+        if (status == STATUS_OK && count > 0)
+            status = scan_read(scan, before, count, bytes);
         if (status != STATUS_OK)
             return status;
-        *entries += queue_file_boundary(slice_of(bytes, count * QUEUE_ENTRY_BYTES), scan->cut_pos);
     }
-    return *entries == 0 ? STATUS_OK : scan_read(scan, *entries - 1, 1, last);
+    size_t in_block =
+        queue_file_boundary(slice_of(bytes, count * QUEUE_ENTRY_BYTES), scan->cut_pos);
+    found->entries = before + in_block;
+    if (in_block > 0)
+        memcpy(found->last, bytes + (in_block - 1) * QUEUE_ENTRY_BYTES, QUEUE_ENTRY_BYTES);
+    return STATUS_OK;
 }
 
 /* The same through a mapping, whatever is in the file. */
-static enum status scan_mapping(const struct scan *scan, size_t *entries, uint8_t *last)
+static enum status scan_mapping(const struct scan *scan, struct found *found)
 {
     size_t size = scan->count * QUEUE_ENTRY_BYTES;
     void *memory;
     enum status status = scan->vfs->ops->map(scan->vfs, scan->fd, size, false, &memory);
     if (status != STATUS_OK)
         return status;
-    *entries = queue_file_boundary(slice_of(memory, size), scan->cut_pos);
-    if (*entries > 0)
-        memcpy(last, (uint8_t *)memory + (*entries - 1) * QUEUE_ENTRY_BYTES, QUEUE_ENTRY_BYTES);
+    found->entries = queue_file_boundary(slice_of(memory, size), scan->cut_pos);
+    memcpy(found->first, memory, QUEUE_ENTRY_BYTES);
+    if (found->entries > 0)
+        memcpy(found->last, (uint8_t *)memory + (found->entries - 1) * QUEUE_ENTRY_BYTES,
+               QUEUE_ENTRY_BYTES);
     (void)scan->vfs->ops->unmap(scan->vfs, memory, size);
+    return STATUS_OK;
+}
+
+static enum status recover_open_file(struct queue *queue, int64_t number, const char *path,
+                                     const struct scan *scan, struct found *found, struct err *err)
+{
+    bool last_file = number - queue->first_file + 1 == (int64_t)queue->file_count;
+    enum status status = check_size(queue, scan->fd, path, last_file, err);
+    if (status != STATUS_OK)
+        return status;
+    (void)scan->vfs->ops->advise(scan->vfs, scan->fd, 0, 0, VFS_ADVICE_RANDOM);
+    status = scan_file(scan, found);
+    if (status == STATUS_UNSUPPORTED)
+        status = scan_mapping(scan, found);
+    if (status != STATUS_OK)
+        return err_set_errno(err, STATUS_IO, "cannot read %s", path);
+    queue->last_end_pos = 0;
+    if (found->entries > 0)
+        queue->last_end_pos = queue_entry_pos(found->last) + queue_entry_size(found->last);
+    if (found->entries > 0 && number == queue->first_file && !queue_entry_is_filler(found->first))
+        atomic_store(&queue->min_pos, queue_entry_pos(found->first));
     return STATUS_OK;
 }
 
@@ -509,32 +593,17 @@ static enum status recover_file(struct queue *queue, int64_t number, const struc
                                 size_t *entries, struct err *err)
 {
     struct vfs *vfs = queue_vfs(queue);
+    struct scan scan = {vfs, -1, cut->pos, (size_t)file_entries(queue)};
+    struct found found = {0};
     char path[PATH_MAX];
     queue_file_path(queue, number, path);
-    struct scan scan = {vfs, -1, cut->pos, (size_t)file_entries(queue)};
-    enum status status = vfs->ops->open(vfs, path, VFS_READ | VFS_WRITE, &scan.fd);
-    if (status != STATUS_OK)
+    if (vfs->ops->open(vfs, path, VFS_READ | VFS_WRITE, &scan.fd) != STATUS_OK)
         return err_set_errno(err, STATUS_IO, "cannot open %s", path);
-    bool last_file = number - queue->first_file + 1 == (int64_t)queue->file_count;
-    status = check_size(queue, scan.fd, path, last_file, err);
-    if (status == STATUS_OK) {
-        uint8_t entry[QUEUE_ENTRY_BYTES];
-        status = scan_file(&scan, entries, entry);
-        if (status == STATUS_UNSUPPORTED)
-            status = scan_mapping(&scan, entries, entry);
-        if (status != STATUS_OK)
-            status = err_set_errno(err, STATUS_IO, "cannot read %s", path);
-        queue->last_end_pos = 0;
-        if (status == STATUS_OK && *entries > 0)
-            queue->last_end_pos = queue_entry_pos(entry) + queue_entry_size(entry);
-    }
-    uint8_t first[QUEUE_ENTRY_BYTES];
-    if (status == STATUS_OK && *entries > 0 && number == queue->first_file &&
-        scan_read(&scan, 0, 1, first) == STATUS_OK && !queue_entry_is_filler(first))
-        atomic_store(&queue->min_pos, queue_entry_pos(first));
+    enum status status = recover_open_file(queue, number, path, &scan, &found, err);
     if (status == STATUS_OK && cut->wipe)
-        status = wipe_file(queue, path, scan.fd, *entries, err);
+        status = wipe_file(queue, path, scan.fd, found.entries, err);
     (void)vfs->ops->close(vfs, scan.fd);
+    *entries = found.entries;
     return status;
 }
 

@@ -95,8 +95,9 @@ enum status queue_sync(const struct queue_sync_target *target);
 void queue_sync_end(const struct queue_sync_target *target);
 
 /* Move min_offset to the first entry whose record lies at or behind min_pos, and delete files all
- * of whose entries lie before it (never the last). */
-void queue_expire(struct queue *queue, int64_t min_pos);
+ * of whose entries lie before it (never the last).
+ * returns  how many files were deleted */
+size_t queue_expire(struct queue *queue, int64_t min_pos);
 
 /* --- recovery --- */
 

@@ -34,6 +34,7 @@ void keeper_release(struct keeper *keeper)
 {
     free(keeper->dirty);
     free(keeper->targets);
+    retention_release(&keeper->retention);
     sleeper_release(&keeper->sleeper);
 }
 
@@ -56,10 +57,11 @@ static void prepare_segment(struct keeper *keeper, int64_t now_ms)
         return;
     if ((lacking || keeper->prepare_failed) && !due(&keeper->retry_ms, now_ms, RETRY_MS))
         return;
+    bool failed_before = keeper->prepare_failed;
     keeper->prepare_failed = commitlog_prepare(&store->log, &err) != STATUS_OK;
     if (!keeper->prepare_failed)
         health_allow(&store->health, REFUSAL_NO_SPACE);
-    else
+    else if (!failed_before)
         log_warn("store", "the next commit log file cannot be made ahead", "why=\"%s\"", err.text);
     keeper->retry_ms = now_ms;
 }
@@ -264,13 +266,9 @@ static int64_t step(struct keeper *keeper)
     } else if (due(&keeper->queues_ms, now_ms, options->flush_queues_interval_ms)) {
         (void)keeper_sync(keeper, false);
     }
-    int64_t interval_ms = keeper->retention.more ? RETENTION_PAUSE_MS : options->clean_interval_ms;
-    if (due(&keeper->clean_ms, now_ms, interval_ms))
-        retention_step(&keeper->retention);
-
-    int64_t wait_ms = options->flush_queues_interval_ms;
-    if (interval_ms < wait_ms)
-        wait_ms = interval_ms;
+    int64_t wait_ms = retention_step(&keeper->retention, now_ms);
+    if (options->flush_queues_interval_ms < wait_ms)
+        wait_ms = options->flush_queues_interval_ms;
     if (wait_ms > STEP_MS_MAX)
         wait_ms = STEP_MS_MAX;
     return wait_ms < 1 ? 1 : wait_ms;
@@ -281,7 +279,8 @@ static void *run(void *arg)
     struct keeper *keeper = arg;
     struct commitlog *log = &keeper->store->log;
     int64_t now_ms = clock_monotonic_ms(keeper->store->clock);
-    keeper->queues_ms = keeper->thorough_ms = keeper->clean_ms = now_ms;
+    keeper->queues_ms = keeper->thorough_ms = now_ms;
+    retention_start(&keeper->retention, now_ms);
     keeper->on_thread = true;
     while (!atomic_load(&keeper->stop)) {
         int64_t wait_ms = step(keeper);

@@ -26,7 +26,6 @@ struct keeper {
     int64_t thorough_ms;
     int64_t retry_ms;    /* of the last failed attempt to make a segment */
     bool prepare_failed; /* then the next one waits */
-    int64_t clean_ms;
 
     int64_t index_timestamp_ms; /* of the last index sync */
     struct checkpoint pending;  /* true as soon as the log is flushed up to its durable_pos ... */

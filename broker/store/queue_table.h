@@ -30,6 +30,15 @@ struct queue *queue_table_find(struct queue_table *table, struct store *store, s
 void queue_table_each(struct queue_table *table, void (*each)(void *ctx, struct queue *queue),
                       void *ctx);
 
+/* The same in pieces: begin, then take one after the other until NULL. Queues stay, so a walk may
+ * take as long as it likes. */
+struct queue_walk {
+    struct queue_slots *slots;
+    size_t next;
+};
+void queue_table_walk(struct queue_table *table, struct queue_walk *walk);
+struct queue *queue_table_walk_next(struct queue_walk *walk);
+
 /* Put queues on the list of dirty ones, each once. */
 void queue_table_mark_dirty(struct queue_table *table, struct queue *const *queues, size_t count);
 

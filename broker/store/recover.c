@@ -257,7 +257,7 @@ static void settle_queue(void *ctx, struct queue *queue)
 {
     queue->next_offset = queue->written_offset;
     queue_publish(queue);
-    queue_expire(queue, *(const int64_t *)ctx);
+    (void)queue_expire(queue, *(const int64_t *)ctx);
 }
 
 static void close_queue(void *ctx, struct queue *queue)

@@ -207,6 +207,7 @@ static enum status posix_advise(struct vfs *vfs, int fd, int64_t offset, int64_t
         [VFS_ADVICE_SEQUENTIAL] = POSIX_FADV_SEQUENTIAL,
         [VFS_ADVICE_WILL_NEED] = POSIX_FADV_WILLNEED,
         [VFS_ADVICE_DONT_NEED] = POSIX_FADV_DONTNEED,
+        [VFS_ADVICE_RANDOM] = POSIX_FADV_RANDOM,
     };
     int failure = posix_fadvise(fd, offset, size, advices[advice]);
     if (failure == 0)

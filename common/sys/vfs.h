@@ -31,6 +31,7 @@ enum vfs_advice {
     VFS_ADVICE_SEQUENTIAL,
     VFS_ADVICE_WILL_NEED,
     VFS_ADVICE_DONT_NEED,
+    VFS_ADVICE_RANDOM, /* nothing beside what is read will be read */
 };
 
 struct vfs_stat {

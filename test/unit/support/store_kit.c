@@ -136,11 +136,23 @@ static enum status kit_allocate(struct vfs *vfs, int fd, int64_t size)
     return real()->allocate(vfs, fd, size);
 }
 
+static enum status kit_unlink(struct vfs *vfs, const char *path)
+{
+    struct kit_vfs *kit = kit_of(vfs);
+    if (atomic_load(&kit->unlink_target) != kind_of(path))
+        return real()->unlink(vfs, path);
+    atomic_fetch_add(&kit->unlink_failures, 1);
+    errno = EPERM;
+    return STATUS_IO;
+}
+
 static enum status kit_space(struct vfs *vfs, const char *path, struct vfs_space *out)
 {
     int percent = atomic_load(&kit_of(vfs)->space_percent);
     if (percent == 0)
         return real()->space(vfs, path, out);
+    if (percent < 0)
+        return STATUS_IO;
     out->total_bytes = INT64_C(1000000);
     out->free_bytes = out->total_bytes / 100 * (100 - percent);
     return STATUS_OK;
@@ -157,6 +169,7 @@ static void kit_vfs_init(struct kit_vfs *kit)
     kit->ops.sync_filesystem = kit_sync_filesystem;
     kit->ops.allocate = kit_allocate;
     kit->ops.space = kit_space;
+    kit->ops.unlink = kit_unlink;
     kit->vfs.ops = &kit->ops;
     atomic_store(&kit->write_errno, ENOSPC);
 }
@@ -210,6 +223,7 @@ void kit_init(struct kit *kit, const char *test)
         .delete_when = "04",
         .disk_max_used_percent = 75,
         .clean_forcibly = true,
+        .redelete_hanged_file_interval_ms = 120000,
         .clean_interval_ms = 3600000,
         .delay_levels_ms = delay_levels_ms,
         .delay_level_count = sizeof delay_levels_ms / sizeof delay_levels_ms[0],

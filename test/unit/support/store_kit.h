@@ -33,7 +33,9 @@ struct kit_vfs {
                                               queues syncing the file system does, too */
     _Atomic int allocate_target;           /* allocate fails with ENOSPC */
     _Atomic int open_target;               /* open fails with EMFILE */
-    _Atomic int space_percent;             /* 0: as it is */
+    _Atomic int unlink_target;             /* unlink fails with EPERM */
+    _Atomic int unlink_failures;           /* how often it did */
+    _Atomic int space_percent;             /* 0: as it is; -1: cannot be read */
     _Atomic int64_t syncs;                 /* fdatasyncs of commit log files that succeeded */
     _Atomic int64_t filesystem_syncs;      /* that succeeded */
     _Atomic int64_t queue_descriptors;     /* of consume queue files that are open */
