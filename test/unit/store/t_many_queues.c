@@ -135,6 +135,13 @@ static void the_busiest_stay(void **state)
     kit_release(&kit);
 }
 
+static bool is_durable(void *ctx)
+{
+    int64_t unsynced;
+    (void)queue_sync_begin(ctx, &unsynced);
+    return unsynced == 0;
+}
+
 /* Descriptors closed with entries that are not durable: the checkpoint comes after a sync of the
  * whole file system, and a crash then finds every queue up to there without a look at the log. */
 static void early_closing_loses_nothing(void **state)
@@ -149,10 +156,10 @@ static void early_closing_loses_nothing(void **state)
         kit_dispatched(&kit);
     }
     int64_t syncs = atomic_load(&kit.vfs.filesystem_syncs);
-    assert_int_equal(keeper_sync(&kit.store->keeper, true) == STATUS_IO, false);
-    assert_true(atomic_load(&kit.vfs.filesystem_syncs) > syncs);
+    keeper_want_checkpoint(&kit.store->keeper);
     for (int id = 0; id < 20; id++)
-        assert_int_equal(kit_queue(&kit, "Many", id)->synced_offset, 5);
+        kit_wait(is_durable, kit_queue(&kit, "Many", id));
+    assert_true(atomic_load(&kit.vfs.filesystem_syncs) > syncs);
     kit_crash(&kit, &after);
     kit_open(&after);
     for (int id = 0; id < 20; id++)
@@ -378,11 +385,9 @@ static void thousands_of_queues(void **state)
     put_many(&kit, queues);
     tell("another message to each queue, dispatched", began);
     began = now();
-    enum status status;
-    do
-        status = keeper_sync(&kit.store->keeper, true);
-    while (status == STATUS_BUSY);
-    assert_int_equal(status, STATUS_OK);
+    keeper_want_checkpoint(&kit.store->keeper);
+    for (int id = 0; id < queues; id++)
+        kit_wait(is_durable, kit_queue(&kit, "Many", id));
     tell("checkpoint with all queues dirty", began);
     began = now();
     put_many(&kit, queues);
