@@ -238,8 +238,8 @@ static void *puller(void *arg)
     struct crowd *crowd = arg;
     struct arena arena;
     arena_init(&arena, 4096);
-    for (int i = 0; !atomic_load(&crowd->stop); i++)
-        pull_one(crowd, (i * 7919) % QUEUES, &arena);
+    for (uint32_t i = 0; !atomic_load(&crowd->stop); i++)
+        pull_one(crowd, (int)(i * 7919u % QUEUES), &arena);
     arena_release(&arena);
     return NULL;
 }
