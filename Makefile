@@ -56,7 +56,7 @@ GENERATED_HEADERS := $(GENERATED:.c=.h)
 BINARIES := $(BUILD)/bin/mqnamesrv $(BUILD)/bin/mqbroker $(BUILD)/bin/mqstore \
             $(if $(wildcard tools/*.c),$(patsubst tools/%.c,$(BUILD)/bin/%,$(wildcard tools/*.c)))
 
-.PHONY: all unit-tests check crash kill-drill bench soak fuzz fuzzers replay asan tsan tidy install clean help format docs
+.PHONY: all unit-tests many-queues check crash kill-drill bench soak fuzz fuzzers replay asan tsan tidy install clean help format docs
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -71,6 +71,7 @@ help:
 	@echo 'soak     100 million messages of backlog: memory, restarts, reading; needs 30 GB of disk'
 	@echo 'fuzz     run each fuzz target for FUZZ_SECONDS (default 30); needs clang'
 	@echo 'replay   run each fuzz target over its corpus, with any compiler'
+	@echo 'many-queues  the store with 50,000 consume queues, and how long it takes'
 	@echo 'asan     the unit and end-to-end tests under ASan and UBSan; tsan: under TSan'
 	@echo 'tidy     layering, formatting and style checks'
 	@echo 'docs     rewrite the pages of docs/ that come from tables'
@@ -144,6 +145,10 @@ unit-tests: $(UNIT_TESTS)
 # Tools of test/interop/, which are run by the scripts there.
 $(BUILD)/test/interop/%: $(BUILD)/test/interop/%.o $(SUPPORT) $(call libraries,proto)
 	$(call run,link,$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS))
+
+# The store with very many queues, and how long that takes; some minutes, 2 GB of disk in TMPDIR.
+many-queues: $(BUILD)/test/unit/store/t_many_queues
+	MANY_QUEUES=$${MANY_QUEUES:-50000} $<
 
 check: unit-tests replay tidy
 	sh test/run unit

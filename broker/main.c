@@ -24,6 +24,7 @@
 #include "common/conf/conf_options.h"
 #include "common/conf/server_conf.h"
 #include "common/sys/log.h"
+#include "common/sys/process.h"
 
 #include <malloc.h>
 #include <signal.h>
@@ -131,11 +132,6 @@ static void open_store(struct broker *broker)
         .flush_queues_least_pages = (int32_t)conf->flushConsumeQueueLeastPages,
         .flush_queues_thorough_interval_ms = conf->flushConsumeQueueThoroughInterval,
         .checkpoint_bytes = CHECKPOINT_BYTES,
-        .file_reserved_hours = conf->fileReservedTime,
-        .delete_when = conf->deleteWhen,
-        .disk_max_used_percent = (int)conf->diskMaxUsedSpaceRatio,
-        .clean_forcibly = conf->cleanFileForciblyEnable,
-        .clean_interval_ms = conf->cleanResourceInterval,
         .delay_levels_ms = broker->delay_levels_ms,
         .delay_level_count = broker->delay_level_count,
         .memory_bytes_hot = broker_hot_bytes(broker),
@@ -144,6 +140,7 @@ static void open_store(struct broker *broker)
         .transfer_bytes_disk = (int32_t)conf->maxTransferBytesOnMessageInDisk,
         .transfer_count_disk = (int32_t)conf->maxTransferCountOnMessageInDisk,
     };
+    broker_set_retention(conf, &options);
     if (store_open(&options, broker->vfs, broker->clock, &broker->store, &err) != STATUS_OK)
         die_of_files("the store can not be opened", &err);
 }
@@ -471,6 +468,8 @@ int main(int argc, char **argv)
     broker.conf_path = broker_conf_rewrite_path(&broker.conf_table);
     broker.slave = broker.conf.brokerRole == BROKER_ROLE_SLAVE;
     start_log(&broker.conf);
+    log_info("broker", "limits of the machine", "descriptors=%lld mappings=%lld",
+             (long long)process_raise_descriptors(), (long long)process_mappings_max());
     set_addresses(&broker);
     open_store(&broker);
     if (!broker.slave) /* a slave has its tables from the master */

@@ -210,8 +210,8 @@ static void refuse(struct broker *broker, struct reply_to to, enum put_status st
                    "service not available now. It may be caused by one of the following reasons: "
                    "the broker's disk is full [CL: %5.2f CQ: %5.2f INDEX: %5.2f], messages are put "
                    "to the slave, message store has been shut down, etc. %s",
-                   disk.commit_log_percent / 100.0, disk.queues_percent / 100.0,
-                   disk.queues_percent / 100.0, why);
+                   store_disk_ratio(disk.commit_log_percent), store_disk_ratio(disk.queues_percent),
+                   store_disk_ratio(disk.queues_percent), why);
     size_t length = strlen(remark);
     if (length > 0 && remark[length - 1] == ' ')
         remark[length - 1] = '\0';

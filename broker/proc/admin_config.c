@@ -27,6 +27,25 @@ void handle_get_broker_config(struct broker *broker, struct call *call)
     buf_release(&text);
 }
 
+void broker_set_retention(const struct broker_conf *conf, struct store_options *options)
+{
+    /* An update while running does not pass through the checks of the start. */
+    int64_t used_percent = conf->diskMaxUsedSpaceRatio;
+    used_percent = used_percent < 10 ? 10 : used_percent > 95 ? 95 : used_percent;
+    options->file_reserved_hours = conf->fileReservedTime;
+    options->delete_when = conf->deleteWhen;
+    options->disk_max_used_percent = (int)used_percent;
+    options->disk_warning_percent = (int)conf->diskSpaceWarningLevelRatio;
+    options->disk_force_percent = (int)conf->diskSpaceCleanForciblyRatio;
+    options->clean_forcibly = conf->cleanFileForciblyEnable;
+    options->commit_log_bytes_max = conf->commitLogBytesMax;
+    options->disk_free_bytes_min = conf->diskFreeBytesMin;
+    options->delete_log_files_interval_ms = conf->deleteCommitLogFilesInterval;
+    options->delete_queue_files_interval_ms = conf->deleteConsumeQueueFilesInterval;
+    options->redelete_hanged_file_interval_ms = conf->redeleteHangedFileInterval;
+    options->clean_interval_ms = conf->cleanResourceInterval;
+}
+
 void handle_update_broker_config(struct broker *broker, struct call *call)
 {
     struct err err = {0};
@@ -35,6 +54,9 @@ void handle_update_broker_config(struct broker *broker, struct call *call)
         call_fail(call, RESPONSE_SYSTEM_ERROR, "nothing was changed: %s", err.text);
         return;
     }
+    struct store_options retention = {0};
+    broker_set_retention(&broker->conf, &retention);
+    store_set_retention(broker->store, &retention);
     atomic_fetch_add(&broker->conf_changes, 1);
     atomic_store(&broker->conf_changed_ms, clock_wall_ms(broker->clock));
     if (conf_rewrite_file(&broker->conf_table, broker->conf_path, &err) != STATUS_OK) {

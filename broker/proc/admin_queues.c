@@ -203,6 +203,12 @@ void handle_clean_expired_consumequeue(struct broker *broker, struct call *call)
     call_succeed(call, NULL);
 }
 
+void handle_delete_expired_commitlog(struct broker *broker, struct call *call)
+{
+    store_clean_now(broker->store);
+    call_succeed(call, NULL);
+}
+
 void handle_clone_group_offset(struct broker *broker, struct call *call)
 {
     CloneGroupOffsetRequestHeader header;

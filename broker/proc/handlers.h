@@ -56,6 +56,7 @@ typedef void (*broker_handler)(struct broker *broker, struct call *call);
     X(CONSUME_MESSAGE_DIRECTLY, handle_consume_message_directly)                         \
     X(GET_BROKER_RUNTIME_INFO, handle_get_broker_runtime_info)                           \
     X(CLEAN_EXPIRED_CONSUMEQUEUE, handle_clean_expired_consumequeue)                     \
+    X(DELETE_EXPIRED_COMMITLOG, handle_delete_expired_commitlog)                         \
     X(QUERY_CORRECTION_OFFSET, handle_query_correction_offset)                           \
     X(GET_BROKER_CONSUME_STATS, handle_get_broker_consume_stats)                         \
     X(VIEW_BROKER_STATS_DATA, handle_view_broker_stats_data)                             \

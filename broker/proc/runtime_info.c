@@ -125,12 +125,12 @@ static void put_store(struct info *info)
     put(info, "remainHowManyDataToFlush", "%s",
         human_bytes(info, store_appended_pos(store) - store_flushed_pos(store)));
     put_number(info, "earliestMessageTimeStamp", earliest_ms);
-    put(info, "commitLogDiskRatio", "%.2f", disk.commit_log_percent / 100.0);
+    put(info, "commitLogDiskRatio", "%.2f", store_disk_ratio(disk.commit_log_percent));
     put(info,
         arena_printf(info->arena, "commitLogDiskRatio_%s",
                      (const char *)info->broker->conf.storePathCommitLog),
-        "%.2f", disk.commit_log_percent / 100.0);
-    put(info, "consumeQueueDiskRatio", "%.2f", disk.queues_percent / 100.0);
+        "%.2f", store_disk_ratio(disk.commit_log_percent));
+    put(info, "consumeQueueDiskRatio", "%.2f", store_disk_ratio(disk.queues_percent));
     put(info, "commitLogDirCapacity", "Total : %s, Free : %s.", human_bytes(info, disk.total_bytes),
         human_bytes(info, disk.free_bytes));
     put(info, "storeWritable", "%s",

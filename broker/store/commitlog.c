@@ -378,27 +378,38 @@ enum status commitlog_flush(struct commitlog *log)
     return STATUS_OK;
 }
 
-bool commitlog_remove_first(struct commitlog *log)
+bool commitlog_first_path(struct commitlog *log, char path[PATH_MAX])
 {
-    struct segment *first = NULL;
-    (void)pthread_mutex_lock(&log->segments_lock);
-    if (log->segment_count > 1) {
-        first = log->segments[0];
-        log->segment_count--;
-        memmove(log->segments, log->segments + 1, log->segment_count * sizeof *log->segments);
-        atomic_store(&log->min_pos, log->segments[0]->base);
-    }
-    (void)pthread_mutex_unlock(&log->segments_lock);
+    int64_t base;
+    if (commitlog_segments(log, &base) < 2)
+        return false;
+    struct segment *first = commitlog_acquire(log, base);
     if (first == NULL)
         return false;
-    char path[PATH_MAX];
     segment_path(first, path);
-    if (log->vfs->ops->unlink(log->vfs, path) != STATUS_OK)
-        log_error("store", "cannot delete an old commit log file", "path=%s errno=%d", path, errno);
-    else
-        (void)log->vfs->ops->sync_directory(log->vfs, first->directory);
     segment_drop(first);
     return true;
+}
+
+enum status commitlog_remove_first(struct commitlog *log)
+{
+    char path[PATH_MAX];
+    if (!commitlog_first_path(log, path))
+        return STATUS_NOT_FOUND;
+    enum status status = log->vfs->ops->unlink(log->vfs, path);
+    if (status != STATUS_OK && status != STATUS_NOT_FOUND) {
+        log_error("store", "cannot delete an old commit log file", "path=%s errno=%d", path, errno);
+        return STATUS_IO;
+    }
+    (void)pthread_mutex_lock(&log->segments_lock);
+    struct segment *first = log->segments[0];
+    log->segment_count--;
+    memmove(log->segments, log->segments + 1, log->segment_count * sizeof *log->segments);
+    atomic_store(&log->min_pos, log->segments[0]->base);
+    (void)pthread_mutex_unlock(&log->segments_lock);
+    (void)log->vfs->ops->sync_directory(log->vfs, first->directory);
+    segment_drop(first);
+    return STATUS_OK;
 }
 
 size_t commitlog_segments(struct commitlog *log, int64_t *first_base)

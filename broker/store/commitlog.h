@@ -21,6 +21,7 @@
 #include "common/base/bytes.h"
 #include "common/sys/clock.h"
 
+#include <limits.h>
 #include <pthread.h>
 
 #define ZERO_GUARD_BYTES (1024 * 1024)
@@ -141,8 +142,13 @@ enum status commitlog_flush(struct commitlog *log);
 /* Add the segment behind the last one to the table, which takes the reference. */
 void commitlog_install(struct commitlog *log, struct segment *segment);
 
-/* Delete the oldest segment; never the last one. False when there is none to delete. */
-bool commitlog_remove_first(struct commitlog *log);
+/* Delete the oldest segment; never the last one. One thread at a time.
+ * returns  OK | NOT_FOUND (there is none to delete) | IO (its file cannot be deleted: it stays in
+ *          the log, or the next start would find a gap) */
+enum status commitlog_remove_first(struct commitlog *log);
+
+/* The file of the oldest segment; false when it is the last one. */
+bool commitlog_first_path(struct commitlog *log, char path[PATH_MAX]);
 
 /* Base of the oldest segment, and how many there are. */
 size_t commitlog_segments(struct commitlog *log, int64_t *first_base);

@@ -17,7 +17,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FILL_CHUNK 256 /* entries written at once when filling */
+#define FILL_CHUNK 256    /* entries written at once when filling */
+#define BLOCK_ENTRIES 204 /* entries read at once when looking for the end: about a page */
+#define PAGE_BYTES 4096
 
 struct queue *queue_new(struct store *store, struct slice topic, int32_t id, uint64_t hash)
 {
@@ -38,7 +40,6 @@ void queue_free(struct queue *queue)
     if (queue == NULL)
         return;
     queue_close_files(queue);
-    free(queue->files);
     (void)pthread_mutex_destroy(&queue->files_lock);
     free(queue);
 }
@@ -58,87 +59,12 @@ static int64_t file_entries(const struct queue *queue)
     return file_bytes(queue) / QUEUE_ENTRY_BYTES;
 }
 
-static void directory_path(const struct queue *queue, char path[PATH_MAX])
-{
-    (void)snprintf(path, PATH_MAX, "%s/consumequeue/%s/%d", queue->store->options.root,
-                   (const char *)queue->topic.data, (int)queue->id);
-}
-
-static void file_path(const struct queue *queue, int64_t number, char path[PATH_MAX])
-{
-    char name[SEGMENT_NAME_BYTES];
-    segment_name(number * file_bytes(queue), name);
-    (void)snprintf(path, PATH_MAX, "%s/consumequeue/%s/%d/%s", queue->store->options.root,
-                   (const char *)queue->topic.data, (int)queue->id, name);
-}
-
 /* --- files --- */
 
-void queue_file_drop(struct queue_file *file)
+/* dispatch_lock or files_lock held. */
+static bool has_file(const struct queue *queue, int64_t number)
 {
-    if (atomic_fetch_sub_explicit(&file->references, 1, memory_order_acq_rel) > 1)
-        return;
-    (void)file->vfs->ops->unmap(file->vfs, (void *)(uintptr_t)file->data, file->size);
-    if (file->fd != -1)
-        (void)file->vfs->ops->close(file->vfs, file->fd);
-    free(file);
-}
-
-static enum status file_map(const struct queue *queue, int fd, struct queue_file **out)
-{
-    struct vfs *vfs = queue_vfs(queue);
-    void *memory;
-    enum status status = vfs->ops->map(vfs, fd, (size_t)file_bytes(queue), false, &memory);
-    if (status != STATUS_OK)
-        return status;
-    struct queue_file *file = xmalloc(sizeof *file);
-    *file = (struct queue_file){
-        .vfs = vfs, .size = (size_t)file_bytes(queue), .data = memory, .fd = -1};
-    atomic_init(&file->references, 1);
-    *out = file;
-    return STATUS_OK;
-}
-
-/* The slot of file `number`, or NULL when there is no such file. files_lock held, or dispatch_lock
- * for a look at whether it is there. */
-static struct queue_file **file_slot(const struct queue *queue, int64_t number)
-{
-    if (number < queue->first_file || number - queue->first_file >= (int64_t)queue->file_count)
-        return NULL;
-    return &queue->files[number - queue->first_file];
-}
-
-/* Open and map file `number`. No lock is needed: files are opened before they are put into the
- * table.
- * fd       out: the caller's
- * returns  OK | NOT_FOUND | BUSY | IO */
-static enum status file_open(const struct queue *queue, int64_t number, int flags,
-                             struct queue_file **out, int *fd)
-{
-    struct vfs *vfs = queue_vfs(queue);
-    char path[PATH_MAX];
-    file_path(queue, number, path);
-    enum status status = vfs->ops->open(vfs, path, flags, fd);
-    if (status != STATUS_OK)
-        return status;
-    if (flags & VFS_CREATE)
-        status = vfs->ops->truncate(vfs, *fd, file_bytes(queue));
-    if (status == STATUS_OK)
-        status = file_map(queue, *fd, out);
-    if (status != STATUS_OK) {
-        int kept = errno;
-        (void)vfs->ops->close(vfs, *fd);
-        errno = kept;
-    }
-    return status;
-}
-
-static void files_reserve(struct queue *queue, size_t count)
-{
-    if (count <= queue->file_capacity)
-        return;
-    queue->file_capacity = count < 4 ? 4 : count * 2;
-    queue->files = xrealloc(queue->files, queue->file_capacity * sizeof(struct queue_file *));
+    return number >= queue->first_file && number - queue->first_file < (int64_t)queue->file_count;
 }
 
 /* Make the last file durable, name and all: a power cut must not leave a later one without it. Its
@@ -147,7 +73,7 @@ static enum status last_file_sync(struct queue *queue)
 {
     struct vfs *vfs = queue_vfs(queue);
     char path[PATH_MAX];
-    file_path(queue, queue->first_file + (int64_t)queue->file_count - 1, path);
+    queue_file_path(queue, queue->first_file + (int64_t)queue->file_count - 1, path);
     int fd;
     enum status status = vfs->ops->open(vfs, path, VFS_READ | VFS_WRITE, &fd);
     if (status != STATUS_OK)
@@ -156,7 +82,7 @@ static enum status last_file_sync(struct queue *queue)
     int kept = errno;
     (void)vfs->ops->close(vfs, fd);
     errno = kept;
-    directory_path(queue, path);
+    queue_directory_path(queue, path);
     return status == STATUS_OK ? vfs->ops->sync_directory(vfs, path) : status;
 }
 
@@ -167,103 +93,35 @@ static enum status file_append(struct queue *queue)
     char path[PATH_MAX];
     enum status status;
     if (queue->file_count == 0) {
-        directory_path(queue, path);
+        queue_directory_path(queue, path);
         status = vfs->ops->mkdirs(vfs, path);
     } else {
         status = last_file_sync(queue);
     }
     if (status != STATUS_OK)
         return status;
-    struct queue_file *file;
-    int fd;
-    status = file_open(queue, queue->first_file + (int64_t)queue->file_count,
-                       VFS_READ | VFS_WRITE | VFS_CREATE | VFS_TRUNCATE, &file, &fd);
-    if (status != STATUS_OK)
-        return status;
-    file->fd = fd;
-    (void)pthread_mutex_lock(&queue->files_lock);
-    files_reserve(queue, queue->file_count + 1);
-    queue->files[queue->file_count++] = file;
-    (void)pthread_mutex_unlock(&queue->files_lock);
-    return STATUS_OK;
+    return queue_file_make(queue, queue->first_file + (int64_t)queue->file_count);
 }
 
-/* The descriptor of file `number`, which is one of the present ones or the next. It stays open
- * while dispatch_lock is held. */
-static enum status file_for_writing(struct queue *queue, int64_t number, int *fd)
+/* File `number`, which is one of the present ones or the next, open for writing, with a reference.
+ * dispatch_lock held. */
+static enum status file_for_writing(struct queue *queue, int64_t number, struct queue_file **out)
 {
     CHECK(number >= queue->first_file);
     enum status status = STATUS_OK;
-    while (status == STATUS_OK && file_slot(queue, number) == NULL)
+    while (status == STATUS_OK && !has_file(queue, number))
         status = file_append(queue);
-    if (status != STATUS_OK)
-        return status;
-    (void)pthread_mutex_lock(&queue->files_lock);
-    struct queue_file *file = *file_slot(queue, number);
-    *fd = file == NULL ? -1 : file->fd;
-    (void)pthread_mutex_unlock(&queue->files_lock);
-    if (*fd != -1)
-        return STATUS_OK;
-    struct queue_file *opened;
-    status = file_open(queue, number, VFS_READ | VFS_WRITE, &opened, fd);
-    if (status != STATUS_OK)
-        return status;
-    (void)pthread_mutex_lock(&queue->files_lock);
-    struct queue_file **slot = file_slot(queue, number);
-    struct queue_file *spare = *slot == NULL ? NULL : opened;
-    if (spare == NULL)
-        *slot = opened;
-    (*slot)->fd = *fd;
-    (void)pthread_mutex_unlock(&queue->files_lock);
-    if (spare != NULL)
-        queue_file_drop(spare);
-    return STATUS_OK;
-}
-
-/* Put a file opened for reading into its slot, unless that is filled or gone meanwhile. */
-static void file_install(struct queue *queue, int64_t number, uint32_t life,
-                         struct queue_file *opened)
-{
-    (void)pthread_mutex_lock(&queue->files_lock);
-    struct queue_file **slot = life == queue->life ? file_slot(queue, number) : NULL;
-    if (slot != NULL && *slot == NULL) {
-        *slot = opened;
-        opened = NULL;
-    }
-    (void)pthread_mutex_unlock(&queue->files_lock);
-    if (opened != NULL)
-        queue_file_drop(opened);
+    return status == STATUS_OK ? queue_file_open(queue, number, out) : status;
 }
 
 enum status queue_acquire(struct queue *queue, int64_t queue_offset, struct queue_file **out,
                           struct slice *bytes)
 {
     int64_t at = queue_offset * QUEUE_ENTRY_BYTES;
-    int64_t number = at / file_bytes(queue);
-    for (;;) {
-        struct queue_file *file = NULL;
-        (void)pthread_mutex_lock(&queue->files_lock);
-        struct queue_file **slot = file_slot(queue, number);
-        uint32_t life = queue->life;
-        if (slot != NULL && *slot != NULL) {
-            file = *slot;
-            atomic_fetch_add_explicit(&file->references, 1, memory_order_relaxed);
-        }
-        (void)pthread_mutex_unlock(&queue->files_lock);
-        if (file != NULL) {
-            *out = file;
-            *bytes = slice_from(slice_of(file->data, file->size), (size_t)(at % file_bytes(queue)));
-            return STATUS_OK;
-        }
-        if (slot == NULL)
-            return STATUS_NOT_FOUND;
-        int fd;
-        enum status status = file_open(queue, number, VFS_READ, &file, &fd);
-        if (status != STATUS_OK)
-            return status;
-        (void)queue_vfs(queue)->ops->close(queue_vfs(queue), fd);
-        file_install(queue, number, life, file);
-    }
+    enum status status = queue_file_map(queue, at / file_bytes(queue), out);
+    if (status == STATUS_OK)
+        *bytes = slice_from(slice_of((*out)->data, (*out)->size), (size_t)(at % file_bytes(queue)));
+    return status;
 }
 
 int64_t queue_next_file_offset(const struct queue *queue, int64_t queue_offset)
@@ -273,11 +131,10 @@ int64_t queue_next_file_offset(const struct queue *queue, int64_t queue_offset)
 
 void queue_close_files(struct queue *queue)
 {
-    for (size_t i = 0; i < queue->file_count; i++) {
-        if (queue->files[i] != NULL)
-            queue_file_drop(queue->files[i]);
-        queue->files[i] = NULL;
-    }
+    (void)pthread_mutex_lock(&queue->files_lock);
+    struct queue_file *open = queue_files_detach(queue, 0, INT64_MAX);
+    (void)pthread_mutex_unlock(&queue->files_lock);
+    queue_files_drop_all(open);
 }
 
 /* --- writing --- */
@@ -290,14 +147,18 @@ enum status queue_write(struct queue *queue, const uint8_t *entries, size_t coun
     int64_t end = offset + (int64_t)count;
     while (offset < end) {
         int64_t at = offset * QUEUE_ENTRY_BYTES;
-        int fd;
-        enum status status = file_for_writing(queue, at / file_bytes(queue), &fd);
+        struct queue_file *file;
+        enum status status = file_for_writing(queue, at / file_bytes(queue), &file);
         if (status != STATUS_OK)
             return status;
         int64_t room = file_entries(queue) - offset % file_entries(queue);
         int64_t run = end - offset < room ? end - offset : room;
         struct iovec part = {(void *)(uintptr_t)next, (size_t)run * QUEUE_ENTRY_BYTES};
-        status = vfs->ops->pwritev(vfs, fd, &part, 1, at % file_bytes(queue));
+        status = vfs->ops->pwritev(vfs, file->fd, &part, 1, at % file_bytes(queue));
+        int kept = errno;
+        queue_file_written(file, offset + run);
+        queue_file_drop(file);
+        errno = kept;
         if (status != STATUS_OK)
             return status;
         next += part.iov_len;
@@ -310,9 +171,17 @@ enum status queue_write(struct queue *queue, const uint8_t *entries, size_t coun
     return STATUS_OK;
 }
 
+/* Only here max_offset changes, so that the sum over all queues is known without a walk. */
+static void set_end(struct queue *queue, int64_t offset)
+{
+    int64_t before = atomic_load_explicit(&queue->max_offset, memory_order_relaxed);
+    queue->store->queues.total_offset += offset - before;
+    atomic_store_explicit(&queue->max_offset, offset, memory_order_seq_cst);
+}
+
 void queue_publish(struct queue *queue)
 {
-    atomic_store_explicit(&queue->max_offset, queue->written_offset, memory_order_seq_cst);
+    set_end(queue, queue->written_offset);
 }
 
 enum status queue_fill(struct queue *queue, int64_t queue_offset)
@@ -341,32 +210,28 @@ void queue_destroy_files(struct queue *queue)
 {
     struct vfs *vfs = queue_vfs(queue);
     char path[PATH_MAX];
-    atomic_store(&queue->max_offset, 0);
+    set_end(queue, 0);
     atomic_store(&queue->min_offset, 0);
     (void)pthread_mutex_lock(&queue->files_lock);
-    struct queue_file **files = queue->files;
+    struct queue_file *open = queue_files_detach(queue, 0, INT64_MAX);
     size_t count = queue->file_count;
     int64_t first = queue->first_file;
-    queue->files = NULL;
-    queue->file_capacity = 0;
     queue->file_count = 0;
     queue->first_file = 0;
     queue->synced_offset = 0;
     queue->life++;
     (void)pthread_mutex_unlock(&queue->files_lock);
+    queue_files_drop_all(open);
     for (size_t i = 0; i < count; i++) {
-        file_path(queue, first + (int64_t)i, path);
+        queue_file_path(queue, first + (int64_t)i, path);
         if (vfs->ops->unlink(vfs, path) != STATUS_OK)
             log_warn("store", "cannot delete a consume queue file", "path=%s errno=%d", path,
                      errno);
-        if (files[i] != NULL)
-            queue_file_drop(files[i]);
     }
-    free(files);
     queue->written_offset = 0;
     queue->last_end_pos = 0;
     atomic_store(&queue->min_pos, -1);
-    directory_path(queue, path);
+    queue_directory_path(queue, path);
     if (vfs->ops->rmdir(vfs, path) == STATUS_OK) {
         *strrchr(path, '/') = '\0';
         (void)vfs->ops->rmdir(vfs, path); /* goes with its last queue */
@@ -375,77 +240,29 @@ void queue_destroy_files(struct queue *queue)
 
 /* --- durability --- */
 
-/* The open file that holds the entry at `offset`, with a reference; NULL when it is not open for
- * writing (then nothing in it is dirty) or is gone. */
-static struct queue_file *file_hold(struct queue *queue, int64_t offset, uint32_t life, int *fd)
+/* Sync a file of the queue; one that is gone meanwhile needs no sync. */
+static enum status file_sync(struct queue *queue, int64_t number)
 {
-    struct queue_file *file = NULL;
-    int64_t number = offset / file_entries(queue);
-    (void)pthread_mutex_lock(&queue->files_lock);
-    struct queue_file **slot = life == queue->life ? file_slot(queue, number) : NULL;
-    if (slot != NULL)
-        file = *slot;
-    if (file != NULL && file->fd == -1)
-        file = NULL;
+    struct vfs *vfs = queue_vfs(queue);
+    struct queue_file *file = queue_file_if_open(queue, number);
     if (file != NULL) {
-        atomic_fetch_add_explicit(&file->references, 1, memory_order_relaxed);
-        *fd = file->fd;
+        enum status status = vfs->ops->fdatasync(vfs, file->fd);
+        int kept = errno;
+        queue_file_drop(file);
+        errno = kept;
+        return status;
     }
-    (void)pthread_mutex_unlock(&queue->files_lock);
-    return file;
-}
-
-/* A full and synced file needs its descriptor no longer. */
-static void file_close_descriptor(struct queue *queue, struct queue_file *file)
-{
-    (void)pthread_mutex_lock(&queue->files_lock);
-    int fd = file->fd;
-    file->fd = -1;
-    (void)pthread_mutex_unlock(&queue->files_lock);
-    if (fd != -1)
-        (void)file->vfs->ops->close(file->vfs, fd);
-}
-
-void queue_rest(struct queue *queue)
-{
-    for (;;) {
-        int fd = -1;
-        (void)pthread_mutex_lock(&queue->files_lock);
-        bool durable = queue->synced_offset == queue->written_offset;
-        for (size_t i = 0; durable && fd == -1 && i < queue->file_count; i++) {
-            struct queue_file *file = queue->files[i];
-            if (file != NULL && file->fd != -1) {
-                fd = file->fd;
-                file->fd = -1;
-            }
-        }
-        (void)pthread_mutex_unlock(&queue->files_lock);
-        if (fd == -1)
-            return;
-        (void)queue_vfs(queue)->ops->close(queue_vfs(queue), fd);
-    }
-}
-
-/* Sync the files of entries [offset, target); *new_file: one of them was begun there. */
-static enum status files_sync(struct queue *queue, int64_t offset, int64_t target, uint32_t life,
-                              bool *new_file)
-{
-    while (offset < target) {
-        int64_t next = queue_next_file_offset(queue, offset);
-        int fd = -1;
-        struct queue_file *file = file_hold(queue, offset, life, &fd);
-        *new_file |= offset % file_entries(queue) == 0;
-        if (file != NULL) {
-            enum status status = file->vfs->ops->fdatasync(file->vfs, fd);
-            if (status == STATUS_OK && next <= target)
-                file_close_descriptor(queue, file);
-            queue_file_drop(file);
-            if (status != STATUS_OK)
-                return status;
-        }
-        offset = next;
-    }
-    return STATUS_OK;
+    char path[PATH_MAX];
+    int fd;
+    queue_file_path(queue, number, path);
+    enum status status = vfs->ops->open(vfs, path, VFS_WRITE, &fd);
+    if (status != STATUS_OK)
+        return status == STATUS_NOT_FOUND ? STATUS_OK : status;
+    status = vfs->ops->fdatasync(vfs, fd);
+    int kept = errno;
+    (void)vfs->ops->close(vfs, fd);
+    errno = kept;
+    return status;
 }
 
 /* The directories of the queue, its topic, all queues and the store; those that are gone meanwhile
@@ -454,7 +271,7 @@ static enum status directories_sync(const struct queue *queue)
 {
     struct vfs *vfs = queue_vfs(queue);
     char path[PATH_MAX];
-    directory_path(queue, path);
+    queue_directory_path(queue, path);
     for (int level = 0; level < 4; level++) {
         enum status status = vfs->ops->sync_directory(vfs, path);
         if (status != STATUS_OK && status != STATUS_NOT_FOUND)
@@ -464,28 +281,38 @@ static enum status directories_sync(const struct queue *queue)
     return STATUS_OK;
 }
 
-enum status queue_sync(struct queue *queue, int64_t least)
+struct queue_sync_target queue_sync_begin(struct queue *queue, int64_t *unsynced)
 {
     (void)pthread_mutex_lock(&queue->files_lock);
-    uint32_t life = queue->life;
-    int64_t offset = queue->synced_offset;
-    int64_t target = atomic_load(&queue->max_offset);
+    struct queue_sync_target target = {queue, atomic_load(&queue->max_offset), queue->life};
+    *unsynced = target.offset - queue->synced_offset;
     (void)pthread_mutex_unlock(&queue->files_lock);
-    if (target <= offset)
-        return STATUS_OK;
-    if (target - offset < least)
-        return STATUS_BUSY;
-    bool new_file = false;
-    enum status status = files_sync(queue, offset, target, life, &new_file);
-    if (status == STATUS_OK && new_file)
-        status = directories_sync(queue);
-    if (status != STATUS_OK)
-        return status;
+    return target;
+}
+
+enum status queue_sync(const struct queue_sync_target *target)
+{
+    struct queue *queue = target->queue;
     (void)pthread_mutex_lock(&queue->files_lock);
-    if (life == queue->life)
-        queue->synced_offset = target;
+    int64_t offset = target->life == queue->life ? queue->synced_offset : target->offset;
     (void)pthread_mutex_unlock(&queue->files_lock);
-    return STATUS_OK;
+    bool new_file = false;
+    enum status status = STATUS_OK;
+    while (status == STATUS_OK && offset < target->offset) {
+        new_file |= offset % file_entries(queue) == 0;
+        status = file_sync(queue, offset / file_entries(queue));
+        offset = queue_next_file_offset(queue, offset);
+    }
+    return status == STATUS_OK && new_file ? directories_sync(queue) : status;
+}
+
+void queue_sync_end(const struct queue_sync_target *target)
+{
+    struct queue *queue = target->queue;
+    (void)pthread_mutex_lock(&queue->files_lock);
+    if (target->life == queue->life && queue->synced_offset < target->offset)
+        queue->synced_offset = target->offset;
+    (void)pthread_mutex_unlock(&queue->files_lock);
 }
 
 /* --- expiry --- */
@@ -511,38 +338,38 @@ static bool first_file_expired(struct queue *queue, int64_t min_pos)
 static void delete_first_file(struct queue *queue)
 {
     char path[PATH_MAX];
-    file_path(queue, queue->first_file, path);
+    queue_file_path(queue, queue->first_file, path);
     (void)pthread_mutex_lock(&queue->files_lock);
-    struct queue_file *file = queue->files[0];
+    struct queue_file *open = queue_files_detach(queue, 0, queue->first_file + 1);
     queue->first_file++;
     queue->file_count--;
-    memmove(queue->files, queue->files + 1, queue->file_count * sizeof(struct queue_file *));
     int64_t first_offset = queue->first_file * file_entries(queue);
     if (queue->synced_offset < first_offset)
         queue->synced_offset = first_offset;
     (void)pthread_mutex_unlock(&queue->files_lock);
-    if (file != NULL)
-        queue_file_drop(file);
+    queue_files_drop_all(open);
     if (queue_vfs(queue)->ops->unlink(queue_vfs(queue), path) != STATUS_OK)
         log_warn("store", "cannot delete a consume queue file", "path=%s errno=%d", path, errno);
 }
 
-void queue_expire(struct queue *queue, int64_t min_pos)
+enum status queue_expire(struct queue *queue, int64_t min_pos, size_t *deleted)
 {
     int64_t max_offset = atomic_load(&queue->max_offset);
+    *deleted = 0;
     if (queue->file_count == 0 || atomic_load(&queue->min_pos) >= min_pos)
-        return;
-    while (first_file_expired(queue, min_pos))
+        return STATUS_OK;
+    for (; first_file_expired(queue, min_pos); (*deleted)++)
         delete_first_file(queue);
     int64_t first_offset = queue->first_file * file_entries(queue);
     if (first_offset >= max_offset) {
         atomic_store(&queue->min_offset, max_offset);
-        return;
+        return STATUS_OK;
     }
     struct slice bytes;
     struct queue_file *file;
-    if (queue_acquire(queue, first_offset, &file, &bytes) != STATUS_OK)
-        return;
+    enum status status = queue_acquire(queue, first_offset, &file, &bytes);
+    if (status != STATUS_OK)
+        return status;
     int64_t held = max_offset - first_offset;
     if (held > file_entries(queue))
         held = file_entries(queue);
@@ -551,6 +378,7 @@ void queue_expire(struct queue *queue, int64_t min_pos)
     if ((int64_t)first < held)
         atomic_store(&queue->min_pos, queue_entry_pos(bytes.data + first * QUEUE_ENTRY_BYTES));
     queue_file_drop(file);
+    return STATUS_OK;
 }
 
 /* --- recovery --- */
@@ -558,9 +386,6 @@ void queue_expire(struct queue *queue, int64_t min_pos)
 void queue_adopt_files(struct queue *queue, int64_t first, size_t count)
 {
     CHECK(queue->file_count == 0);
-    files_reserve(queue, count);
-    for (size_t i = 0; i < count; i++)
-        queue->files[i] = NULL;
     queue->first_file = first;
     queue->file_count = count;
 }
@@ -589,50 +414,227 @@ static enum status check_size(struct queue *queue, int fd, const char *path, boo
     return status == STATUS_OK ? status : err_set_errno(err, STATUS_IO, "cannot extend %s", path);
 }
 
-/* Make the file zero from entry `entries` on, durably, when it is not. */
+/* Is there anything but zeros from byte `from` on: in its page, and behind that? */
+static enum status find_rest(struct queue *queue, int fd, int64_t from, bool *in_page, bool *behind)
+{
+    struct vfs *vfs = queue_vfs(queue);
+    uint8_t page[PAGE_BYTES];
+    int64_t page_end = (from / PAGE_BYTES + 1) * PAGE_BYTES;
+    size_t got;
+    if (page_end > file_bytes(queue))
+        page_end = file_bytes(queue);
+    enum status status = vfs->ops->pread(vfs, fd, page, (size_t)(page_end - from), from, &got);
+    *in_page = false;
+    for (size_t i = 0; status == STATUS_OK && i < got; i++)
+        *in_page |= page[i] != 0;
+    int64_t end = page_end;
+    if (status == STATUS_OK && page_end < file_bytes(queue))
+        status = vfs_data_end(vfs, fd, page_end, file_bytes(queue), &end);
+    *behind = end > page_end;
+    return status;
+}
+
+/* Make the file zero from entry `entries` on, when it is not. It becomes durable with the file
+ * system (queue_files.unsynced), or here when that cannot be synced. */
 static enum status wipe_file(struct queue *queue, const char *path, int fd, size_t entries,
                              struct err *err)
 {
+    static const uint8_t zeros[PAGE_BYTES];
     struct vfs *vfs = queue_vfs(queue);
+    struct queue_files *files = &queue->store->queue_files;
     int64_t from = (int64_t)entries * QUEUE_ENTRY_BYTES;
-    int64_t end;
-    enum status status = vfs_data_end(vfs, fd, from, file_bytes(queue), &end);
-    if (status == STATUS_OK && end > from) {
-        status = vfs->ops->zero(vfs, fd, from, file_bytes(queue) - from, false);
-        if (status == STATUS_OK)
+    int64_t left = file_bytes(queue) - from;
+    bool in_page;
+    bool behind;
+    enum status status = find_rest(queue, fd, from, &in_page, &behind);
+    if (status == STATUS_OK && behind) {
+        status = vfs->ops->zero(vfs, fd, from, left, false);
+    } else if (status == STATUS_OK && in_page) {
+        size_t size = PAGE_BYTES - (size_t)(from % PAGE_BYTES);
+        struct iovec part = {(void *)(uintptr_t)zeros, size < (uint64_t)left ? size : (size_t)left};
+        status = vfs->ops->pwritev(vfs, fd, &part, 1, from);
+    }
+    if (status == STATUS_OK && (in_page || behind)) {
+        if (queue_files_watched(files))
+            atomic_store(&files->unsynced, true);
+        else
             status = vfs->ops->fdatasync(vfs, fd);
     }
     return status == STATUS_OK ? status : err_set_errno(err, STATUS_IO, "cannot cut %s", path);
 }
 
-/* How many entries of the file count; what stands behind them is wiped. */
-static enum status recover_file(struct queue *queue, const char *path, int fd, bool last,
-                                int64_t cut_pos, bool wipe, size_t *entries, struct err *err)
+/* Up to where a queue's entries count, and whether what stands behind them goes. */
+struct cut {
+    int64_t pos;
+    bool wipe;
+};
+
+/* A file whose end is looked for, without mapping it: that would take most of the time that opening
+ * a store with tens of thousands of queues takes. */
+struct scan {
+    struct vfs *vfs;
+    int fd;
+    int64_t cut_pos;
+    size_t count; /* entries that the file has room for */
+};
+
+static enum status scan_read(const struct scan *scan, size_t first, size_t count, uint8_t *out)
 {
-    struct vfs *vfs = queue_vfs(queue);
-    enum status status = check_size(queue, fd, path, last, err);
+    size_t got;
+    enum status status = scan->vfs->ops->pread(scan->vfs, scan->fd, out, count * QUEUE_ENTRY_BYTES,
+                                               (int64_t)first * QUEUE_ENTRY_BYTES, &got);
+    if (status == STATUS_OK && got < count * QUEUE_ENTRY_BYTES) {
+        errno = EIO;
+        return STATUS_IO;
+    }
+    return status;
+}
+
+static size_t block_end(const struct scan *scan, size_t block)
+{
+    size_t end = (block + 1) * BLOCK_ENTRIES;
+    return end < scan->count ? end : scan->count;
+}
+
+/* Does the last entry of a block count? UNSUPPORTED: it is a filler, which cannot tell. */
+static enum status scan_last(const struct scan *scan, const uint8_t *entry, bool *counts)
+{
+    if (queue_entry_is_filler(entry))
+        return STATUS_UNSUPPORTED;
+    *counts = queue_file_boundary(slice_of(entry, QUEUE_ENTRY_BYTES), scan->cut_pos) == 1;
+    return STATUS_OK;
+}
+
+/* The block in which the end lies: the first from `low` on whose last entry does not count. Most
+ * queues are short, so the steps begin small. Returns as scan_last. */
+static enum status scan_blocks(const struct scan *scan, size_t low, size_t *end)
+{
+    size_t blocks = (scan->count + BLOCK_ENTRIES - 1) / BLOCK_ENTRIES;
+    size_t high = blocks; /* from here on none counts to its last entry; before `low` all do */
+    size_t step = 1;
+    while (low < high) {
+        bool bounded = high < blocks || low + step > blocks;
+        size_t middle = bounded ? low + (high - low) / 2 : low + step - 1;
+        uint8_t entry[QUEUE_ENTRY_BYTES];
+        bool counts;
+        enum status status = scan_read(scan, block_end(scan, middle) - 1, 1, entry);
+        if (status == STATUS_OK)
+            status = scan_last(scan, entry, &counts);
+        if (status != STATUS_OK)
+            return status;
+        if (counts)
+            low = middle + 1;
+        else
+            high = middle;
+        step *= 2;
+    }
+    *end = low;
+    return STATUS_OK;
+}
+
+/* What is to be known of a file. */
+struct found {
+    size_t entries; /* that count */
+    uint8_t first[QUEUE_ENTRY_BYTES];
+    uint8_t last[QUEUE_ENTRY_BYTES]; /* of those that count, if there are any */
+};
+
+/* Returns as scan_last. */
+static enum status scan_file(const struct scan *scan, struct found *found)
+{
+    uint8_t bytes[BLOCK_ENTRIES * QUEUE_ENTRY_BYTES];
+    size_t block = 0;
+    size_t count = block_end(scan, 0);
+    bool counts;
+    enum status status = scan_read(scan, 0, count, bytes);
+    if (status == STATUS_OK)
+        status = scan_last(scan, bytes + (count - 1) * QUEUE_ENTRY_BYTES, &counts);
     if (status != STATUS_OK)
         return status;
-    void *memory;
-    size_t size = (size_t)file_bytes(queue);
-    status = vfs->ops->map(vfs, fd, size, false, &memory);
-    if (status != STATUS_OK)
-        return err_set_errno(err, STATUS_IO, "cannot map %s", path);
-    *entries = queue_file_boundary(slice_of(memory, size), cut_pos);
-    queue->last_end_pos = 0;
-    if (*entries > 0) {
-        const uint8_t *entry = (uint8_t *)memory + (*entries - 1) * QUEUE_ENTRY_BYTES;
-        queue->last_end_pos = queue_entry_pos(entry) + queue_entry_size(entry);
+    memcpy(found->first, bytes, QUEUE_ENTRY_BYTES);
+    size_t before = 0; /* entries of full blocks */
+    if (counts) {
+        status = scan_blocks(scan, 1, &block);
+        before = block * BLOCK_ENTRIES < scan->count ? block * BLOCK_ENTRIES : scan->count;
+        count = before < scan->count ? block_end(scan, block) - before : 0;
+        /* With the last entry of the block before. */
+        if (status == STATUS_OK)
+            status = scan_read(scan, before - 1, 1, found->last);
+        if (status == STATUS_OK && count > 0)
+            status = scan_read(scan, before, count, bytes);
+        if (status != STATUS_OK)
+            return status;
     }
-    (void)vfs->ops->unmap(vfs, memory, size);
-    return wipe ? wipe_file(queue, path, fd, *entries, err) : STATUS_OK;
+    size_t in_block =
+        queue_file_boundary(slice_of(bytes, count * QUEUE_ENTRY_BYTES), scan->cut_pos);
+    found->entries = before + in_block;
+    if (in_block > 0)
+        memcpy(found->last, bytes + (in_block - 1) * QUEUE_ENTRY_BYTES, QUEUE_ENTRY_BYTES);
+    return STATUS_OK;
+}
+
+/* The same through a mapping, whatever is in the file. */
+static enum status scan_mapping(const struct scan *scan, struct found *found)
+{
+    size_t size = scan->count * QUEUE_ENTRY_BYTES;
+    void *memory;
+    enum status status = scan->vfs->ops->map(scan->vfs, scan->fd, size, false, &memory);
+    if (status != STATUS_OK)
+        return status;
+    found->entries = queue_file_boundary(slice_of(memory, size), scan->cut_pos);
+    memcpy(found->first, memory, QUEUE_ENTRY_BYTES);
+    if (found->entries > 0)
+        memcpy(found->last, (uint8_t *)memory + (found->entries - 1) * QUEUE_ENTRY_BYTES,
+               QUEUE_ENTRY_BYTES);
+    (void)scan->vfs->ops->unmap(scan->vfs, memory, size);
+    return STATUS_OK;
+}
+
+static enum status recover_open_file(struct queue *queue, int64_t number, const char *path,
+                                     const struct scan *scan, struct found *found, struct err *err)
+{
+    bool last_file = number - queue->first_file + 1 == (int64_t)queue->file_count;
+    enum status status = check_size(queue, scan->fd, path, last_file, err);
+    if (status != STATUS_OK)
+        return status;
+    (void)scan->vfs->ops->advise(scan->vfs, scan->fd, 0, 0, VFS_ADVICE_RANDOM);
+    status = scan_file(scan, found);
+    if (status == STATUS_UNSUPPORTED)
+        status = scan_mapping(scan, found);
+    if (status != STATUS_OK)
+        return err_set_errno(err, STATUS_IO, "cannot read %s", path);
+    queue->last_end_pos = 0;
+    if (found->entries > 0)
+        queue->last_end_pos = queue_entry_pos(found->last) + queue_entry_size(found->last);
+    if (found->entries > 0 && number == queue->first_file && !queue_entry_is_filler(found->first))
+        atomic_store(&queue->min_pos, queue_entry_pos(found->first));
+    return STATUS_OK;
+}
+
+/* How many entries of the file count; what stands behind them is wiped. */
+static enum status recover_file(struct queue *queue, int64_t number, const struct cut *cut,
+                                size_t *entries, struct err *err)
+{
+    struct vfs *vfs = queue_vfs(queue);
+    struct scan scan = {vfs, -1, cut->pos, (size_t)file_entries(queue)};
+    struct found found = {0};
+    char path[PATH_MAX];
+    queue_file_path(queue, number, path);
+    if (vfs->ops->open(vfs, path, VFS_READ | VFS_WRITE, &scan.fd) != STATUS_OK)
+        return err_set_errno(err, STATUS_IO, "cannot open %s", path);
+    enum status status = recover_open_file(queue, number, path, &scan, &found, err);
+    if (status == STATUS_OK && cut->wipe)
+        status = wipe_file(queue, path, scan.fd, found.entries, err);
+    (void)vfs->ops->close(vfs, scan.fd);
+    *entries = found.entries;
+    return status;
 }
 
 static enum status remove_file(struct queue *queue, const char *path, struct err *err)
 {
     struct vfs *vfs = queue_vfs(queue);
     char directory[PATH_MAX];
-    directory_path(queue, directory);
+    queue_directory_path(queue, directory);
     if (vfs->ops->unlink(vfs, path) != STATUS_OK ||
         vfs->ops->sync_directory(vfs, directory) != STATUS_OK)
         return err_set_errno(err, STATUS_IO, "cannot remove %s", path);
@@ -645,7 +647,7 @@ static enum status check_older_sizes(struct queue *queue, size_t count, struct e
     enum status status = STATUS_OK;
     for (size_t i = 0; i < count && status == STATUS_OK; i++) {
         char path[PATH_MAX];
-        file_path(queue, queue->first_file + (int64_t)i, path);
+        queue_file_path(queue, queue->first_file + (int64_t)i, path);
         status = check_size(queue, -1, path, false, err);
     }
     return status;
@@ -653,24 +655,20 @@ static enum status check_older_sizes(struct queue *queue, size_t count, struct e
 
 enum status queue_recover(struct queue *queue, int64_t cut_pos, bool wipe, struct err *err)
 {
-    struct vfs *vfs = queue_vfs(queue);
+    const struct cut cut = {cut_pos, wipe};
     queue_close_files(queue);
+    atomic_store(&queue->min_pos, -1);
     size_t entries = 0;
     size_t i = queue->file_count;
     while (i > 0 && entries == 0) {
         i--;
-        char path[PATH_MAX];
-        file_path(queue, queue->first_file + (int64_t)i, path);
-        int fd;
-        enum status status = vfs->ops->open(vfs, path, VFS_READ | VFS_WRITE, &fd);
-        if (status != STATUS_OK)
-            return err_set_errno(err, STATUS_IO, "cannot open %s", path);
-        bool last = i + 1 == queue->file_count;
-        status = recover_file(queue, path, fd, last, cut_pos, wipe, &entries, err);
-        (void)vfs->ops->close(vfs, fd);
+        enum status status =
+            recover_file(queue, queue->first_file + (int64_t)i, &cut, &entries, err);
         if (status != STATUS_OK)
             return status;
         if (entries == 0 && wipe && i > 0) {
+            char path[PATH_MAX];
+            queue_file_path(queue, queue->first_file + (int64_t)i, path);
             status = remove_file(queue, path, err);
             if (status != STATUS_OK)
                 return status;
@@ -683,8 +681,7 @@ enum status queue_recover(struct queue *queue, int64_t cut_pos, bool wipe, struc
     queue->written_offset =
         (queue->first_file + (int64_t)i) * file_entries(queue) + (int64_t)entries;
     queue->synced_offset = queue->written_offset;
-    atomic_store(&queue->max_offset, queue->written_offset);
+    set_end(queue, queue->written_offset);
     atomic_store(&queue->min_offset, queue->first_file * file_entries(queue));
-    atomic_store(&queue->min_pos, -1);
     return STATUS_OK;
 }

@@ -6,7 +6,8 @@
  * writing entries and publishing them. An entry below max_offset never changes, so readers need no
  * lock for the bytes, only a reference to the file (queue_file) that keeps it mapped.
  *
- * Nothing is opened or created until needed: a queue that is only looked up costs its struct.
+ * Nothing is opened or created until needed: a queue that is only looked up costs its struct. What
+ * is open is bounded over all queues (queue_files.h).
  *
  * Who may touch what:
  *     next_offset                        under the log's append_lock
@@ -20,18 +21,11 @@
 #define BROKER_STORE_CONSUMEQUEUE_H
 
 #include "broker/store/consumequeue_format.h"
+#include "broker/store/queue_files.h"
 #include "broker/store/store.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
-
-struct queue_file {
-    struct vfs *vfs;
-    size_t size;
-    const uint8_t *data; /* read-only mapping */
-    int fd;              /* -1: not open for writing; guarded by files_lock */
-    _Atomic int32_t references;
-};
 
 struct queue {
     struct store *store;
@@ -55,12 +49,11 @@ struct queue {
     bool round_touched;      /* is to be published at the end of the round */
 
     pthread_mutex_t files_lock;
-    int64_t first_file; /* files[0] starts at byte first_file * file bytes */
-    size_t file_count;
-    size_t file_capacity;
-    struct queue_file **files; /* NULL: not open yet; opened and made without the lock */
-    int64_t synced_offset;     /* entries before it are durable */
-    uint32_t life;             /* counts queue_destroy_files */
+    int64_t first_file;            /* number of the first file: byte first_file * file bytes */
+    size_t file_count;             /* the queue has them, open or not */
+    struct queue_file *open_files; /* opened and made without the lock */
+    int64_t synced_offset;         /* entries before it are durable */
+    uint32_t life;                 /* counts queue_destroy_files */
 
     struct queue *next_dirty; /* under queue_table.dirty_lock */
     bool dirty;
@@ -84,18 +77,28 @@ enum status queue_fill(struct queue *queue, int64_t queue_offset);
 /* Delete all files; the queue is empty and starts at 0. */
 void queue_destroy_files(struct queue *queue);
 
-/* Make the readable entries durable when at least `least` of them are not. One thread at a time; no
- * other lock is needed.
- * returns  OK | BUSY (fewer, or no descriptor left: try again later) | IO (never try again) */
-enum status queue_sync(struct queue *queue, int64_t least);
+/* What a sync is to make durable. */
+struct queue_sync_target {
+    struct queue *queue;
+    int64_t offset; /* entries before it */
+    uint32_t life;
+};
 
-/* When all that was written is durable, give back the descriptors; the next write opens them again.
- * dispatch_lock held. */
-void queue_rest(struct queue *queue);
+/* The readable entries; *unsynced: how many of them are not durable. */
+struct queue_sync_target queue_sync_begin(struct queue *queue, int64_t *unsynced);
+
+/* Make them durable, file by file. One thread at a time; no other lock is needed.
+ * returns  OK | BUSY (no descriptor left: try again later) | IO (never try again) */
+enum status queue_sync(const struct queue_sync_target *target);
+
+/* They are durable. */
+void queue_sync_end(const struct queue_sync_target *target);
 
 /* Move min_offset to the first entry whose record lies at or behind min_pos, and delete files all
- * of whose entries lie before it (never the last). */
-void queue_expire(struct queue *queue, int64_t min_pos);
+ * of whose entries lie before it (never the last).
+ * deleted  out: how many
+ * returns  OK | what opening a file says (some is left to do: again later) */
+enum status queue_expire(struct queue *queue, int64_t min_pos, size_t *deleted);
 
 /* --- recovery --- */
 
@@ -107,7 +110,7 @@ void queue_adopt_files(struct queue *queue, int64_t first, size_t count);
  * returns  OK | CORRUPT (a file of the wrong size) | IO */
 enum status queue_recover(struct queue *queue, int64_t cut_pos, bool wipe, struct err *err);
 
-/* Close all files; they are opened again when needed. Nobody else is running. */
+/* Close all files; they are opened again when needed. Nobody writes the queue meanwhile. */
 void queue_close_files(struct queue *queue);
 
 /* --- any thread --- */
@@ -117,7 +120,6 @@ void queue_close_files(struct queue *queue);
  * returns  OK | NOT_FOUND (there is no such file) | BUSY, IO (it cannot be opened now) */
 enum status queue_acquire(struct queue *queue, int64_t queue_offset, struct queue_file **out,
                           struct slice *bytes);
-void queue_file_drop(struct queue_file *file);
 
 /* First offset of the file behind the one that holds queue_offset. */
 int64_t queue_next_file_offset(const struct queue *queue, int64_t queue_offset);

@@ -33,9 +33,9 @@ void dispatcher_init(struct dispatcher *dispatcher, struct store *store)
     dispatcher->store = store;
     sleeper_init(&dispatcher->sleeper);
     CHECK(pthread_mutex_init(&dispatcher->lock, NULL) == 0);
-    dispatcher->items = xmalloc(DISPATCH_ROUND_RECORDS * sizeof *dispatcher->items);
-    dispatcher->staging = xmalloc(DISPATCH_ROUND_RECORDS * QUEUE_ENTRY_BYTES);
-    dispatcher->touched = xmalloc(DISPATCH_ROUND_RECORDS * sizeof(struct queue *));
+    dispatcher->items = xmalloc(DISPATCH_WIDE_RECORDS * sizeof *dispatcher->items);
+    dispatcher->staging = xmalloc(DISPATCH_WIDE_RECORDS * QUEUE_ENTRY_BYTES);
+    dispatcher->touched = xmalloc(DISPATCH_WIDE_RECORDS * sizeof(struct queue *));
 }
 
 void dispatcher_release(struct dispatcher *dispatcher)
@@ -60,11 +60,6 @@ void dispatcher_seek(struct dispatcher *dispatcher, const struct dispatch_start 
     atomic_store(&dispatcher->dispatched_pos, start->pos);
 }
 
-static void add_end(void *ctx, struct queue *queue)
-{
-    *(int64_t *)ctx += atomic_load_explicit(&queue->max_offset, memory_order_relaxed);
-}
-
 void dispatcher_mark(struct dispatcher *dispatcher, struct dispatch_mark *out)
 {
     (void)pthread_mutex_lock(&dispatcher->lock);
@@ -72,8 +67,8 @@ void dispatcher_mark(struct dispatcher *dispatcher, struct dispatch_mark *out)
         .pos = atomic_load(&dispatcher->dispatched_pos),
         .last_pos = dispatcher->last_pos,
         .timestamp_ms = atomic_load(&dispatcher->dispatched_timestamp_ms),
+        .queue_total = dispatcher->store->queues.total_offset,
     };
-    queue_table_each(&dispatcher->store->queues, add_end, &out->queue_total);
     (void)pthread_mutex_unlock(&dispatcher->lock);
 }
 
@@ -217,6 +212,7 @@ static enum status add_entry(struct dispatcher *dispatcher, const struct record 
     }
     if (!queue->round_touched) {
         queue->round_touched = true;
+        dispatcher->new_count += queue->file_count == 0;
         dispatcher->touched[dispatcher->touched_count++] = queue;
     }
     queue->round_count++;
@@ -322,8 +318,9 @@ static void round_publish(struct dispatcher *dispatcher, const struct round *rou
         struct queue *queue = dispatcher->touched[i];
         queue->round_touched = false;
         queue_publish(queue);
-        queue_table_mark_dirty(&dispatcher->store->queues, queue);
     }
+    queue_table_mark_dirty(&dispatcher->store->queues, dispatcher->touched,
+                           dispatcher->touched_count);
     if (round->last_pos != -1) {
         dispatcher->last_pos = round->last_pos;
         atomic_store_explicit(&dispatcher->dispatched_timestamp_ms, round->timestamp_ms,
@@ -354,6 +351,22 @@ static void report_failure(struct store *store, enum status status)
     }
 }
 
+/* Is the round to take another record? */
+static bool round_goes_on(const struct dispatcher *dispatcher, const struct round *round)
+{
+    size_t items = dispatcher->item_count;
+    size_t queues = dispatcher->touched_count;
+    int64_t bytes = round->pos - round->start;
+    if (round->pos >= round->limit || dispatcher->new_count >= DISPATCH_NEW_QUEUES)
+        return false;
+    if (items < DISPATCH_ROUND_RECORDS && queues < DISPATCH_ROUND_RECORDS &&
+        bytes < DISPATCH_ROUND_BYTES)
+        return true;
+    return queues >= DISPATCH_WIDE_QUEUES && items < queues * DISPATCH_WIDE_RUN &&
+           items < DISPATCH_WIDE_RECORDS && queues < DISPATCH_WIDE_RECORDS - 1 &&
+           bytes < DISPATCH_WIDE_BYTES;
+}
+
 enum status dispatcher_round(struct dispatcher *dispatcher)
 {
     struct store *store = dispatcher->store;
@@ -369,11 +382,8 @@ enum status dispatcher_round(struct dispatcher *dispatcher)
         return STATUS_NOT_FOUND;
     }
     enum status status = STATUS_OK;
-    size_t touched_max = DISPATCH_ROUND_RECORDS - 1;
-    while (status == STATUS_OK && round.pos < round.limit &&
-           dispatcher->item_count < DISPATCH_ROUND_RECORDS &&
-           dispatcher->touched_count < touched_max &&
-           round.pos - round.start < DISPATCH_ROUND_BYTES)
+    dispatcher->new_count = 0;
+    while (status == STATUS_OK && round_goes_on(dispatcher, &round))
         status = round_step(dispatcher, &round);
     enum status written = status;
     if (status == STATUS_OK || status == STATUS_CORRUPT)

@@ -19,8 +19,17 @@
 #include "broker/store/consumequeue.h"
 #include "broker/store/sleeper.h"
 
+/* A round ends after so many records or bytes ... */
 #define DISPATCH_ROUND_RECORDS 1024
 #define DISPATCH_ROUND_BYTES (1024 * 1024)
+/* ... unless they went to very many queues, few to each: every queue costs a write, so that when
+ * dispatch is behind it pays to gather more, up to this. */
+#define DISPATCH_WIDE_QUEUES 256
+#define DISPATCH_WIDE_RUN 8 /* entries of a queue that are worth a write */
+#define DISPATCH_WIDE_RECORDS 16384
+#define DISPATCH_WIDE_BYTES (16 * 1024 * 1024)
+/* Queues that get their first file in one round; each costs some directories and a file. */
+#define DISPATCH_NEW_QUEUES 256
 
 struct dispatch_item;
 
@@ -46,6 +55,7 @@ struct dispatcher {
     uint8_t *staging; /* the same, sorted by queue */
     struct queue **touched;
     size_t touched_count;
+    size_t new_count; /* of touched: without a file so far */
 };
 
 void dispatcher_init(struct dispatcher *dispatcher, struct store *store);

@@ -9,6 +9,8 @@
 #include "broker/store/keeper.h"
 
 #include "broker/store/store_internal.h"
+#include "common/base/check.h"
+#include "common/base/limits.h"
 #include "common/sys/log.h"
 #include "common/sys/thread.h"
 
@@ -32,6 +34,8 @@ void keeper_init(struct keeper *keeper, struct store *store)
 void keeper_release(struct keeper *keeper)
 {
     free(keeper->dirty);
+    free(keeper->targets);
+    retention_release(&keeper->retention);
     sleeper_release(&keeper->sleeper);
 }
 
@@ -54,10 +58,11 @@ static void prepare_segment(struct keeper *keeper, int64_t now_ms)
         return;
     if ((lacking || keeper->prepare_failed) && !due(&keeper->retry_ms, now_ms, RETRY_MS))
         return;
+    bool failed_before = keeper->prepare_failed;
     keeper->prepare_failed = commitlog_prepare(&store->log, &err) != STATUS_OK;
     if (!keeper->prepare_failed)
         health_allow(&store->health, REFUSAL_NO_SPACE);
-    else
+    else if (!failed_before)
         log_warn("store", "the next commit log file cannot be made ahead", "why=\"%s\"", err.text);
     keeper->retry_ms = now_ms;
 }
@@ -69,51 +74,113 @@ static void prepare_meanwhile(struct keeper *keeper)
         prepare_segment(keeper, clock_monotonic_ms(keeper->store->clock));
 }
 
-/* One queue; what is not durable afterwards is dirty again. */
-static enum status sync_queue(struct keeper *keeper, struct queue *queue, int64_t least, bool rest)
+static void sync_failed(struct keeper *keeper, const struct queue *queue)
 {
     struct store *store = keeper->store;
-    enum status status = queue_sync(queue, least);
-    if (status != STATUS_OK) {
-        if (status != STATUS_BUSY)
-            health_fail(&store->health,
-                        "syncing the consume queue of topic %s, queue %d failed: %s. Check the "
-                        "disk, then restart",
-                        (const char *)queue->topic.data, (int)queue->id, strerror(errno));
-        queue_table_mark_dirty(&store->queues, queue);
-        return status;
-    }
-    if (rest) {
-        (void)pthread_mutex_lock(&store->dispatcher.lock);
-        queue_rest(queue);
-        (void)pthread_mutex_unlock(&store->dispatcher.lock);
-    }
-    return STATUS_OK;
+    if (queue != NULL)
+        health_fail(&store->health,
+                    "syncing the consume queue of topic %s, queue %d failed: %s. Check the disk, "
+                    "then restart",
+                    (const char *)queue->topic.data, (int)queue->id, strerror(errno));
+    else
+        health_fail(&store->health,
+                    "syncing the file system of %s/consumequeue failed: %s. Check the disk, then "
+                    "restart",
+                    store->options.root, strerror(errno));
 }
 
-/* All dirty queues with at least `least` new entries. BUSY when some are left over. */
-static enum status sync_queues(struct keeper *keeper, int64_t least, bool rest)
+/* Put the targets [first, count) back on the list of dirty queues. */
+static void dirty_again(struct keeper *keeper, size_t first, size_t count)
 {
-    struct store *store = keeper->store;
-    size_t count = queue_table_take_dirty(&store->queues, &keeper->dirty, &keeper->dirty_capacity);
+    for (size_t i = first; i < count; i++)
+        queue_table_mark_dirty(&keeper->store->queues, &keeper->targets[i].queue, 1);
+}
+
+/* Queue by queue, each a commit of the file system's journal. */
+static enum status sync_each(struct keeper *keeper, size_t count)
+{
     enum status worst = STATUS_OK;
     for (size_t i = 0; i < count; i++) {
-        if (health_has(&store->health, REFUSAL_FAILED)) {
-            queue_table_mark_dirty(&store->queues, keeper->dirty[i]);
-            worst = STATUS_IO;
-            continue;
+        const struct queue_sync_target *target = &keeper->targets[i];
+        enum status status = queue_sync(target);
+        if (status == STATUS_OK) {
+            queue_sync_end(target);
+        } else if (status == STATUS_BUSY) {
+            worst = STATUS_BUSY;
+            dirty_again(keeper, i, i + 1);
+        } else {
+            sync_failed(keeper, target->queue);
+            dirty_again(keeper, i, count);
+            return STATUS_IO;
         }
-        enum status status = sync_queue(keeper, keeper->dirty[i], least, rest);
-        if (status != STATUS_OK && worst != STATUS_IO)
-            worst = status;
         prepare_meanwhile(keeper);
     }
     return worst;
 }
 
-enum status keeper_sync_queues(struct keeper *keeper)
+/* All of them with one commit. */
+static enum status sync_together(struct keeper *keeper, size_t count)
 {
-    return sync_queues(keeper, 1, true);
+    enum status status = queue_files_sync(&keeper->store->queue_files);
+    if (status == STATUS_UNSUPPORTED)
+        return sync_each(keeper, count);
+    if (status != STATUS_OK) {
+        sync_failed(keeper, NULL);
+        dirty_again(keeper, 0, count);
+        return STATUS_IO;
+    }
+    for (size_t i = 0; i < count; i++)
+        queue_sync_end(&keeper->targets[i]);
+    return STATUS_OK;
+}
+
+/* What the dirty queues have that is not durable, into targets; queues with fewer than `least`
+ * such entries stay dirty.
+ * few    out: some of them were left out */
+static size_t take_targets(struct keeper *keeper, int64_t least, bool *few)
+{
+    struct queue_table *table = &keeper->store->queues;
+    size_t dirty = queue_table_take_dirty(table, &keeper->dirty, &keeper->dirty_capacity);
+    size_t count = 0;
+    size_t left = 0;
+    if (keeper->target_capacity < dirty) {
+        keeper->target_capacity = keeper->dirty_capacity;
+        keeper->targets =
+            xrealloc(keeper->targets, keeper->target_capacity * sizeof *keeper->targets);
+    }
+    for (size_t i = 0; i < dirty; i++) {
+        int64_t unsynced;
+        struct queue_sync_target target = queue_sync_begin(keeper->dirty[i], &unsynced);
+        if (unsynced >= least)
+            keeper->targets[count++] = target;
+        else if (unsynced > 0)
+            keeper->dirty[left++] = target.queue;
+    }
+    queue_table_mark_dirty(table, keeper->dirty, left);
+    *few = left > 0;
+    return count;
+}
+
+/* All dirty queues with at least `least` new entries. BUSY when some are left over. */
+static enum status sync_queues(struct keeper *keeper, int64_t least)
+{
+    struct queue_files *files = &keeper->store->queue_files;
+    bool few;
+    size_t count = take_targets(keeper, least, &few);
+    enum status status = STATUS_OK;
+    /* Entries whose descriptor was closed too early count as durable only after a sync of the whole
+     * file system. The flag goes first: what is closed from here on sets it anew. */
+    bool whole = count > QUEUE_SYNCS_MAX || atomic_exchange(&files->unsynced, false);
+    if (count > 0 && !whole) {
+        status = sync_each(keeper, count);
+        whole = atomic_exchange(&files->unsynced, false);
+        if (whole && status == STATUS_OK)
+            status = sync_together(keeper, 0);
+    } else if (whole) {
+        atomic_store(&files->unsynced, false);
+        status = sync_together(keeper, count);
+    }
+    return status == STATUS_OK && few ? STATUS_BUSY : status;
 }
 
 /* What is true once everything before the mark is durable. After a crash 4.9.2 deletes the index
@@ -176,13 +243,14 @@ enum status keeper_sync(struct keeper *keeper, bool thorough)
     if (health_has(&store->health, REFUSAL_FAILED))
         return STATUS_IO;
     if (!thorough)
-        return sync_queues(keeper, least_entries(&store->options), false);
+        return sync_queues(keeper, least_entries(&store->options));
     int64_t began_ms = clock_monotonic_ms(store->clock);
     struct dispatch_mark mark;
     dispatcher_mark(&store->dispatcher, &mark);
-    enum status status = sync_queues(keeper, 1, true);
+    enum status status = sync_queues(keeper, 1);
     if (status != STATUS_OK)
         return status;
+    queue_files_rest(&store->queue_files);
     /* Before the sync: a file that begins after this begins behind the mark. */
     int64_t index_since_ms = index_growing_since(&store->index);
     status = index_sync(&store->index, &keeper->index_timestamp_ms);
@@ -227,13 +295,9 @@ static int64_t step(struct keeper *keeper)
     } else if (due(&keeper->queues_ms, now_ms, options->flush_queues_interval_ms)) {
         (void)keeper_sync(keeper, false);
     }
-    int64_t interval_ms = keeper->retention.more ? RETENTION_PAUSE_MS : options->clean_interval_ms;
-    if (due(&keeper->clean_ms, now_ms, interval_ms))
-        retention_step(&keeper->retention);
-
-    int64_t wait_ms = options->flush_queues_interval_ms;
-    if (interval_ms < wait_ms)
-        wait_ms = interval_ms;
+    int64_t wait_ms = retention_step(&keeper->retention, now_ms);
+    if (options->flush_queues_interval_ms < wait_ms)
+        wait_ms = options->flush_queues_interval_ms;
     if (wait_ms > STEP_MS_MAX)
         wait_ms = STEP_MS_MAX;
     /* While the log grows, look more often whether it has grown enough. */
@@ -249,7 +313,8 @@ static void *run(void *arg)
     struct keeper *keeper = arg;
     struct commitlog *log = &keeper->store->log;
     int64_t now_ms = clock_monotonic_ms(keeper->store->clock);
-    keeper->queues_ms = keeper->thorough_ms = keeper->clean_ms = now_ms;
+    keeper->queues_ms = keeper->thorough_ms = now_ms;
+    retention_start(&keeper->retention, now_ms);
     keeper->on_thread = true;
     while (!atomic_load(&keeper->stop)) {
         int64_t wait_ms = step(keeper);

@@ -30,7 +30,6 @@ struct keeper {
     int64_t thorough_ms;
     int64_t retry_ms;    /* of the last failed attempt to make a segment */
     bool prepare_failed; /* then the next one waits */
-    int64_t clean_ms;
 
     int64_t index_timestamp_ms; /* of the last index sync */
     struct checkpoint pending;  /* true as soon as the log is flushed up to its durable_pos ... */
@@ -41,6 +40,8 @@ struct keeper {
     int64_t seen_pos;           /* end of the log at the last step */
     struct queue **dirty;       /* kept for the next round */
     size_t dirty_capacity;
+    struct queue_sync_target *targets; /* of the dirty queues */
+    size_t target_capacity;
     struct retention retention;
 };
 
@@ -67,8 +68,5 @@ static inline void keeper_want_checkpoint(struct keeper *keeper)
  * index, then write the checkpoint. On the keeper thread, or when it is not running.
  * returns  OK | BUSY (not all is durable yet; the checkpoint follows when it is) | IO */
 enum status keeper_sync(struct keeper *keeper, bool thorough);
-
-/* Sync all consume queues and give back their descriptors. */
-enum status keeper_sync_queues(struct keeper *keeper);
 
 #endif

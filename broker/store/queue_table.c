@@ -115,21 +115,38 @@ struct queue *queue_table_find(struct queue_table *table, struct store *store, s
     return queue;
 }
 
+void queue_table_walk(struct queue_table *table, struct queue_walk *walk)
+{
+    *walk = (struct queue_walk){atomic_load_explicit(&table->slots, memory_order_acquire), 0};
+}
+
+struct queue *queue_table_walk_next(struct queue_walk *walk)
+{
+    while (walk->next <= walk->slots->mask) {
+        struct queue *queue =
+            atomic_load_explicit(&walk->slots->at[walk->next++], memory_order_acquire);
+        if (queue != NULL)
+            return queue;
+    }
+    return NULL;
+}
+
 void queue_table_each(struct queue_table *table, void (*each)(void *ctx, struct queue *queue),
                       void *ctx)
 {
-    struct queue_slots *slots = atomic_load_explicit(&table->slots, memory_order_acquire);
-    for (size_t i = 0; i <= slots->mask; i++) {
-        struct queue *queue = atomic_load_explicit(&slots->at[i], memory_order_acquire);
-        if (queue != NULL)
-            each(ctx, queue);
-    }
+    struct queue_walk walk;
+    queue_table_walk(table, &walk);
+    for (struct queue *queue; (queue = queue_table_walk_next(&walk)) != NULL;)
+        each(ctx, queue);
 }
 
-void queue_table_mark_dirty(struct queue_table *table, struct queue *queue)
+void queue_table_mark_dirty(struct queue_table *table, struct queue *const *queues, size_t count)
 {
     (void)pthread_mutex_lock(&table->dirty_lock);
-    if (!queue->dirty) {
+    for (size_t i = 0; i < count; i++) {
+        struct queue *queue = queues[i];
+        if (queue->dirty)
+            continue;
         queue->dirty = true;
         queue->next_dirty = table->dirty_first;
         table->dirty_first = queue;

@@ -14,8 +14,9 @@ struct queue_slots;
 struct queue_table {
     _Atomic(struct queue_slots *) slots;
     pthread_mutex_t insert_lock;
-    pthread_mutex_t dirty_lock; /* innermost */
-    struct queue *dirty_first;  /* queues with entries that are not durable */
+    pthread_mutex_t dirty_lock;
+    struct queue *dirty_first; /* queues with entries that are not durable */
+    int64_t total_offset;      /* sum of the ends of all queues; under dispatch_lock */
 };
 
 void queue_table_init(struct queue_table *table);
@@ -29,8 +30,17 @@ struct queue *queue_table_find(struct queue_table *table, struct store *store, s
 void queue_table_each(struct queue_table *table, void (*each)(void *ctx, struct queue *queue),
                       void *ctx);
 
-/* Put a queue on the list of dirty ones, once. */
-void queue_table_mark_dirty(struct queue_table *table, struct queue *queue);
+/* The same in pieces: begin, then take one after the other until NULL. Queues stay, so a walk may
+ * take as long as it likes. */
+struct queue_walk {
+    struct queue_slots *slots;
+    size_t next;
+};
+void queue_table_walk(struct queue_table *table, struct queue_walk *walk);
+struct queue *queue_table_walk_next(struct queue_walk *walk);
+
+/* Put queues on the list of dirty ones, each once. */
+void queue_table_mark_dirty(struct queue_table *table, struct queue *const *queues, size_t count);
 
 /* Take the whole list into *list, which grows as needed (malloc'ed, *capacity kept by the caller);
  * its queues are marked clean. */

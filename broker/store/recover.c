@@ -241,20 +241,13 @@ static int64_t queues_resume(const struct recovery *recovery, const struct queue
 static enum status dispatch_all(struct store *store, struct err *err)
 {
     enum status status;
-    int64_t stuck_pos = -1;
     struct progress progress =
         progress_begin(store->clock, "making missing queue and index entries", "bytes");
     int64_t from = store_dispatched_pos(store);
     do {
         status = dispatcher_round(&store->dispatcher);
-        /* With many queues the descriptors run out; those of synced queues can go. */
-        int64_t pos = atomic_load(&store->dispatcher.dispatched_pos);
-        progress_tell(&progress, pos - from, store_appended_pos(store) - from);
-        if (status == STATUS_BUSY && pos != stuck_pos &&
-            keeper_sync_queues(&store->keeper) == STATUS_OK) {
-            stuck_pos = pos;
-            status = STATUS_OK;
-        }
+        progress_tell(&progress, store_dispatched_pos(store) - from,
+                      store_appended_pos(store) - from);
     } while (status == STATUS_OK);
     if (status == STATUS_NOT_FOUND)
         return STATUS_OK;
@@ -263,11 +256,23 @@ static enum status dispatch_all(struct store *store, struct err *err)
     return err_set(err, STATUS_IO, "cannot rebuild the consume queues: %s", why);
 }
 
+struct settling {
+    int64_t min_pos;
+    enum status status; /* of the first queue that failed */
+    struct err *err;
+};
+
 static void settle_queue(void *ctx, struct queue *queue)
 {
+    struct settling *settling = ctx;
+    size_t deleted;
     queue->next_offset = queue->written_offset;
     queue_publish(queue);
-    queue_expire(queue, *(const int64_t *)ctx);
+    enum status status = queue_expire(queue, settling->min_pos, &deleted);
+    if (status != STATUS_OK && settling->status == STATUS_OK)
+        settling->status = err_set_errno(settling->err, STATUS_IO,
+                                         "cannot open the first file of topic %s, queue %d",
+                                         (const char *)queue->topic.data, (int)queue->id);
 }
 
 static void close_queue(void *ctx, struct queue *queue)
@@ -305,8 +310,9 @@ static enum status rebuild(struct recovery *recovery, const struct queues_found 
     status = dispatch_all(store, err);
     if (status != STATUS_OK)
         return status;
-    queue_table_each(&store->queues, settle_queue, &min_pos);
-    return STATUS_OK;
+    struct settling settling = {min_pos, STATUS_OK, err};
+    queue_table_each(&store->queues, settle_queue, &settling);
+    return settling.status;
 }
 
 /* After this a crash finds what this recovery has found. */

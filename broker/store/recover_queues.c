@@ -166,5 +166,18 @@ enum status queues_load(struct store *store, int64_t cut_pos, bool wipe, struct 
                         struct err *err)
 {
     struct loader loader = {.store = store, .cut_pos = cut_pos, .wipe = wipe, .found = found};
-    return load_all(&loader, err);
+    queue_files_watch(&store->queue_files);
+    enum status status = STATUS_OK;
+    /* Looking for what is to be wiped has the kernel write each file first; all at once is faster
+     * by far. */
+    if (wipe && queue_files_sync(&store->queue_files) == STATUS_IO)
+        status = err_set_errno(err, STATUS_IO, "cannot sync the file system of %s/consumequeue",
+                               store->options.root);
+    if (status == STATUS_OK)
+        status = load_all(&loader, err);
+    if (status == STATUS_OK && atomic_exchange(&store->queue_files.unsynced, false) &&
+        queue_files_sync(&store->queue_files) != STATUS_OK)
+        status = err_set_errno(err, STATUS_IO, "cannot sync the file system of %s/consumequeue",
+                               store->options.root);
+    return status;
 }

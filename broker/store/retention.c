@@ -3,67 +3,132 @@
 
 #include "broker/store/segment.h"
 #include "broker/store/store_internal.h"
+#include "common/base/check.h"
 #include "common/base/number.h"
 #include "common/sys/log.h"
 
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #define HOUR_MS (INT64_C(60) * 60 * 1000)
+#define MIB (1024 * 1024)
 
 void retention_init(struct retention *retention, struct store *store)
 {
     memset(retention, 0, sizeof *retention);
     retention->store = store;
+    CHECK(pthread_mutex_init(&retention->lock, NULL) == 0);
+}
+
+void retention_release(struct retention *retention)
+{
+    (void)pthread_mutex_destroy(&retention->lock);
+}
+
+void retention_start(struct retention *retention, int64_t now_ms)
+{
+    retention->watch_ms = retention->round_ms = now_ms;
+}
+
+/* The limits as they are now. delete_when is a copy. */
+static struct store_options limits_of(struct retention *retention, char delete_when[80])
+{
+    (void)pthread_mutex_lock(&retention->lock);
+    struct store_options limits = retention->store->options;
+    (void)snprintf(delete_when, 80, "%s", limits.delete_when);
+    (void)pthread_mutex_unlock(&retention->lock);
+    limits.delete_when = delete_when;
+    return limits;
+}
+
+static int refuse_percent(const struct store_options *limits)
+{
+    return limits->disk_warning_percent > 0 ? limits->disk_warning_percent
+                                            : RETENTION_REFUSE_PERCENT;
+}
+
+static int force_percent(const struct store_options *limits)
+{
+    return limits->disk_force_percent > 0 ? limits->disk_force_percent : RETENTION_FORCE_PERCENT;
 }
 
 /* --- disk --- */
 
-/* Of the folders of the commit log the one with the most room counts: new files go there. */
-static int commit_log_percent(struct store *store, struct vfs_space *space, const char **directory)
+/* A folder on a disk of the store, and how full that is. */
+struct disk {
+    const char *path;
+    int percent; /* -1: cannot be read */
+    struct vfs_space space;
+};
+
+static struct disk disk_look(struct store *store, const char *path)
+{
+    struct disk disk = {path, -1, {0, 0}};
+    disk.percent = log_path_used_percent(store->vfs, path, &disk.space);
+    return disk;
+}
+
+/* The commit log's disk. Of the folders that take new files the one with the most room counts, as
+ * in 4.9.2: as long as one has room, messages have. */
+static struct disk log_disk(struct store *store)
 {
     const struct log_paths *paths = &store->log.paths;
-    int least = INT_MAX;
+    struct disk least = {NULL, -1, {0, 0}};
     for (size_t i = 0; i < paths->count; i++) {
-        struct vfs_space one;
-        int percent = log_path_used_percent(store->vfs, paths->at[i].directory, &one);
-        if (!paths->at[i].read_only && percent < least) {
-            least = percent;
-            *space = one;
-            *directory = paths->at[i].directory;
-        }
+        if (paths->at[i].read_only)
+            continue;
+        struct disk disk = disk_look(store, paths->at[i].directory);
+        if (least.path == NULL || disk.percent < least.percent)
+            least = disk;
     }
-    return least < 0 ? 0 : least;
+    return least;
+}
+
+/* Refuse messages when the disk is too full; false when it is not. */
+static bool refuse_if_full(struct store *store, const struct store_options *limits,
+                           const struct disk *disk)
+{
+    int64_t free_mib = disk->space.free_bytes / MIB;
+    if (disk->percent > refuse_percent(limits)) {
+        health_refuse(&store->health, REFUSAL_DISK_RATIO,
+                      "the disk of %s is %d %% full (%lld MiB are free), messages are refused "
+                      "above %d %%: free disk space, or lower fileReservedTime",
+                      disk->path, disk->percent, (long long)free_mib, refuse_percent(limits));
+        return true;
+    }
+    if (disk->percent >= 0 && disk->space.free_bytes < limits->disk_free_bytes_min) {
+        health_refuse(&store->health, REFUSAL_DISK_RATIO,
+                      "the disk of %s has %lld MiB left (it is %d %% full), messages are refused "
+                      "below %lld MiB (diskFreeBytesMin): free disk space, or lower "
+                      "fileReservedTime",
+                      disk->path, (long long)free_mib, disk->percent,
+                      (long long)(limits->disk_free_bytes_min / MIB));
+        return true;
+    }
+    return false;
 }
 
 void retention_watch_disk(struct retention *retention)
 {
     struct store *store = retention->store;
-    struct vfs_space space;
-    struct vfs_space other;
-    const char *directory = store->options.commit_log;
-    int log_percent = commit_log_percent(store, &space, &directory);
-    int queues_percent = log_path_used_percent(store->vfs, store->options.root, &other);
-    if (queues_percent < 0)
-        queues_percent = 0;
-    atomic_store(&retention->commit_log_percent, log_percent);
-    atomic_store(&retention->queues_percent, queues_percent);
-    atomic_store(&retention->total_bytes, space.total_bytes);
-    atomic_store(&retention->free_bytes, space.free_bytes);
-    int worse = log_percent > queues_percent ? log_percent : queues_percent;
-    if (worse > RETENTION_REFUSE_PERCENT)
-        health_refuse(&store->health, REFUSAL_DISK_RATIO,
-                      "the disk of %s is %d %% full, messages are refused above %d %%: free disk "
-                      "space, or lower fileReservedTime",
-                      worse == log_percent ? directory : store->options.root, worse,
-                      RETENTION_REFUSE_PERCENT);
-    else
+    char delete_when[80];
+    struct store_options limits = limits_of(retention, delete_when);
+    struct disk log = log_disk(store);
+    struct disk root = disk_look(store, store->options.root);
+    atomic_store(&retention->commit_log_percent, log.percent);
+    atomic_store(&retention->queues_percent, root.percent);
+    atomic_store(&retention->total_bytes, log.space.total_bytes);
+    atomic_store(&retention->free_bytes, log.space.free_bytes);
+    bool log_first = log.percent >= root.percent;
+    if (!refuse_if_full(store, &limits, log_first ? &log : &root) &&
+        !refuse_if_full(store, &limits, log_first ? &root : &log))
         health_allow(&store->health, REFUSAL_DISK_RATIO);
 }
 
-/* --- deleting --- */
+/* --- may the oldest segment go? --- */
 
 bool retention_hour_matches(const char *delete_when, int64_t wall_ms)
 {
@@ -82,36 +147,23 @@ bool retention_hour_matches(const char *delete_when, int64_t wall_ms)
     return false;
 }
 
-static bool first_segment_old(struct store *store, int64_t now_ms)
+static bool first_segment_old(struct store *store, const struct store_options *limits,
+                              int64_t now_ms)
 {
-    int64_t base;
     char path[PATH_MAX];
-    if (commitlog_segments(&store->log, &base) < 2)
-        return false;
-    struct segment *segment = commitlog_acquire(&store->log, base);
-    if (segment == NULL)
-        return false;
-    segment_path(segment, path);
-    segment_drop(segment);
     struct vfs_stat st;
-    return store->vfs->ops->stat(store->vfs, path, &st) == STATUS_OK &&
-           st.mtime_ms + store->options.file_reserved_hours * HOUR_MS <= now_ms;
+    return commitlog_first_path(&store->log, path) &&
+           store->vfs->ops->stat(store->vfs, path, &st) == STATUS_OK &&
+           st.mtime_ms + limits->file_reserved_hours * HOUR_MS <= now_ms;
 }
 
-/* May the oldest segment go now? */
-static bool may_remove(struct retention *retention)
+/* Its files, with the one that is made ahead, take more than they may. */
+static bool log_too_large(struct store *store, const struct store_options *limits)
 {
-    struct store *store = retention->store;
-    int log_percent = atomic_load(&retention->commit_log_percent);
-    int queues_percent = atomic_load(&retention->queues_percent);
-    int worse = log_percent > queues_percent ? log_percent : queues_percent;
-    int64_t now_ms = clock_wall_ms(store->clock);
-    if (!retention_hour_matches(store->options.delete_when, now_ms) &&
-        worse <= store->options.disk_max_used_percent)
-        return false;
-    if (store->options.clean_forcibly && worse > RETENTION_FORCE_PERCENT)
-        return true;
-    return first_segment_old(store, now_ms);
+    int64_t base;
+    int64_t files = (int64_t)commitlog_segments(&store->log, &base) + 1;
+    return limits->commit_log_bytes_max > 0 &&
+           files * store->options.segment_bytes > limits->commit_log_bytes_max;
 }
 
 /* Records not yet durable, not yet dispatched or with queue entries that no checkpoint vouches for
@@ -130,38 +182,180 @@ static bool first_segment_done(struct store *store)
     if (store->keeper.checkpoint_pos >= end)
         return true;
     keeper_want_checkpoint(&store->keeper);
-    store->keeper.retention.more = true; /* soon */
+    atomic_store(&store->keeper.retention.round_wanted, true); /* as soon as it is written */
     return false;
 }
 
-struct expiry {
-    struct store *store;
-    int64_t min_pos;
-};
-
-static void expire_one(void *ctx, struct queue *queue)
-{
-    struct expiry *expiry = ctx;
-    struct dispatcher *dispatcher = &expiry->store->dispatcher;
-    (void)pthread_mutex_lock(&dispatcher->lock);
-    queue_expire(queue, expiry->min_pos);
-    (void)pthread_mutex_unlock(&dispatcher->lock);
-}
-
-void retention_step(struct retention *retention)
+/* The reason why the oldest segment may go now, or NULL. */
+static const char *reason_to_remove(struct retention *retention)
 {
     struct store *store = retention->store;
-    if (!retention->more)
-        retention->removed = 0;
-    retention->more = false;
-    retention_watch_disk(retention);
-    if (!may_remove(retention) || !first_segment_done(store) ||
-        !commitlog_remove_first(&store->log))
+    char delete_when[80];
+    struct store_options limits = limits_of(retention, delete_when);
+    if (log_too_large(store, &limits))
+        return "the log is larger than commitLogBytesMax";
+    int log_percent = atomic_load(&retention->commit_log_percent);
+    int queues_percent = atomic_load(&retention->queues_percent);
+    int worse = log_percent > queues_percent ? log_percent : queues_percent;
+    bool full = log_percent < 0 || queues_percent < 0 || worse > limits.disk_max_used_percent;
+    int64_t now_ms = clock_wall_ms(store->clock);
+    bool hour = retention_hour_matches(limits.delete_when, now_ms);
+    if (!hour && !full && !retention->manual)
+        return NULL;
+    if (limits.clean_forcibly && worse > force_percent(&limits))
+        return "the disk is nearly full";
+    if (!first_segment_old(store, &limits, now_ms))
+        return NULL;
+    return hour   ? "it has expired"
+           : full ? "it has expired and the disk is rather full"
+                  : "it has expired and an administrator asked for it";
+}
+
+/* --- a round --- */
+
+/* Delete the oldest segment, if it may go. */
+static bool remove_one(struct retention *retention, int64_t now_ms)
+{
+    struct store *store = retention->store;
+    const char *reason = reason_to_remove(retention);
+    if (reason == NULL || !first_segment_done(store))
+        return false;
+    enum status status = commitlog_remove_first(&store->log);
+    retention->stuck_ms = status == STATUS_IO ? now_ms : 0;
+    if (status != STATUS_OK)
+        return false;
+    retention->removed++;
+    log_info("store", "an old commit log file was deleted", "why=\"%s\" log_begins=%lld", reason,
+             (long long)atomic_load(&store->log.min_pos));
+    return true;
+}
+
+static bool round_due(struct retention *retention, const struct store_options *limits,
+                      int64_t now_ms)
+{
+    if (retention->stuck_ms != 0 &&
+        now_ms - retention->stuck_ms < limits->redelete_hanged_file_interval_ms)
+        return false;
+    return atomic_exchange(&retention->round_wanted, false) ||
+           now_ms - retention->round_ms >= limits->clean_interval_ms;
+}
+
+static void round_begin(struct retention *retention, int64_t now_ms)
+{
+    retention->round_ms = now_ms;
+    retention->next_ms = now_ms;
+    retention->in_round = true;
+    retention->removed = 0;
+    int rounds = atomic_load(&retention->manual_rounds);
+    retention->manual = rounds > 0;
+    if (retention->manual)
+        (void)atomic_compare_exchange_strong(&retention->manual_rounds, &rounds, rounds - 1);
+}
+
+static void round_step(struct retention *retention, const struct store_options *limits,
+                       int64_t now_ms)
+{
+    struct store *store = retention->store;
+    if (remove_one(retention, now_ms) && retention->removed < RETENTION_FILES_PER_ROUND) {
+        retention->next_ms = now_ms + limits->delete_log_files_interval_ms;
         return;
-    retention->more = ++retention->removed < RETENTION_FILES_PER_ROUND;
-    struct expiry expiry = {store, atomic_load(&store->log.min_pos)};
-    log_info("store", "an old commit log file was deleted", "log_begins=%lld",
-             (long long)expiry.min_pos);
-    queue_table_each(&store->queues, expire_one, &expiry);
-    index_expire(&store->index, expiry.min_pos);
+    }
+    retention->in_round = false;
+    if (retention->removed == 0)
+        return;
+    retention->in_walk = true;
+    retention->walk_pos = atomic_load(&store->log.min_pos);
+    queue_table_walk(&store->queues, &retention->walk);
+    retention->next_ms = now_ms;
+}
+
+/* Queues whose file could not be opened are passed through once more, after a while. */
+static void walk_end(struct retention *retention, int64_t now_ms)
+{
+    struct store *store = retention->store;
+    index_expire(&store->index, retention->walk_pos);
+    retention->in_walk = retention->walk_again;
+    retention->walk_again = false;
+    if (retention->in_walk) {
+        queue_table_walk(&store->queues, &retention->walk);
+        retention->next_ms = now_ms + RETENTION_WATCH_MS;
+    }
+}
+
+static void walk_step(struct retention *retention, const struct store_options *limits,
+                      int64_t now_ms)
+{
+    struct store *store = retention->store;
+    for (int i = 0; i < RETENTION_WALK_QUEUES; i++) {
+        struct queue *queue = queue_table_walk_next(&retention->walk);
+        if (queue == NULL) {
+            walk_end(retention, now_ms);
+            return;
+        }
+        size_t deleted;
+        (void)pthread_mutex_lock(&store->dispatcher.lock);
+        if (queue_expire(queue, retention->walk_pos, &deleted) != STATUS_OK)
+            retention->walk_again = true;
+        (void)pthread_mutex_unlock(&store->dispatcher.lock);
+        if (deleted > 0) {
+            retention->next_ms = now_ms + limits->delete_queue_files_interval_ms;
+            return;
+        }
+    }
+    retention->next_ms = now_ms;
+}
+
+int64_t retention_step(struct retention *retention, int64_t now_ms)
+{
+    char delete_when[80];
+    struct store_options limits = limits_of(retention, delete_when);
+    int64_t watch_ms = limits.clean_interval_ms < RETENTION_WATCH_MS ? limits.clean_interval_ms
+                                                                     : RETENTION_WATCH_MS;
+    if (now_ms - retention->watch_ms >= watch_ms || atomic_load(&retention->round_wanted)) {
+        retention->watch_ms = now_ms;
+        retention_watch_disk(retention);
+    }
+    bool busy = retention->in_round || retention->in_walk;
+    if (!busy && round_due(retention, &limits, now_ms))
+        round_begin(retention, now_ms);
+    if (retention->in_round && now_ms >= retention->next_ms)
+        round_step(retention, &limits, now_ms);
+    else if (retention->in_walk && now_ms >= retention->next_ms)
+        walk_step(retention, &limits, now_ms);
+    if (!retention->in_round && !retention->in_walk)
+        return watch_ms;
+    int64_t wait_ms = retention->next_ms - now_ms;
+    return wait_ms < watch_ms ? wait_ms : watch_ms;
+}
+
+/* --- from outside --- */
+
+void store_set_retention(struct store *store, const struct store_options *wanted)
+{
+    struct store_options *options = &store->options;
+    char *copy = xstrdup(wanted->delete_when == NULL ? "" : wanted->delete_when);
+    (void)pthread_mutex_lock(&store->keeper.retention.lock);
+    char *old = (char *)(uintptr_t)options->delete_when;
+    options->delete_when = copy;
+    options->file_reserved_hours = wanted->file_reserved_hours;
+    options->disk_max_used_percent = wanted->disk_max_used_percent;
+    options->disk_warning_percent = wanted->disk_warning_percent;
+    options->disk_force_percent = wanted->disk_force_percent;
+    options->clean_forcibly = wanted->clean_forcibly;
+    options->commit_log_bytes_max = wanted->commit_log_bytes_max;
+    options->disk_free_bytes_min = wanted->disk_free_bytes_min;
+    options->delete_log_files_interval_ms = wanted->delete_log_files_interval_ms;
+    options->delete_queue_files_interval_ms = wanted->delete_queue_files_interval_ms;
+    options->redelete_hanged_file_interval_ms = wanted->redelete_hanged_file_interval_ms;
+    options->clean_interval_ms = wanted->clean_interval_ms;
+    (void)pthread_mutex_unlock(&store->keeper.retention.lock);
+    free(old);
+}
+
+void store_clean_now(struct store *store)
+{
+    struct retention *retention = &store->keeper.retention;
+    atomic_store(&retention->manual_rounds, RETENTION_MANUAL_ROUNDS);
+    atomic_store(&retention->round_wanted, true);
+    keeper_notify(&store->keeper);
 }

@@ -2,43 +2,74 @@
  *
  * Deleting what is old and refusing messages before the disk is full.
  *
- * Segments go oldest first, never the last one, when it is the hour (deleteWhen) or the disk is
- * fuller than diskMaxUsedSpaceRatio, and the file was last written fileReservedTime ago; above
- * RETENTION_FORCE_PERCENT the age does not matter (cleanFileForciblyEnable). At most
- * RETENTION_FILES_PER_ROUND per round, with a pause between them. Then the queue entries and index
- * files that pointed only there go. Above RETENTION_REFUSE_PERCENT messages are refused.
+ * A round begins every cleanResourceInterval. Segments go oldest first, never the last one, when
+ * the log is larger than commitLogBytesMax; or when it is the hour (deleteWhen), the disk is fuller
+ * than diskMaxUsedSpaceRatio or an administrator asked for it, and the file was last written
+ * fileReservedTime ago. When the disk is fuller than diskSpaceCleanForciblyRatio as well, the age
+ * does not matter (cleanFileForciblyEnable). At most RETENTION_FILES_PER_ROUND go in a round, with
+ * a pause between them; the queue entries and index files that pointed only there go at its end.
+ * The disks are looked at every RETENTION_WATCH_MS: above diskSpaceWarningLevelRatio, or with less
+ * than diskFreeBytesMin free, messages are refused.
  *
- * Source: RocketMQ store/.../DefaultMessageStore.java (CleanCommitLogService).
+ * All of it is done in short steps on the keeper thread, so that nothing else there waits.
+ *
+ * Source: RocketMQ store/.../DefaultMessageStore.java (CleanCommitLogService,
+ * CleanConsumeQueueService). The limits in bytes are ours.
  */
 #ifndef BROKER_STORE_RETENTION_H
 #define BROKER_STORE_RETENTION_H
 
+#include "broker/store/queue_table.h"
 #include "broker/store/store.h"
 
 #include <stdatomic.h>
 
-#define RETENTION_FORCE_PERCENT 85
-#define RETENTION_REFUSE_PERCENT 90
+#define RETENTION_FORCE_PERCENT 85  /* diskSpaceCleanForciblyRatio when it is not set */
+#define RETENTION_REFUSE_PERCENT 90 /* diskSpaceWarningLevelRatio when it is not set */
 #define RETENTION_FILES_PER_ROUND 10
-#define RETENTION_PAUSE_MS 100
+#define RETENTION_MANUAL_ROUNDS 20
+#define RETENTION_WATCH_MS 1000
+#define RETENTION_WALK_QUEUES 256 /* looked at in one step */
 
 struct retention {
     struct store *store;
-    int removed; /* files in this round */
-    bool more;   /* the round goes on after a pause */
-    _Atomic int commit_log_percent;
+    pthread_mutex_t lock; /* guards store->options as far as store_set_retention changes them */
+
+    /* Monotonic ms. */
+    int64_t watch_ms; /* the last look at the disks */
+    int64_t round_ms; /* the beginning of the last round */
+    int64_t next_ms;  /* the round's or the walk's next step */
+    int64_t stuck_ms; /* a file could not be deleted; 0: none */
+
+    bool in_round;
+    bool manual;  /* this round was asked for */
+    int removed;  /* files in this round */
+    bool in_walk; /* through the queues, after a round that deleted something */
+    struct queue_walk walk;
+    int64_t walk_pos; /* entries of records before it go */
+    bool walk_again;  /* the file of some queue could not be opened */
+
+    _Atomic bool round_wanted;      /* do not wait for the interval */
+    _Atomic int manual_rounds;      /* still to come, at whatever hour */
+    _Atomic int commit_log_percent; /* -1: cannot be read */
     _Atomic int queues_percent;
     _Atomic int64_t total_bytes;
     _Atomic int64_t free_bytes;
 };
 
 void retention_init(struct retention *retention, struct store *store);
+void retention_release(struct retention *retention);
+
+/* From now on. */
+void retention_start(struct retention *retention, int64_t now_ms);
 
 /* Look at the disks and set or clear the refusal. */
 void retention_watch_disk(struct retention *retention);
 
-/* Watch the disk, then delete at most one segment and what pointed into it. */
-void retention_step(struct retention *retention);
+/* Do what is due, at most one segment or some queues.
+ * now_ms   monotonic
+ * returns  the ms until something may be due again */
+int64_t retention_step(struct retention *retention, int64_t now_ms);
 
 /* Is the local hour of wall_ms among those of delete_when ("04" or "03;04;23")? Pure. */
 bool retention_hour_matches(const char *delete_when, int64_t wall_ms);

@@ -74,6 +74,8 @@ static void store_init(struct store *store, const struct store_options *options,
     store->health.on_failure = doubt_page_cache;
     store->health.on_failure_ctx = store;
     commitlog_init(&store->log, paths, options->segment_bytes, vfs, clock, &store->health);
+    queue_files_init(&store->queue_files, store, options->queue_mappings_max,
+                     options->queue_descriptors_max);
     queue_table_init(&store->queues);
     index_init(&store->index, options->root, options->index_slots, options->index_entries, vfs,
                clock);
@@ -93,6 +95,7 @@ static void store_free(struct store *store)
     flusher_release(&store->flusher);
     index_release(&store->index);
     queue_table_release(&store->queues);
+    queue_files_release(&store->queue_files);
     commitlog_release(&store->log);
     health_release(&store->health);
     if (store->lock_fd != -1)

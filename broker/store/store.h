@@ -38,10 +38,14 @@ struct store_options {
     const char *read_only_commit_logs; /* readOnlyCommitLogStorePaths; may be NULL */
     int64_t segment_bytes;             /* mappedFileSizeCommitLog */
     int64_t queue_file_bytes;          /* mappedFileSizeConsumeQueue, rounded up to 20 */
-    int32_t index_slots;               /* maxHashSlotNum */
-    int32_t index_entries;             /* maxIndexNum */
-    bool index_enable;                 /* messageIndexEnable */
-    int32_t record_bytes_max;          /* maxMessageSize: limit of a whole record */
+    /* Consume queue files that are mapped, or open for writing, at a time; 0: QUEUE_MAPPINGS_MAX
+     * and QUEUE_DESCRIPTORS_MAX, or what the machine allows. */
+    int64_t queue_mappings_max;
+    int64_t queue_descriptors_max;
+    int32_t index_slots;      /* maxHashSlotNum */
+    int32_t index_entries;    /* maxIndexNum */
+    bool index_enable;        /* messageIndexEnable */
+    int32_t record_bytes_max; /* maxMessageSize: limit of a whole record */
     bool check_crc_on_recover;
     enum store_role role;
     enum store_flush flush;
@@ -52,13 +56,22 @@ struct store_options {
     int64_t flush_queues_interval_ms;
     int32_t flush_queues_least_pages; /* flushConsumeQueueLeastPages */
     int64_t flush_queues_thorough_interval_ms;
-    int64_t
-        checkpoint_bytes; /* a checkpoint is due when the log has grown by this; 0: only in time */
-    int64_t file_reserved_hours;    /* fileReservedTime */
-    const char *delete_when;        /* deleteWhen */
-    int disk_max_used_percent;      /* diskMaxUsedSpaceRatio */
-    bool clean_forcibly;            /* cleanFileForciblyEnable */
-    int64_t clean_interval_ms;      /* cleanResourceInterval */
+    int64_t checkpoint_bytes; /* one is due when the log has grown by this; 0: only in time */
+
+    /* What is deleted and refused when; store_set_retention changes it. See retention.h. */
+    int64_t file_reserved_hours;              /* fileReservedTime */
+    const char *delete_when;                  /* deleteWhen */
+    int disk_max_used_percent;                /* diskMaxUsedSpaceRatio */
+    int disk_warning_percent;                 /* diskSpaceWarningLevelRatio; 0: 90 */
+    int disk_force_percent;                   /* diskSpaceCleanForciblyRatio; 0: 85 */
+    bool clean_forcibly;                      /* cleanFileForciblyEnable */
+    int64_t commit_log_bytes_max;             /* commitLogBytesMax; 0: none */
+    int64_t disk_free_bytes_min;              /* diskFreeBytesMin; 0: none */
+    int64_t delete_log_files_interval_ms;     /* deleteCommitLogFilesInterval */
+    int64_t delete_queue_files_interval_ms;   /* deleteConsumeQueueFilesInterval */
+    int64_t redelete_hanged_file_interval_ms; /* redeleteHangedFileInterval */
+    int64_t clean_interval_ms;                /* cleanResourceInterval */
+
     const int64_t *delay_levels_ms; /* [0] is level 1; borrowed for the store's life */
     int delay_level_count;
     int64_t memory_bytes_hot; /* "in memory": within this many bytes of the end of the log */
@@ -152,12 +165,26 @@ void store_flush_soon(struct store *store);
 bool store_writable(const struct store *store, char *why, size_t why_bytes);
 
 struct store_disk {
-    int commit_log_percent;
+    int commit_log_percent; /* -1: cannot be read */
     int queues_percent;
     int64_t total_bytes;
     int64_t free_bytes; /* of the commit log's file system */
 };
 struct store_disk store_disk(const struct store *store);
+
+/* As 4.9.2 shows it: 0.75, or -1 when it cannot be read. */
+static inline double store_disk_ratio(int percent)
+{
+    return percent < 0 ? -1 : percent / 100.0;
+}
+
+/* Let other limits hold from now on: those of `options` from file_reserved_hours to
+ * clean_interval_ms; the rest of it is ignored. Any thread. */
+void store_set_retention(struct store *store, const struct store_options *options);
+
+/* Delete what has expired now and in the next rounds, whatever the hour, as 4.9.2's
+ * executeDeleteFilesManually. Any thread; does not wait. */
+void store_clean_now(struct store *store);
 
 /* --- queues --- */
 

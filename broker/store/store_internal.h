@@ -25,6 +25,7 @@ struct store {
 
     struct health health;
     struct commitlog log;
+    struct queue_files queue_files;
     struct queue_table queues;
     struct index index;
     struct flusher flusher;

@@ -68,6 +68,18 @@
 #define SUBSCRIPTION_TAGS_MAX 4096
 #define SUBSCRIPTION_EXPRESSION_BYTES_MAX 65536
 
+/* Consume queue files that are mapped for reading, and open for writing, at a time. A mapping costs
+ * one of vm.max_map_count (65,530 by default; at most a quarter is used) and up to 4 KiB of page
+ * table for each part of it that is read; a descriptor one of ulimit -n (at most half is used) and
+ * some 2 KiB in the kernel. Tens of thousands of queues may be in use with fewer: the others are
+ * opened again each time, for about 10 us. */
+#define QUEUE_MAPPINGS_MAX 8192
+#define QUEUE_DESCRIPTORS_MAX 16384
+
+/* Consume queues that are synced one by one; more of them are synced with their file system as a
+ * whole, which commits its journal once instead of once for each. */
+#define QUEUE_SYNCS_MAX 64
+
 /* Queues locked for ordered consumption, over all groups. */
 #define QUEUE_LOCKS_MAX 1000000
 

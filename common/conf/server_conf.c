@@ -57,10 +57,37 @@ static bool find_java_property(const char *variable, const char *property, struc
     return found;
 }
 
+/* What the Java options say about the property, and where; false when nothing. */
+static bool find_java_option(const char *property, struct buf *text, struct buf *origin)
+{
+    static const char *const JAVA_OPTIONS[] = {"JAVA_OPT", "JAVA_OPT_EXT"};
+    bool found = false;
+    for (size_t i = 0; i < sizeof JAVA_OPTIONS / sizeof JAVA_OPTIONS[0]; i++) {
+        if (!find_java_property(JAVA_OPTIONS[i], property, text))
+            continue;
+        buf_clear(origin);
+        buf_printf(origin, "-D%s in %s", property, JAVA_OPTIONS[i]);
+        found = true;
+    }
+    return found;
+}
+
+/* Set a key that the table need not have. Ends the buffers with NULs. */
+static enum status set_from(struct conf *conf, const char *key, struct buf *text,
+                            struct buf *origin, struct err *err)
+{
+    if (text->size == 0)
+        return STATUS_OK;
+    buf_append_byte(text, '\0');
+    buf_append_byte(origin, '\0');
+    enum status status =
+        conf_set(conf, key, (const char *)text->data, (const char *)origin->data, err);
+    return status == STATUS_NOT_FOUND ? STATUS_OK : status;
+}
+
 static enum status apply_one(struct conf *conf, const char *key, const char *variable,
                              const char *property, struct err *err)
 {
-    static const char *const JAVA_OPTIONS[] = {"JAVA_OPT", "JAVA_OPT_EXT"};
     struct buf origin = BUF_EMPTY;
     struct buf text = BUF_EMPTY;
     const char *value = getenv(variable);
@@ -68,19 +95,58 @@ static enum status apply_one(struct conf *conf, const char *key, const char *var
         buf_printf(&origin, "environment %s", variable);
         buf_append_cstr(&text, value);
     }
-    for (size_t i = 0; i < sizeof JAVA_OPTIONS / sizeof JAVA_OPTIONS[0]; i++) {
-        if (!find_java_property(JAVA_OPTIONS[i], property, &text))
+    (void)find_java_option(property, &text, &origin);
+    enum status status = set_from(conf, key, &text, &origin, err);
+    buf_release(&text);
+    buf_release(&origin);
+    return status;
+}
+
+/* A ratio such as 0.9 as whole percent, rounded; -1 when it is not one. */
+static int ratio_percent(struct slice text)
+{
+    const uint8_t *at = text.data;
+    const uint8_t *end = text.data + text.size;
+    int thousandths = 0;
+    int digits = 0;
+    int places = -1; /* behind the point */
+    for (; at < end; at++) {
+        if (*at == '.' && places == -1) {
+            places = 0;
             continue;
-        buf_clear(&origin);
-        buf_printf(&origin, "-D%s in %s", property, JAVA_OPTIONS[i]);
+        }
+        if (*at < '0' || *at > '9')
+            return -1;
+        digits++;
+        if (places == -1 && thousandths > 0)
+            return -1; /* above 9 */
+        if (places < 3)
+            thousandths = thousandths * 10 + (*at - '0');
+        places += places >= 0 && places < 3;
     }
+    for (int i = places < 0 ? 0 : places; i < 3; i++)
+        thousandths *= 10;
+    return digits == 0 || thousandths > 1000 ? -1 : (thousandths + 5) / 10;
+}
+
+/* A ratio that 4.9.2 knows as a property of its virtual machine only, as percent. */
+static enum status apply_ratio(struct conf *conf, const char *key, const char *property,
+                               struct err *err)
+{
+    struct buf origin = BUF_EMPTY;
+    struct buf text = BUF_EMPTY;
     enum status status = STATUS_OK;
-    if (text.size > 0) {
-        buf_append_byte(&text, '\0');
-        buf_append_byte(&origin, '\0');
-        status = conf_set(conf, key, (const char *)text.data, (const char *)origin.data, err);
-        if (status == STATUS_NOT_FOUND)
-            status = STATUS_OK;
+    if (find_java_option(property, &text, &origin)) {
+        int percent = ratio_percent(buf_slice(&text));
+        if (percent < 1) {
+            status = err_set(err, STATUS_INVALID,
+                             "-D%s=%.*s: expected a ratio from 0.01 to 1, such as 0.90", property,
+                             text.size > 80 ? 80 : (int)text.size, (const char *)text.data);
+        } else {
+            buf_clear(&text);
+            buf_printf(&text, "%d", percent);
+            status = set_from(conf, key, &text, &origin, err);
+        }
     }
     buf_release(&text);
     buf_release(&origin);
@@ -97,6 +163,12 @@ enum status conf_apply_environment(struct conf *conf, conf_warn warn, void *warn
     enum status status = apply_one(conf, "rocketmqHome", "ROCKETMQ_HOME", "rocketmq.home.dir", err);
     if (status == STATUS_OK)
         status = apply_one(conf, "namesrvAddr", "NAMESRV_ADDR", "rocketmq.namesrv.addr", err);
+    if (status == STATUS_OK)
+        status = apply_ratio(conf, "diskSpaceWarningLevelRatio",
+                             "rocketmq.broker.diskSpaceWarningLevelRatio", err);
+    if (status == STATUS_OK)
+        status = apply_ratio(conf, "diskSpaceCleanForciblyRatio",
+                             "rocketmq.broker.diskSpaceCleanForciblyRatio", err);
     return status;
 }
 

@@ -5,8 +5,9 @@
  *
  * Environment: ROCKETMQ_HOME; NAMESRV_ADDR (broker). Of the Java options in JAVA_OPT and
  * JAVA_OPT_EXT, -Drocketmq.home.dir=... and -Drocketmq.namesrv.addr=... count, and go before the
- * former, as in Java; everything else in them is ignored. ROCKETMQ_SERIALIZE_TYPE may be JSON or
- * ROCKETMQ.
+ * former, as in Java, and so do the broker's -Drocketmq.broker.diskSpaceWarningLevelRatio=0.90 and
+ * -Drocketmq.broker.diskSpaceCleanForciblyRatio=0.85; everything else in them is ignored.
+ * ROCKETMQ_SERIALIZE_TYPE may be JSON or ROCKETMQ.
  */
 #ifndef COMMON_CONF_SERVER_CONF_H
 #define COMMON_CONF_SERVER_CONF_H
@@ -23,7 +24,8 @@ const char *conf_home(void);
 /* Set `key` to home/rest when it is empty. */
 void conf_default_path(struct conf *conf, const char *key, const char *value, const char *rest);
 
-/* Take rocketmqHome, and namesrvAddr where the table has it, from the environment.
+/* Take rocketmqHome, and namesrvAddr and the disk's ratios where the table has them, from the
+ * environment.
  * returns  OK | INVALID */
 enum status conf_apply_environment(struct conf *conf, conf_warn warn, void *warn_ctx,
                                    struct err *err);

@@ -158,6 +158,12 @@ static enum status posix_write_out(struct vfs *vfs, int fd, int64_t offset, int6
     return sync_file_range(fd, offset, size, WRITE_OUT) == -1 ? STATUS_IO : STATUS_OK;
 }
 
+static enum status posix_sync_filesystem(struct vfs *vfs, int fd)
+{
+    (void)vfs;
+    return syncfs(fd) == -1 ? STATUS_IO : STATUS_OK;
+}
+
 static enum status posix_truncate(struct vfs *vfs, int fd, int64_t size)
 {
     (void)vfs;
@@ -209,6 +215,7 @@ static enum status posix_advise(struct vfs *vfs, int fd, int64_t offset, int64_t
         [VFS_ADVICE_SEQUENTIAL] = POSIX_FADV_SEQUENTIAL,
         [VFS_ADVICE_WILL_NEED] = POSIX_FADV_WILLNEED,
         [VFS_ADVICE_DONT_NEED] = POSIX_FADV_DONTNEED,
+        [VFS_ADVICE_RANDOM] = POSIX_FADV_RANDOM,
     };
     int failure = posix_fadvise(fd, offset, size, advices[advice]);
     if (failure == 0)
@@ -433,6 +440,7 @@ struct vfs *vfs_posix(void)
         .pread = posix_pread,
         .fdatasync = posix_fdatasync,
         .write_out = posix_write_out,
+        .sync_filesystem = posix_sync_filesystem,
         .allocate = posix_allocate,
         .truncate = posix_truncate,
         .map = posix_map,

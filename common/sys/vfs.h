@@ -31,6 +31,7 @@ enum vfs_advice {
     VFS_ADVICE_SEQUENTIAL,
     VFS_ADVICE_WILL_NEED,
     VFS_ADVICE_DONT_NEED,
+    VFS_ADVICE_RANDOM, /* nothing beside what is read will be read */
 };
 
 struct vfs_stat {
@@ -59,6 +60,10 @@ struct vfs_ops {
     /* Bring what was written to the range on its way to the disk and wait until it is there; not
      * durable, for which fdatasync is still needed, but that will find nothing left to write. */
     enum status (*write_out)(struct vfs *vfs, int fd, int64_t offset, int64_t size);
+    /* Make everything durable that was written to the file system of fd, by whomever, with all
+     * directories. Fails when anything there could not be written since fd was opened, also when
+     * whoever wrote it has closed it (Linux 5.8 and later). NULL: cannot be done here. */
+    enum status (*sync_filesystem)(struct vfs *vfs, int fd);
     /* Reserve blocks and extend the file to `size`. Falls back to ftruncate where the file system
      * cannot. */
     enum status (*allocate)(struct vfs *vfs, int fd, int64_t size);

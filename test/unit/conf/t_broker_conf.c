@@ -514,6 +514,39 @@ static void test_java_options(void **state)
     assert_string_equal(f->values.rocketmqHome, "/j");
 }
 
+static void apply_ratio(struct fixture *f, const char *text, enum status status)
+{
+    char option[128];
+    (void)snprintf(option, sizeof option, "-Xmx8g -Drocketmq.broker.diskSpaceWarningLevelRatio=%s",
+                   text);
+    assert_int_equal(setenv("JAVA_OPT", option, 1), 0);
+    assert_int_equal(conf_apply_environment(&f->conf, NULL, NULL, &f->err), status);
+}
+
+/* 4.9.2 has these two as ratios in the virtual machine's options only. */
+static void test_disk_ratios(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(setenv("JAVA_OPT_EXT", "-Drocketmq.broker.diskSpaceCleanForciblyRatio=.8", 1),
+                     0);
+    static const struct {
+        const char *text;
+        int percent;
+    } GOOD[] = {{"0.95", 95}, {"0.9", 90}, {"1", 100},    {"1.000", 100},
+                {".5", 50},   {"0.01", 1}, {"0.855", 86}, {"0.85499", 85}};
+    for (size_t i = 0; i < sizeof GOOD / sizeof GOOD[0]; i++) {
+        apply_ratio(f, GOOD[i].text, STATUS_OK);
+        assert_int_equal(f->values.diskSpaceWarningLevelRatio, GOOD[i].percent);
+    }
+    assert_int_equal(f->values.diskSpaceCleanForciblyRatio, 80);
+    static const char *const BAD[] = {"90", "0", "0.001", "1.01", "x", "0.9.1", ".", "-0.5"};
+    for (size_t i = 0; i < sizeof BAD / sizeof BAD[0]; i++) {
+        apply_ratio(f, BAD[i], STATUS_INVALID);
+        assert_non_null(strstr(f->err.text, "diskSpaceWarningLevelRatio"));
+    }
+    assert_int_equal(f->values.diskSpaceWarningLevelRatio, 85);
+}
+
 static void test_boot(void **state)
 {
     struct fixture *f = *state;
@@ -562,6 +595,7 @@ int main(void)
         TEST(test_a_log_in_the_root_goes_before),
         TEST(test_environment),
         TEST(test_java_options),
+        TEST(test_disk_ratios),
         TEST(test_boot),
     };
 #undef TEST

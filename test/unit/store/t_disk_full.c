@@ -286,6 +286,30 @@ static void disk_ratio(void **state)
     kit_release(&kit);
 }
 
+/* The same by bytes; the limits may change while the store runs. */
+static void disk_bytes(void **state)
+{
+    (void)state;
+    struct kit kit;
+    kit_init(&kit, "full");
+    kit.options.clean_interval_ms = 5;
+    kit.options.disk_free_bytes_min = 100001;
+    atomic_store(&kit.vfs.space_percent, 90); /* 100,000 bytes are free */
+    kit_start(&kit);
+    check_refusal(&kit, "diskFreeBytesMin");
+    check_refusal(&kit, kit.root);
+    assert_int_equal(kit_put(&kit, "A", 0, "b", "").status, PUT_SERVICE_NOT_AVAILABLE);
+    struct store_options limits = kit.options;
+    limits.disk_free_bytes_min = 100000;
+    store_set_retention(kit.store, &limits);
+    kit_wait(puts_again, &kit);
+    limits.disk_warning_percent = 89;
+    store_set_retention(kit.store, &limits);
+    kit_wait(is_refused, &kit);
+    check_refusal(&kit, "above 89 %");
+    kit_release(&kit);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -298,6 +322,7 @@ int main(void)
         cmocka_unit_test(idle_queues_hold_no_descriptors),
         cmocka_unit_test(no_descriptor_for_a_pull),
         cmocka_unit_test(disk_ratio),
+        cmocka_unit_test(disk_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

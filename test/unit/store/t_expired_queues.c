@@ -19,7 +19,8 @@
 static bool log_has_lost_its_start(void *ctx)
 {
     struct kit *kit = ctx;
-    return store_min_pos(kit->store) >= 2 * kit->options.segment_bytes;
+    return store_min_pos(kit->store) >= 2 * kit->options.segment_bytes &&
+           queue_min_offset(kit_queue(kit, "Busy", 0)) > 0;
 }
 
 /* Two queues in the first file of the log, one all over it, one that is empty; then the first files

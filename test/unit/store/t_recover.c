@@ -15,6 +15,7 @@
 
 #include "test/unit/support/random.h"
 #include "test/unit/support/store_kit.h"
+#include "test/unit/support/tsv.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -551,6 +552,49 @@ static void first_start_crashed(void **state)
     kit_release(&kit);
 }
 
+/* Entries of records that were cut from the log are zeroed: those of the same page as the end, and
+ * those of later ones. */
+static void wiped(int64_t end)
+{
+    struct kit kit;
+    struct kit after;
+    struct queue_entry entry;
+    char path[256];
+    uint8_t zeros[8] = {0};
+    kit_init(&kit, "recover");
+    kit.options.queue_file_bytes = 1000 * 20;
+    kit_start(&kit);
+    kit_put_many(&kit, "A", 0, 10, 300);
+    kit_dispatched(&kit);
+    assert_true(queue_entry_at(kit_queue(&kit, "A", 0), end, &entry));
+    kit_crash(&kit, &after);
+    kit_path(&after, "commitlog/00000000000000000000", path);
+    kit_poke(path, entry.pos, zeros, sizeof zeros);
+    kit_open(&after);
+    struct queue *queue = kit_queue(&after, "A", 0);
+    assert_int_equal(queue_max_offset(queue), end);
+    assert_int_equal(kit_read_queue(&after, queue, 0), end);
+    struct arena arena;
+    arena_init(&arena, 4096);
+    kit_path(&after, "consumequeue/A/0/00000000000000000000", path);
+    struct slice file = file_bytes(&arena, path);
+    assert_int_equal(file.size, 1000 * 20);
+    for (size_t at = 0; at < file.size; at++)
+        if (at >= (size_t)end * 20)
+            assert_int_equal(file.data[at], 0);
+    arena_release(&arena);
+    kit_release(&after);
+    kit_release(&kit);
+}
+
+static void cut_entries_are_wiped(void **state)
+{
+    (void)state;
+    wiped(290);
+    wiped(100);
+    wiped(0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -567,6 +611,7 @@ int main(void)
         cmocka_unit_test(killed_while_appending),
         cmocka_unit_test(odd_files),
         cmocka_unit_test(first_start_crashed),
+        cmocka_unit_test(cut_entries_are_wiped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

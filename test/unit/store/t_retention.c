@@ -48,6 +48,12 @@ static bool log_begins_late(void *ctx)
                store_appended_pos(kit->store) / kit->options.segment_bytes;
 }
 
+/* Queues follow when the round is over. */
+static bool queue_begins_late(void *ctx)
+{
+    return queue_min_offset(kit_queue(ctx, "A", 0)) > 30;
+}
+
 static void fill(struct kit *kit)
 {
     kit_init(kit, "retention");
@@ -87,6 +93,7 @@ static void old_files_go_at_the_hour(void **state)
         assert_int_equal(store_min_pos(kit.store), 0);
     atomic_store(&kit.wall_ms, at_hour(4, 10));
     kit_wait(log_begins_late, &kit);
+    kit_wait(queue_begins_late, &kit);
 
     struct record record;
     assert_int_equal(
@@ -145,8 +152,127 @@ static void used_disk_takes_old_files(void **state)
     int64_t until = clock_monotonic_ms(clock_real()) + 50;
     while (clock_monotonic_ms(clock_real()) < until)
         assert_int_equal(store_min_pos(kit.store), 0);
-    atomic_store(&kit.wall_ms, at_hour(12, 4)); /* whatever the hour is now */
+    atomic_store(&kit.wall_ms, at_hour(12, 4)); /* written now, whatever the hour: 72 and more */
     kit_wait(log_begins_late, &kit);
+    kit_release(&kit);
+}
+
+/* The log is not to be larger than so many bytes, whatever hour and age. */
+static bool log_is_small(void *ctx)
+{
+    struct kit *kit = ctx;
+    int64_t held = store_appended_pos(kit->store) - store_min_pos(kit->store);
+    return held <= 3 * kit->options.segment_bytes;
+}
+
+static void the_log_has_a_limit_in_bytes(void **state)
+{
+    (void)state;
+    struct kit kit;
+    fill(&kit);
+    struct store_options limits = kit.options;
+    limits.commit_log_bytes_max = 4 * limits.segment_bytes; /* with the one made ahead */
+    store_set_retention(kit.store, &limits);
+    kit_wait(log_is_small, &kit);
+    int64_t held = store_appended_pos(kit.store) - store_min_pos(kit.store);
+    assert_true(held > kit.options.segment_bytes); /* not more than needed */
+    struct queue *queue = kit_queue(&kit, "A", 0);
+    kit_wait(queue_begins_late, &kit);
+    int64_t first = queue_min_offset(queue);
+    assert_int_equal(kit_read_queue(&kit, queue, first), 50 - first);
+    kit_put_many(&kit, "A", 0, 900, 40);
+    kit_dispatched(&kit);
+    kit_wait(log_is_small, &kit);
+    kit_release(&kit);
+}
+
+/* An administrator does not wait for the hour, but age counts. */
+static void on_request(void **state)
+{
+    (void)state;
+    struct kit kit;
+    fill(&kit);
+    struct store_options limits = kit.options;
+    limits.clean_interval_ms = 3600000;
+    store_set_retention(kit.store, &limits);
+    store_clean_now(kit.store);
+    int64_t until = clock_monotonic_ms(clock_real()) + 50;
+    while (clock_monotonic_ms(clock_real()) < until)
+        assert_int_equal(store_min_pos(kit.store), 0);
+    atomic_store(&kit.wall_ms, at_hour(12, 4));
+    store_clean_now(kit.store);
+    kit_wait(log_begins_late, &kit);
+    kit_release(&kit);
+}
+
+/* A file that cannot be deleted stays in the log, and so do those behind it: the next start would
+ * find a gap otherwise. It is tried again. */
+static bool unlink_was_tried(void *ctx)
+{
+    return atomic_load(&((struct kit *)ctx)->vfs.unlink_failures) > 0;
+}
+
+static void a_file_that_stays(void **state)
+{
+    (void)state;
+    struct kit kit;
+    fill(&kit);
+    struct store_options limits = kit.options;
+    limits.redelete_hanged_file_interval_ms = 20;
+    store_set_retention(kit.store, &limits);
+    atomic_store(&kit.vfs.unlink_target, KIT_COMMIT_LOG);
+    atomic_store(&kit.vfs.space_percent, 86);
+    kit_wait(unlink_was_tried, &kit);
+    assert_int_equal(store_min_pos(kit.store), 0);
+    assert_int_equal(kit_read_queue(&kit, kit_queue(&kit, "A", 0), 0), 50);
+    atomic_store(&kit.vfs.unlink_target, KIT_NOTHING);
+    kit_wait(log_begins_late, &kit);
+    kit_release(&kit);
+}
+
+/* A disk that cannot be looked at counts as full for what has expired, and refuses nothing. */
+static void an_unknown_disk(void **state)
+{
+    (void)state;
+    struct kit kit;
+    fill(&kit);
+    atomic_store(&kit.vfs.space_percent, -1);
+    int64_t until = clock_monotonic_ms(clock_real()) + 50;
+    while (clock_monotonic_ms(clock_real()) < until)
+        assert_int_equal(store_min_pos(kit.store), 0);
+    assert_true(store_writable(kit.store, NULL, 0));
+    atomic_store(&kit.wall_ms, at_hour(12, 4));
+    kit_wait(log_begins_late, &kit);
+    assert_int_equal(store_disk(kit.store).commit_log_percent, -1);
+    kit_release(&kit);
+}
+
+/* More segments than go in one round, and more queues than are looked at in one step. */
+static bool all_begin_late(void *ctx)
+{
+    for (int id = 0; id < 2 * RETENTION_WALK_QUEUES; id++)
+        if (queue_min_offset(kit_queue(ctx, "Wide", id)) == 0)
+            return false;
+    return true;
+}
+
+static void many_segments_and_queues(void **state)
+{
+    (void)state;
+    struct kit kit;
+    kit_init(&kit, "retention");
+    kit.options.segment_bytes = 8192;
+    kit.options.clean_interval_ms = 5;
+    kit.options.flush_interval_ms = 5;
+    kit.options.flush_thorough_interval_ms = 5;
+    kit_start(&kit);
+    for (int id = 0; id < 2 * RETENTION_WALK_QUEUES; id++)
+        (void)kit_put(&kit, "Wide", id, "b", "");
+    kit_put_many(&kit, "A", 0, 900, 200);
+    kit_dispatched(&kit);
+    atomic_store(&kit.vfs.space_percent, 86);
+    kit_wait(log_begins_late, &kit);
+    kit_wait(all_begin_late, &kit);
     kit_release(&kit);
 }
 
@@ -157,6 +283,11 @@ int main(void)
         cmocka_unit_test(old_files_go_at_the_hour),
         cmocka_unit_test(full_disk_forces),
         cmocka_unit_test(used_disk_takes_old_files),
+        cmocka_unit_test(the_log_has_a_limit_in_bytes),
+        cmocka_unit_test(on_request),
+        cmocka_unit_test(a_file_that_stays),
+        cmocka_unit_test(an_unknown_disk),
+        cmocka_unit_test(many_segments_and_queues),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

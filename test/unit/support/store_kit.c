@@ -65,8 +65,12 @@ static enum status kit_open_file(struct vfs *vfs, const char *path, int flags, i
     enum status status = real()->open(vfs, path, flags, fd);
     if (status == STATUS_OK && *fd < KIT_DESCRIPTORS)
         atomic_store(&kit->kinds[*fd], kind);
-    if (status == STATUS_OK && kind == KIT_QUEUES)
-        atomic_fetch_add(&kit->queue_descriptors, 1);
+    if (status == STATUS_OK && kind == KIT_QUEUES) {
+        int64_t now = atomic_fetch_add(&kit->queue_descriptors, 1) + 1;
+        int64_t top = atomic_load(&kit->queue_descriptors_top);
+        while (now > top && !atomic_compare_exchange_weak(&kit->queue_descriptors_top, &top, now))
+            continue;
+    }
     return status;
 }
 
@@ -110,6 +114,19 @@ static enum status kit_fdatasync(struct vfs *vfs, int fd)
     return status;
 }
 
+static enum status kit_sync_filesystem(struct vfs *vfs, int fd)
+{
+    struct kit_vfs *kit = kit_of(vfs);
+    if (atomic_load(&kit->sync_target) == KIT_QUEUES) {
+        errno = EIO;
+        return STATUS_IO;
+    }
+    enum status status = real()->sync_filesystem(vfs, fd);
+    if (status == STATUS_OK)
+        atomic_fetch_add(&kit->filesystem_syncs, 1);
+    return status;
+}
+
 static enum status kit_allocate(struct vfs *vfs, int fd, int64_t size)
 {
     if (hits(kit_of(vfs), &kit_of(vfs)->allocate_target, fd)) {
@@ -119,11 +136,23 @@ static enum status kit_allocate(struct vfs *vfs, int fd, int64_t size)
     return real()->allocate(vfs, fd, size);
 }
 
+static enum status kit_unlink(struct vfs *vfs, const char *path)
+{
+    struct kit_vfs *kit = kit_of(vfs);
+    if (atomic_load(&kit->unlink_target) != kind_of(path))
+        return real()->unlink(vfs, path);
+    atomic_fetch_add(&kit->unlink_failures, 1);
+    errno = EPERM;
+    return STATUS_IO;
+}
+
 static enum status kit_space(struct vfs *vfs, const char *path, struct vfs_space *out)
 {
     int percent = atomic_load(&kit_of(vfs)->space_percent);
     if (percent == 0)
         return real()->space(vfs, path, out);
+    if (percent < 0)
+        return STATUS_IO;
     out->total_bytes = INT64_C(1000000);
     out->free_bytes = out->total_bytes / 100 * (100 - percent);
     return STATUS_OK;
@@ -137,8 +166,10 @@ static void kit_vfs_init(struct kit_vfs *kit)
     kit->ops.close = kit_close_file;
     kit->ops.pwritev = kit_pwritev;
     kit->ops.fdatasync = kit_fdatasync;
+    kit->ops.sync_filesystem = kit_sync_filesystem;
     kit->ops.allocate = kit_allocate;
     kit->ops.space = kit_space;
+    kit->ops.unlink = kit_unlink;
     kit->vfs.ops = &kit->ops;
     atomic_store(&kit->write_errno, ENOSPC);
 }
@@ -196,6 +227,7 @@ void kit_init(struct kit *kit, const char *test)
         .delete_when = "04",
         .disk_max_used_percent = 75,
         .clean_forcibly = true,
+        .redelete_hanged_file_interval_ms = 120000,
         .clean_interval_ms = 3600000,
         .delay_levels_ms = delay_levels_ms,
         .delay_level_count = sizeof delay_levels_ms / sizeof delay_levels_ms[0],

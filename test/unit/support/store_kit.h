@@ -25,17 +25,22 @@ enum kit_target {
 struct kit_vfs {
     struct vfs vfs; /* first: the store sees only this */
     struct vfs_ops ops;
-    _Atomic int kinds[KIT_DESCRIPTORS]; /* enum kit_target of each open descriptor */
-    _Atomic int write_target;           /* pwritev on these files fails ... */
-    _Atomic int write_errno;            /* ... with this, */
-    _Atomic int write_torn;             /* after writing that many bytes of it */
-    _Atomic int sync_target;            /* fdatasync on these files fails with EIO */
-    _Atomic int allocate_target;        /* allocate fails with ENOSPC */
-    _Atomic int open_target;            /* open fails with EMFILE */
-    _Atomic int space_percent;          /* 0: as it is */
-    _Atomic int64_t syncs;              /* fdatasyncs of commit log files that succeeded */
-    _Atomic int64_t queue_descriptors;  /* of consume queue files that are open */
-    _Atomic int64_t writes;             /* pwritevs to commit log files */
+    _Atomic int kinds[KIT_DESCRIPTORS];    /* enum kit_target of each open descriptor */
+    _Atomic int write_target;              /* pwritev on these files fails ... */
+    _Atomic int write_errno;               /* ... with this, */
+    _Atomic int write_torn;                /* after writing that many bytes of it */
+    _Atomic int sync_target;               /* fdatasync on these files fails with EIO; for those of
+                                              queues syncing the file system does, too */
+    _Atomic int allocate_target;           /* allocate fails with ENOSPC */
+    _Atomic int open_target;               /* open fails with EMFILE */
+    _Atomic int unlink_target;             /* unlink fails with EPERM */
+    _Atomic int unlink_failures;           /* how often it did */
+    _Atomic int space_percent;             /* 0: as it is; -1: cannot be read */
+    _Atomic int64_t syncs;                 /* fdatasyncs of commit log files that succeeded */
+    _Atomic int64_t filesystem_syncs;      /* that succeeded */
+    _Atomic int64_t queue_descriptors;     /* of consume queue files that are open */
+    _Atomic int64_t queue_descriptors_top; /* the most of them at a time */
+    _Atomic int64_t writes;                /* pwritevs to commit log files */
 };
 
 struct kit {

@@ -452,6 +452,26 @@ static enum status sim_sync_directory(struct vfs *vfs, const char *path)
     return leave(sim, 0);
 }
 
+/* Everything, also what nobody has open any more. */
+static enum status sim_sync_filesystem(struct vfs *vfs, int fd)
+{
+    struct sim *sim = sim_of(vfs);
+    int error;
+    bool fails = begin(sim, SIM_SYNC, path_of(sim, fd), &error);
+    for (size_t i = 0; i < sim->node_count; i++) {
+        if (fails)
+            node_sync_fails(sim, sim->nodes[i]);
+        else
+            node_sync(sim->nodes[i]);
+    }
+    for (size_t i = 0; i < sim->change_count && !fails; i++)
+        sim->changes[i].chosen = true;
+    if (!fails)
+        changes_to_disk(sim);
+    (void)leave(sim, fails ? EIO : 0);
+    return fails ? STATUS_IO : STATUS_OK;
+}
+
 static enum status sim_list(struct vfs *vfs, const char *path,
                             void (*each)(void *ctx, const char *name, bool is_directory), void *ctx)
 {
@@ -507,6 +527,7 @@ struct sim *sim_new(void)
         .rmdir = sim_rmdir,
         .mkdirs = sim_mkdirs,
         .sync_directory = sim_sync_directory,
+        .sync_filesystem = sim_sync_filesystem,
         .list = sim_list,
         .lock = sim_lock,
         .space = sim_space,

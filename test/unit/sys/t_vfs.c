@@ -334,6 +334,29 @@ static void replaces_a_file(void **state)
     folder_remove(folder);
 }
 
+/* A file that is closed already counts, too; another process sees no difference, so that here only
+ * the answers are looked at. */
+static void syncs_a_file_system(void **state)
+{
+    (void)state;
+    char folder[FOLDER_BYTES];
+    char path[FOLDER_BYTES + 8];
+    int folder_fd;
+    int fd;
+    folder_make("vfs", folder);
+    (void)snprintf(path, sizeof path, "%s/file", folder);
+    assert_int_equal(vfs->ops->open(vfs, folder, VFS_READ, &folder_fd), STATUS_OK);
+    assert_int_equal(vfs->ops->open(vfs, path, VFS_WRITE | VFS_CREATE, &fd), STATUS_OK);
+    struct iovec part = {path, 4};
+    assert_int_equal(vfs->ops->pwritev(vfs, fd, &part, 1, 0), STATUS_OK);
+    assert_int_equal(vfs->ops->advise(vfs, fd, 0, 0, VFS_ADVICE_RANDOM), STATUS_OK);
+    assert_int_equal(vfs->ops->close(vfs, fd), STATUS_OK);
+    assert_int_equal(vfs->ops->sync_filesystem(vfs, folder_fd), STATUS_OK);
+    assert_int_equal(vfs->ops->close(vfs, folder_fd), STATUS_OK);
+    assert_int_equal(vfs->ops->sync_filesystem(vfs, folder_fd), STATUS_IO); /* whatever the cause */
+    folder_remove(folder);
+}
+
 int main(void)
 {
     vfs = vfs_posix();
@@ -348,6 +371,7 @@ int main(void)
         cmocka_unit_test(no_descriptors_left),
         cmocka_unit_test(directories),
         cmocka_unit_test(replaces_a_file),
+        cmocka_unit_test(syncs_a_file_system),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
