@@ -554,7 +554,7 @@ static void first_start_crashed(void **state)
 
 /* Entries of records that were cut from the log are zeroed: those of the same page as the end, and
  * those of later ones. */
-static void wiped(int64_t end)
+static void wiped(int count, int64_t end)
 {
     struct kit kit;
     struct kit after;
@@ -564,7 +564,7 @@ static void wiped(int64_t end)
     kit_init(&kit, "recover");
     kit.options.queue_file_bytes = 1000 * 20;
     kit_start(&kit);
-    kit_put_many(&kit, "A", 0, 10, 300);
+    kit_put_many(&kit, "A", 0, 10, count);
     kit_dispatched(&kit);
     assert_true(queue_entry_at(kit_queue(&kit, "A", 0), end, &entry));
     kit_crash(&kit, &after);
@@ -590,9 +590,10 @@ static void wiped(int64_t end)
 static void cut_entries_are_wiped(void **state)
 {
     (void)state;
-    wiped(290);
-    wiped(100);
-    wiped(0);
+    wiped(300, 290);
+    wiped(300, 100);
+    wiped(150, 100); /* all in one page */
+    wiped(150, 0);
 }
 
 int main(void)
