@@ -164,12 +164,16 @@ enum status commitlog_load(struct commitlog *log, struct err *err)
 
 /* --- the end of the log --- */
 
-static void log_kept(const struct log_cut *cut, int64_t pos, int64_t bytes, const char *kept)
+/* Whole records behind the end were messages, perhaps acknowledged ones, that something in front of
+ * them cuts off: that is an error, and more than the end of a write that was under way. */
+static void log_kept(const struct log_cut *cut, int64_t pos, int64_t bytes, int64_t whole_records,
+                     const char *kept)
 {
-    log_warn("store", "bytes were cut from the end of the commit log and kept aside",
-             "log_end=%lld why=\"%s\" from=%lld bytes=%lld kept=%s", (long long)cut->end,
-             cut->why == NULL ? "the log ended before them" : cut->why, (long long)pos,
-             (long long)bytes, kept);
+    log_line(whole_records > 0 ? LOG_ERROR : LOG_WARN, "store",
+             "bytes were cut from the end of the commit log and kept aside",
+             "log_end=%lld why=\"%s\" from=%lld bytes=%lld whole_records=%lld kept=%s",
+             (long long)cut->end, cut->why == NULL ? "the log ended before them" : cut->why,
+             (long long)pos, (long long)bytes, (long long)whole_records, kept);
 }
 
 /* Where what is not zero ends in the segment, looking from `pos` on. */
@@ -197,10 +201,11 @@ static enum status drop_last(struct commitlog *log, const struct log_cut *cut, s
         return status;
     if (end > segment->base) {
         char kept[PATH_MAX];
+        int64_t whole = aside_whole_records(segment, segment->base, end);
         status = aside_move(log->vfs, cut->root, segment, path, end, kept, err);
         if (status != STATUS_OK)
             return status;
-        log_kept(cut, segment->base, end - segment->base, kept);
+        log_kept(cut, segment->base, end - segment->base, whole, kept);
     } else if (log->vfs->ops->unlink(log->vfs, path) != STATUS_OK) {
         return err_set_errno(err, STATUS_IO, "cannot remove %s", path);
     }
@@ -244,7 +249,8 @@ static enum status wipe_behind(struct commitlog *log, struct segment *segment,
     status = aside_copy(log->vfs, cut->root, segment, cut->end, data_end, kept, err);
     if (status != STATUS_OK)
         return status;
-    log_kept(cut, cut->end, data_end - cut->end, kept);
+    log_kept(cut, cut->end, data_end - cut->end, aside_whole_records(segment, cut->end, data_end),
+             kept);
     status = log->vfs->ops->zero(log->vfs, segment->fd, cut->end - segment->base,
                                  data_end - cut->end, true);
     if (status == STATUS_OK)

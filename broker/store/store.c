@@ -114,7 +114,10 @@ static enum status make_directories(struct store *store, struct err *err)
     for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
         enum status status = vfs_make_directories(store->vfs, paths[i]);
         if (status != STATUS_OK)
-            return err_set_errno(err, STATUS_IO, "cannot make the directory %s", paths[i]);
+            return err_set_errno(err, STATUS_IO,
+                                 "storePathRootDir and storePathCommitLog must be folders that the "
+                                 "broker may write to; cannot make the directory %s",
+                                 paths[i]);
     }
     return STATUS_OK;
 }
@@ -127,7 +130,10 @@ static enum status take_lock(struct store *store, struct err *err)
     enum status status =
         vfs->ops->open(vfs, path, VFS_READ | VFS_WRITE | VFS_CREATE, &store->lock_fd);
     if (status != STATUS_OK)
-        return err_set_errno(err, STATUS_IO, "cannot open %s", path);
+        return err_set_errno(err, STATUS_IO,
+                             "storePathRootDir must be a folder that the broker may write to; "
+                             "cannot open %s",
+                             path);
     status = vfs->ops->lock(vfs, store->lock_fd);
     if (status == STATUS_BUSY)
         return err_set(err, STATUS_BUSY,
