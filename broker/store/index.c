@@ -295,6 +295,12 @@ enum status index_load(struct index *index, bool repair, int64_t synced_ms, int6
     if (status == STATUS_OK)
         status = load_files(index, &found, &load, err);
     free(found.names);
+    /* What was deleted must not come back behind a new file. */
+    if (status == STATUS_OK && load.broken) {
+        status = index->vfs->ops->sync_directory(index->vfs, index->directory);
+        if (status != STATUS_OK)
+            (void)err_set_errno(err, status, "cannot sync the directory %s", index->directory);
+    }
     struct index_file *current = index->current;
     if (current != NULL && (index_is_full(&current->view) || !make_writable(index, current->name)))
         index->current = NULL;
