@@ -29,7 +29,7 @@ int64_t queue_entry_before(struct slice file, int64_t number)
     return number;
 }
 
-/* Is the entry there, and its record before `limit`? */
+/* Is the entry there, and its record whole before `limit`? */
 static bool valid_before(struct slice file, size_t number, int64_t limit)
 {
     int64_t before = queue_entry_before(file, (int64_t)number);
@@ -37,7 +37,8 @@ static bool valid_before(struct slice file, size_t number, int64_t limit)
         return true;
     const uint8_t *entry = entry_at(file, before);
     int64_t pos = queue_entry_pos(entry);
-    return queue_entry_size(entry) > 0 && pos >= 0 && pos < limit;
+    int32_t size = queue_entry_size(entry);
+    return size > 0 && pos >= 0 && pos < limit && size <= limit - pos;
 }
 
 static bool pos_before(struct slice file, size_t number, int64_t limit)

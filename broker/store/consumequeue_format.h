@@ -62,9 +62,9 @@ static inline bool queue_entry_is_filler(const uint8_t *entry)
  * when all of them are fillers, which is before every other. */
 int64_t queue_entry_before(struct slice file, int64_t number);
 
-/* How many entries there are up to the last one whose record lies before `cut_pos` (INT64_MAX: in
- * the file at all); 0 when no entry's does. Written entries form a prefix, so this is a binary
- * search. */
+/* How many entries there are up to the last one whose record ends at or before `cut_pos`
+ * (INT64_MAX: in the file at all); 0 when no entry's does. Written entries form a prefix, so this
+ * is a binary search. */
 size_t queue_file_boundary(struct slice file, int64_t cut_pos);
 
 /* The first of `count` entries whose record is not before min_pos and is not a filler; `count` when

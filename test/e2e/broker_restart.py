@@ -410,6 +410,47 @@ class Ends(RestartTest):
             self.assertEqual(client.produce("T0").code, SUCCESS)
         self.assertTrue(os.path.exists(first.path("store/abort")))
 
+    def test_a_path_that_is_a_file(self):
+        broker = self.broker()
+        path = broker.path("file")
+        with open(path, "w", encoding="ascii") as file:
+            file.write("not a folder")
+        broker.options["storePathRootDir"] = path
+        status, output = self.launch(broker)
+        self.assertEqual(status, 5)
+        self.assertIn(path, output)
+        self.assertIn("storePathRootDir", output)
+        self.assertEqual(broker.read("file"), "not a folder")
+
+    @unittest.skipIf(os.geteuid() == 0, "root may write everywhere")
+    def test_a_folder_that_may_not_be_written(self):
+        broker = self.broker()
+        broker.start()
+        self.assertEqual(broker.stop(), 0)
+        store = broker.path("store")
+        os.chmod(store, 0o555)
+        self.addCleanup(os.chmod, store, 0o755)
+        status, output = self.launch(broker)
+        self.assertEqual(status, 5)
+        self.assertIn(store, output)
+
+    def test_damaged_tables(self):
+        """Neither topics.json nor its backup can be read: refused, nothing changed."""
+        broker = self.broker()
+        broker.start()
+        self.create_topics(broker)
+        self.assertEqual(broker.stop(), 0)
+        paths = [broker.path("store/config/topics.json" + tail) for tail in ("", ".bak")]
+        for path in paths:
+            with open(path, "w", encoding="ascii") as file:
+                file.write("{ damaged")
+        status, output = self.launch(broker)
+        self.assertEqual(status, 4)
+        for path in paths:
+            self.assertIn(path, output)
+            with open(path, encoding="ascii") as file:
+                self.assertEqual(file.read(), "{ damaged")
+
     def test_a_taken_port(self):
         for distance in (0, -2):
             with socket.socket() as holder:

@@ -11,8 +11,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static bool counts(const uint8_t *entry, int64_t cut_pos)
 {
-    return queue_entry_size(entry) > 0 && queue_entry_pos(entry) >= 0 &&
-           queue_entry_pos(entry) < cut_pos && !queue_entry_is_filler(entry);
+    int64_t pos = queue_entry_pos(entry);
+    int32_t size = queue_entry_size(entry);
+    return size > 0 && pos >= 0 && pos < cut_pos && size <= cut_pos - pos &&
+           !queue_entry_is_filler(entry);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

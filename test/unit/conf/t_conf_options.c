@@ -16,7 +16,12 @@
 
 #include <stdlib.h>
 
-static const struct conf_program PROGRAM = {"mqbroker", "What it is.", "what -n does", NULL, NULL};
+static const struct conf_program PROGRAM = {
+    .name = "mqbroker",
+    .what = "What it is.",
+    .namesrv_help = "what -n does",
+    .exit_help = "exit status: 0 after a stop\n\n",
+};
 
 struct outcome {
     bool run;

@@ -233,7 +233,8 @@ static void searches_pass_over_fillers(void **state)
             size_t first = COUNT;
             for (size_t i = 0; i < COUNT; i++) {
                 bool before = 1000 + (int64_t)i * 100 < pos;
-                if ((mask >> i & 1) == 0 && before)
+                bool whole = 1000 + (int64_t)i * 100 + 100 <= pos;
+                if ((mask >> i & 1) == 0 && whole)
                     end = i + 1;
                 if ((mask >> i & 1) == 0 && !before && first == COUNT)
                     first = i;

@@ -19,15 +19,18 @@
 #include "broker/store/aside.h"
 #include "common/base/arena.h"
 #include "common/base/check.h"
+#include "common/base/crc32.h"
 #include "test/unit/support/crash_kit.h"
 #include "test/unit/support/crash_message.h"
 
+#include <ftw.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
-#define PATHS_MAX 400
+#define PATHS_MAX 1000
 #define STEPS 90
 
 static int64_t opened;
@@ -355,6 +358,132 @@ static void damaged_anywhere(void **state)
     crash_seeds_end(&seeds, "damaged_anywhere", opened + refused);
 }
 
+/* --- stores that a 4.9.2 broker has made --- */
+
+#define GOLDEN_RECORDS_MAX 4000
+
+struct golden {
+    struct crash crash;
+    size_t count;
+    int64_t pos[GOLDEN_RECORDS_MAX];
+    uint32_t crc[GOLDEN_RECORDS_MAX]; /* of all its bytes */
+};
+
+static struct sim *golden_sim;
+static size_t golden_root_bytes;
+
+static int load_file(const char *path, const struct stat *st, int type, struct FTW *walk)
+{
+    char to[512];
+    size_t size;
+    (void)walk;
+    (void)snprintf(to, sizeof to, CRASH_ROOT "%s", path + golden_root_bytes);
+    if (type == FTW_D)
+        return sim_vfs(golden_sim)->ops->mkdirs(sim_vfs(golden_sim), to) == STATUS_OK ? 0 : -1;
+    sim_resize(golden_sim, to, (size_t)st->st_size);
+    FILE *file = fopen(path, "rb");
+    assert_non_null(file);
+    assert_int_equal(fread(sim_bytes(golden_sim, to, &size), 1, (size_t)st->st_size, file),
+                     st->st_size);
+    assert_int_equal(fclose(file), 0);
+    return 0;
+}
+
+/* The store as it lies there, and what it holds when it is opened undamaged. */
+static void golden_load(struct golden *golden, const char *folder)
+{
+    struct crash whole;
+    crash_init(&golden->crash, 1);
+    golden->crash.options.segment_bytes = 65536;
+    golden->crash.options.queue_file_bytes = 600;
+    golden->crash.options.index_slots = 64;
+    golden->crash.options.index_entries = 256;
+    golden_sim = golden->crash.sim;
+    golden_root_bytes = strlen(folder);
+    assert_int_equal(nftw(folder, load_file, 8, FTW_PHYS), 0);
+    crash_copy(&whole, &golden->crash);
+    crash_open(&whole);
+    golden->count = 0;
+    int64_t end = store_appended_pos(whole.store);
+    for (int64_t pos = store_min_pos(whole.store); pos < end;) {
+        struct log_range range;
+        if (store_read_record(whole.store, pos, &range) != STATUS_OK) {
+            pos = (pos / 65536 + 1) * 65536;
+            continue;
+        }
+        assert_true(golden->count < GOLDEN_RECORDS_MAX);
+        golden->pos[golden->count] = pos;
+        golden->crc[golden->count++] = rocketmq_crc32(slice_of(range.data, range.size));
+        pos += (int64_t)range.size;
+        log_range_release(&range);
+    }
+    assert_true(golden->count > 500);
+    crash_release(&whole);
+}
+
+static void check_golden(const struct golden *golden, struct trial *trial)
+{
+    for (size_t i = 0; i < golden->count; i++) {
+        struct log_range range;
+        int64_t next = i + 1 < golden->count ? golden->pos[i + 1] : INT64_MAX;
+        if (next > trial->log_pos || golden->pos[i] < store_min_pos(trial->after.store))
+            continue;
+        if (store_read_record(trial->after.store, golden->pos[i], &range) != STATUS_OK)
+            crash_fail(&trial->after, "the record at %" PRId64 " is gone, the damage is in %s",
+                       golden->pos[i], trial->path);
+        if (rocketmq_crc32(slice_of(range.data, range.size)) != golden->crc[i])
+            crash_fail(&trial->after, "the record at %" PRId64 " has changed, the damage is in %s",
+                       golden->pos[i], trial->path);
+        log_range_release(&range);
+    }
+}
+
+static void golden_trial(struct golden *golden, struct random *random)
+{
+    struct trial trial = {.good = &golden->crash, .random = random};
+    struct err err;
+    crash_copy(&trial.after, &golden->crash);
+    damage(&trial);
+    trial.after.what = trial.path;
+    enum status status = crash_try_open(&trial.after, &err);
+    if (status == STATUS_OK) {
+        check_golden(golden, &trial);
+        trial.after.faults = true;
+        crash_put(&trial.after, 2);
+        opened++;
+    } else {
+        if (status != STATUS_CORRUPT || strstr(err.text, CRASH_ROOT) == NULL)
+            crash_fail(&trial.after, "refused with %s: %s", status_name(status), err.text);
+        refused++;
+    }
+    crash_release(&trial.after);
+}
+
+static void damaged_golden_stores(void **state)
+{
+    static const char *const folders[] = {"test/data/store-4.9.2", "test/data/store-4.9.2-crashed"};
+    static struct golden golden;
+    struct crash_seeds seeds;
+    uint64_t seed;
+    (void)state;
+    opened = refused = 0;
+    crash_seeds_begin(&seeds, "damaged_golden_stores", 2);
+    for (size_t i = 0; i < 2; i++) {
+        golden_load(&golden, folders[i]);
+        if (i == 1)
+            seeds.deadline_ms += 2000;
+        seeds.count = 0;
+        while (crash_seeds_next(&seeds, &seed)) {
+            struct random random = {seed};
+            golden.crash.seed = seed;
+            golden_trial(&golden, &random);
+        }
+        crash_release(&golden.crash);
+    }
+    printf("damaged_golden_stores: %" PRId64 " opened, %" PRId64 " refused\n", opened, refused);
+    crash_seeds_end(&seeds, "damaged_golden_stores", opened + refused);
+}
+
 /* What the line about a cut says of whole records behind it. */
 static void whole_records_are_counted(void **state)
 {
@@ -381,6 +510,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(damaged_anywhere),
+        cmocka_unit_test(damaged_golden_stores),
         cmocka_unit_test(whole_records_are_counted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

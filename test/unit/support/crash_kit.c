@@ -324,7 +324,7 @@ static void delete_topic(struct crash *crash)
     store_delete_queues(crash->store, is_doomed, (void *)(uintptr_t)crash_topic(topic));
 }
 
-static void delete_old(struct crash *crash)
+void crash_delete_old(struct crash *crash)
 {
     struct retention *retention = &crash->store->keeper.retention;
     int64_t now_ms = retention->round_ms;
@@ -386,7 +386,7 @@ static void background_step(struct crash *crash, uint32_t kind)
     else if (kind < 90)
         delete_topic(crash);
     else
-        delete_old(crash);
+        crash_delete_old(crash);
 }
 
 void crash_step(struct crash *crash)

@@ -107,6 +107,9 @@ void crash_cut(struct crash *crash, const struct sim_cut *cut);
  * then on the record of messages says what is there. */
 void crash_verify(struct crash *crash, int64_t durable_pos);
 
+/* The disk is nearly full for a while: a round of cleaning, and the queues' part of it. */
+void crash_delete_old(struct crash *crash);
+
 /* crash_verify, then messages to each queue, dispatched and flushed, a cut that keeps nothing, and
  * crash_verify. */
 void crash_verify_thoroughly(struct crash *crash, int64_t durable_pos);

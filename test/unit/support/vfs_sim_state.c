@@ -9,7 +9,7 @@
 
 /* --- nodes --- */
 
-/* Mapped memory is written by others while we copy it, as a kernel does. */
+/* Mapped memory is read and written by others while we copy from and to it, as a kernel does. */
 __attribute__((no_sanitize("thread"), noinline)) static void
 copy_bytes(uint8_t *to, const uint8_t *from, size_t size)
 {
@@ -126,7 +126,7 @@ void node_write(struct sim *sim, struct node *node, size_t at, const void *data,
         return;
     if (at + size > node->size)
         node_resize(node, at + size);
-    memcpy(node->cache + at, data, size);
+    copy_bytes(node->cache + at, data, size);
     sim->clock++;
     for (size_t i = at / SIM_SECTOR_BYTES; i <= (at + size - 1) / SIM_SECTOR_BYTES; i++)
         node->stamps[i] = sim->clock;

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What random power cuts, failing calls and damage have found, each once more by itself and without
+ * chance. Source of the rules: docs/store.md.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "test/unit/support/crash_kit.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct sim_cut nothing = {.keep = SIM_KEEP_NONE};
+
+static void open_new(struct crash *crash)
+{
+    crash_init(crash, 20);
+    crash_open(crash);
+}
+
+static void flush(struct crash *crash)
+{
+    assert_int_equal(commitlog_flush(&crash->store->log), STATUS_OK);
+}
+
+/* One message whose properties are `properties`; its result. */
+static struct append_result put(struct crash *crash, const char *topic, struct slice properties)
+{
+    struct record record = {
+        .born_host = {.ip = {127, 0, 0, 1}, .ip_bytes = 4, .port = 1},
+        .store_host = {.ip = {127, 0, 0, 1}, .ip_bytes = 4, .port = 1},
+        .body = SLICE_LITERAL("body"),
+        .topic = slice_of_cstr(topic),
+        .properties = properties,
+    };
+    append_batch_clear(crash->batch);
+    assert_int_equal(append_batch_add(crash->batch,
+                                      store_queue(crash->store, record.topic, 0, true), &record,
+                                      false, NULL),
+                     STATUS_OK);
+    struct append_result result = store_append(crash->store, crash->batch)[0];
+    assert_int_equal(result.status, PUT_OK);
+    append_batch_clear(crash->batch);
+    return result;
+}
+
+/* The page cache goes on showing what a failed sync has dropped. A start that believed it would go
+ * on behind a hole, and a power cut would then cost everything from there on. */
+static void a_failed_sync_is_not_believed_later(void **state)
+{
+    (void)state;
+    struct crash crash;
+    open_new(&crash);
+    crash.faults = true;
+    crash_put(&crash, 4);
+    flush(&crash);
+    int64_t durable = store_flushed_pos(crash.store);
+    crash_put(&crash, 8);
+    struct sim_fault fault = {SIM_SYNC, 0, 1, EIO, 1};
+    sim_fail(crash.sim, &fault);
+    assert_int_equal(commitlog_flush(&crash.store->log), STATUS_IO);
+    assert_false(store_writable(crash.store, NULL, 0));
+    assert_int_equal(store_flushed_pos(crash.store), durable);
+    crash_cut(&crash, NULL); /* kill, and a start that finds the page cache as it was */
+    crash_open(&crash);
+    crash_verify(&crash, durable);
+    crash_put(&crash, 5);
+    flush(&crash);
+    durable = store_flushed_pos(crash.store);
+    crash_cut(&crash, &nothing);
+    crash_open(&crash);
+    crash_verify(&crash, durable);
+    crash_release(&crash);
+}
+
+/* A segment is the last trace of its records' queue entries until those are in a checkpoint. */
+static void a_segment_is_deleted_behind_a_checkpoint(void **state)
+{
+    (void)state;
+    struct crash crash;
+    open_new(&crash);
+    while (store_appended_pos(crash.store) < 3 * crash.options.segment_bytes)
+        crash_put(&crash, 4);
+    flush(&crash);
+    crash_dispatch(&crash);
+    crash_delete_old(&crash);
+    assert_int_equal(store_min_pos(crash.store), 0);
+    /* Soon again, with a checkpoint between. */
+    assert_true(atomic_load(&crash.store->keeper.retention.round_wanted));
+    assert_true(atomic_load(&crash.store->keeper.checkpoint_wanted));
+    assert_int_equal(keeper_sync(&crash.store->keeper, true), STATUS_OK);
+    crash_delete_old(&crash);
+    assert_true(store_min_pos(crash.store) >= crash.options.segment_bytes);
+    int64_t durable = store_flushed_pos(crash.store);
+    crash_cut(&crash, &nothing);
+    crash_open(&crash);
+    crash_verify(&crash, durable);
+    crash_release(&crash);
+}
+
+/* Their properties would look like a write that did not arrive. */
+static void properties_with_a_sector_of_zeros(void **state)
+{
+    (void)state;
+    struct crash crash;
+    char properties[2000] = "a\001b";
+    open_new(&crash);
+    for (size_t zeros = 500; zeros < 600; zeros++) {
+        memset(properties + 3, 'x', sizeof properties - 3);
+        memset(properties + 700, 0, zeros);
+        struct record record = {.born_host = {.ip_bytes = 4},
+                                .store_host = {.ip_bytes = 4},
+                                .body = SLICE_LITERAL("b"),
+                                .topic = SLICE_LITERAL("A"),
+                                .properties = slice_of(properties, 1500)};
+        enum status status =
+            append_batch_add(crash.batch, store_queue(crash.store, SLICE_LITERAL("A"), 0, true),
+                             &record, false, NULL);
+        assert_int_equal(status, zeros < 512 ? STATUS_OK : STATUS_TOO_LARGE);
+        append_batch_clear(crash.batch);
+    }
+    crash_release(&crash);
+}
+
+/* A record of which a sector of the properties did not arrive, with whole records behind it. */
+static void torn_in_the_middle(void **state)
+{
+    (void)state;
+    struct crash crash;
+    char properties[2000] = "a\001b";
+    size_t size;
+    open_new(&crash);
+    memset(properties + 3, 'x', sizeof properties - 3);
+    int64_t end = put(&crash, "A", SLICE_LITERAL("a\001b")).end_pos;
+    struct append_result torn = put(&crash, "A", slice_of(properties, sizeof properties));
+    (void)put(&crash, "A", SLICE_LITERAL("a\001b"));
+    uint8_t *bytes = sim_bytes(crash.sim, CRASH_LOG_FOLDER "/00000000000000000000", &size);
+    assert_true(torn.end_pos > 1536);
+    memset(bytes + 1024, 0, 512);
+    crash_cut(&crash, NULL);
+    crash_open(&crash);
+    assert_int_equal(store_appended_pos(crash.store), end);
+    struct queue *queue = store_queue(crash.store, SLICE_LITERAL("A"), 0, true);
+    assert_int_equal(queue_max_offset(queue), 1);
+    char kept[64];
+    (void)snprintf(kept, sizeof kept, CRASH_ROOT "/cut/%020lld", (long long)end);
+    assert_non_null(sim_bytes(crash.sim, kept, &size));
+    assert_true(size > 1000);
+    crash_release(&crash);
+}
+
+/* Of several files of a queue the middle one is short: mapped as it is, reading it would end the
+ * process. */
+static void a_short_queue_file(void **state)
+{
+    (void)state;
+    struct crash crash;
+    struct err err;
+    open_new(&crash);
+    for (int i = 0; i < 35; i++) /* 10 entries a file */
+        (void)put(&crash, "A", SLICE_EMPTY);
+    crash_dispatch(&crash);
+    crash_close(&crash);
+    sim_resize(crash.sim, CRASH_ROOT "/consumequeue/A/0/00000000000000000200", 100);
+    uint64_t digest = sim_digest(crash.sim);
+    assert_int_equal(crash_try_open(&crash, &err), STATUS_CORRUPT);
+    assert_non_null(strstr(err.text, "consumequeue/A/0/00000000000000000200 has 100 bytes"));
+    assert_true(sim_digest(crash.sim) == digest);
+    crash_release(&crash);
+}
+
+/* What arrived of a batch that was refused is not there after a restart. */
+static void leftovers_of_a_refused_batch(void **state)
+{
+    (void)state;
+    struct crash crash;
+    open_new(&crash);
+    crash.faults = true;
+    (void)put(&crash, "A", SLICE_EMPTY);
+    int64_t end = store_appended_pos(crash.store);
+    for (uint64_t seed = 0; seed < 10; seed++) {
+        struct sim_fault fault = {SIM_WRITE, 0, 1, ENOSPC, seed};
+        sim_fail(crash.sim, &fault);
+        crash_put(&crash, 8);
+        assert_int_equal(store_appended_pos(crash.store), end);
+        crash_close(&crash);
+        crash_open(&crash);
+        assert_int_equal(store_appended_pos(crash.store), end);
+    }
+    crash_release(&crash);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_failed_sync_is_not_believed_later),
+        cmocka_unit_test(a_segment_is_deleted_behind_a_checkpoint),
+        cmocka_unit_test(properties_with_a_sector_of_zeros),
+        cmocka_unit_test(torn_in_the_middle),
+        cmocka_unit_test(a_short_queue_file),
+        cmocka_unit_test(leftovers_of_a_refused_batch),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
