@@ -259,9 +259,10 @@ static void account_gap(struct verify_queues *queues, struct queue_check *check,
         }
         if (status == STATUS_IO)
             report_entry(queues, check, true, check->next, -1, why.text);
-        /* A file that is missing was reported; go on in the next one. */
+        /* A file that is missing or short was reported; go on in the next one. */
         int64_t file_entries = queues->verify->files->queue_file_bytes / QUEUE_ENTRY_BYTES;
-        check->next = (check->next / file_entries + 1) * file_entries;
+        int64_t behind = (check->next / file_entries + 1) * file_entries;
+        check->next = queue_view_next(queues->verify->files, check->queue, behind);
     }
 }
 
