@@ -274,10 +274,9 @@ static void check_order(struct verify_queues *queues, struct queue_check *check,
 {
     int64_t offset = record->queue_offset;
     bool explained = queues->last_damage_pos > check->last_pos; /* records between are damaged */
-    if (check->last_offset != -1 && offset == 0 && check->last_offset >= 0) {
-        check->next = check->bounds.first_offset; /* the queue starts over */
-    } else if (check->last_offset != -1 && offset != check->last_offset + 1 &&
-               !(explained && offset > check->last_offset)) {
+    bool starts_over = offset == 0; /* whether its entries say so too is seen there */
+    if (check->last_offset != -1 && !starts_over && offset != check->last_offset + 1 &&
+        !(explained && offset > check->last_offset)) {
         struct verify_place place = place_of(check, offset, record->physical_offset);
         const struct found_file *segment =
             store_files_segment(queues->verify->files, record->physical_offset);
