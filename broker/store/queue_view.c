@@ -258,6 +258,18 @@ enum status queue_view_entry(struct queue_view *view, int64_t queue_offset, cons
     return STATUS_OK;
 }
 
+int64_t queue_view_next(const struct store_files *files, const struct found_queue *queue,
+                        int64_t queue_offset)
+{
+    for (size_t i = 0; i < queue->file_count; i++) {
+        int64_t first = queue->files[i].base / QUEUE_ENTRY_BYTES;
+        int64_t end = first + files->queue_file_bytes / QUEUE_ENTRY_BYTES;
+        if (queue_offset < end)
+            return queue_offset > first ? queue_offset : first;
+    }
+    return INT64_MAX;
+}
+
 void queue_view_place(const struct store_files *files, const struct found_queue *queue,
                       int64_t queue_offset, char path[PATH_MAX], int64_t *at)
 {

@@ -46,6 +46,11 @@ void queue_view_release(struct queue_view *view);
 enum status queue_view_entry(struct queue_view *view, int64_t queue_offset, const uint8_t **entry,
                              struct err *err);
 
+/* The first offset from `queue_offset` on that a file has: itself, or the first one of the next
+ * file; INT64_MAX when there is none. */
+int64_t queue_view_next(const struct store_files *files, const struct found_queue *queue,
+                        int64_t queue_offset);
+
 /* The file that holds an entry, and at which byte of it the entry lies; also for entries that no
  * file has. */
 void queue_view_place(const struct store_files *files, const struct found_queue *queue,

@@ -15,7 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PATH_TAIL_BYTES 256 /* room for topic, queue id and file name behind the root */
+#define BASE_MAX (INT64_MAX / 2) /* a position or offset behind it can still be added to */
+#define PATH_TAIL_BYTES 256      /* room for topic, queue id and file name behind the root */
 
 static void stranger_add(struct store_files *files, const char *path, const char *why)
 {
@@ -61,8 +62,8 @@ static void file_add(struct store_files *files, const char *directory, const cha
     struct found_file found = {.directory = number};
     struct vfs_stat st;
     (void)snprintf(path, sizeof path, "%s/%s", directory, name);
-    if (*kind_and_name == 'd' || !segment_name_parse(name, &found.base)) {
-        stranger_add(files, path, "its name is not 20 digits");
+    if (*kind_and_name == 'd' || !segment_name_parse(name, &found.base) || found.base > BASE_MAX) {
+        stranger_add(files, path, "its name is not 20 digits that make a position");
         return;
     }
     if (files->vfs->ops->stat(files->vfs, path, &st) != STATUS_OK) {

@@ -259,9 +259,10 @@ static void account_gap(struct verify_queues *queues, struct queue_check *check,
         }
         if (status == STATUS_IO)
             report_entry(queues, check, true, check->next, -1, why.text);
-        /* A file that is missing was reported; go on in the next one. */
+        /* A file that is missing or short was reported; go on in the next one. */
         int64_t file_entries = queues->verify->files->queue_file_bytes / QUEUE_ENTRY_BYTES;
-        check->next = (check->next / file_entries + 1) * file_entries;
+        int64_t behind = (check->next / file_entries + 1) * file_entries;
+        check->next = queue_view_next(queues->verify->files, check->queue, behind);
     }
 }
 
@@ -273,10 +274,9 @@ static void check_order(struct verify_queues *queues, struct queue_check *check,
 {
     int64_t offset = record->queue_offset;
     bool explained = queues->last_damage_pos > check->last_pos; /* records between are damaged */
-    if (check->last_offset != -1 && offset == 0 && check->last_offset >= 0) {
-        check->next = check->bounds.first_offset; /* the queue starts over */
-    } else if (check->last_offset != -1 && offset != check->last_offset + 1 &&
-               !(explained && offset > check->last_offset)) {
+    bool starts_over = offset == 0; /* whether its entries say so too is seen there */
+    if (check->last_offset != -1 && !starts_over && offset != check->last_offset + 1 &&
+        !(explained && offset > check->last_offset)) {
         struct verify_place place = place_of(check, offset, record->physical_offset);
         const struct found_file *segment =
             store_files_segment(queues->verify->files, record->physical_offset);

@@ -375,6 +375,21 @@ class Damage(StoreTest):
         self.assert_named(damages, path, 0)
         self.assertIn("offsets 30 to 59", " ".join(d["text"] for d in damages))
 
+    def test_files_far_away(self):
+        """A file with a large number in its name makes nobody count up to there."""
+        queue = os.path.join(self.store, "consumequeue", "V6Topic", "0")
+        far = f"{QUEUE_FILE * 10 ** 15:020d}"
+        shutil.copy(os.path.join(queue, f"{0:020d}"), os.path.join(queue, far))
+        damages = self.findings(self.store)
+        self.assert_named(damages, os.path.join(queue, far))
+        self.assertEqual(run("dump", self.store, "--queue", "V6Topic:0")[0], FOUND)
+        self.assertEqual(run("diff", self.store, os.path.join(DATA, "store-4.9.2"))[0], FOUND)
+        shutil.copy(os.path.join(queue, far), os.path.join(queue, "9" * 18 + "00"))
+        log = os.path.join(self.store, "commitlog")
+        shutil.copy(os.path.join(log, f"{0:020d}"), os.path.join(log, f"{SEGMENT * 10 ** 13:020d}"))
+        self.assertIn("tail", {damage["kind"] for damage in self.findings(self.store)})
+        self.assertEqual(run("dump", self.store)[0], GOOD)
+
     def test_short_files(self):
         path, _ = self.log_place(131072)
         os.truncate(path, 30000)

@@ -211,6 +211,20 @@ static void compare_offset(struct diff *diff, struct pair *pair, int64_t offset)
         print_different(diff, any->topic, any->id, offset, what);
 }
 
+/* The first offset from `offset` on of which one of the stores has a file. */
+static int64_t next_offset(const struct diff *diff, const struct pair *pair, int64_t offset)
+{
+    int64_t next = INT64_MAX;
+    for (int i = 0; i < 2; i++) {
+        if (pair->queues[i] == NULL)
+            continue;
+        int64_t one = queue_view_next(diff->sides[i].files, pair->queues[i], offset);
+        if (one < next)
+            next = one;
+    }
+    return next;
+}
+
 static int compare_queue(struct diff *diff, struct pair *pair)
 {
     int64_t from = INT64_MAX;
@@ -232,7 +246,8 @@ static int compare_queue(struct diff *diff, struct pair *pair)
         if (pair->bounds[i].max_offset > to)
             to = pair->bounds[i].max_offset;
     }
-    for (int64_t offset = from; offset < to; offset++)
+    for (int64_t offset = next_offset(diff, pair, from); offset < to;
+         offset = next_offset(diff, pair, offset + 1))
         compare_offset(diff, pair, offset);
     const struct found_queue *any = pair->queues[0] != NULL ? pair->queues[0] : pair->queues[1];
     end_run(diff, &pair->run, any->topic, any->id);

@@ -136,8 +136,16 @@ static int dump_queue(const struct options *options, const struct store_files *f
     log_view_init(&log, files, LOG_VIEW_LOOK_BYTES);
     int exit_code = EXIT_GOOD;
     for (int64_t offset = from; offset < to; offset++) {
-        if (!dump_entry(options, &entries, &log, offset))
+        int64_t next = queue_view_next(files, queue, offset);
+        if (next > offset) {
+            fprintf(stderr,
+                    "mqstore: queue offsets %" PRId64 " to %" PRId64 ": a file is missing\n",
+                    offset, (next < to ? next : to) - 1);
             exit_code = EXIT_FOUND;
+            offset = next - 1;
+        } else if (!dump_entry(options, &entries, &log, offset)) {
+            exit_code = EXIT_FOUND;
+        }
     }
     queue_view_release(&entries);
     log_view_release(&log);
