@@ -13,6 +13,7 @@
 #include "broker/store/keeper.h"
 #include "broker/store/queue_table.h"
 #include "broker/store/store.h"
+#include "broker/store/zeroer.h"
 
 struct store {
     struct store_options options; /* its strings are copies, except the delay levels */
@@ -27,6 +28,7 @@ struct store {
     struct queue_table queues;
     struct index index;
     struct flusher flusher;
+    struct zeroer zeroer;
     struct dispatcher dispatcher;
     struct keeper keeper;
 };
