@@ -320,39 +320,6 @@ static void same_millisecond_as_the_sync(void **state)
     kit_release(&kit);
 }
 
-/* After a crash 4.9.2 deletes the index files that end behind the checkpoint's index time and makes
- * again what came after its times: those of a growing file must not be later than its beginning.
- * Source: RocketMQ store/.../IndexService.java load, CommitLog.java recoverAbnormally. */
-static void checkpoint_is_enough_for_4_9_2(void **state)
-{
-    (void)state;
-    struct kit kit;
-    struct checkpoint checkpoint;
-    struct err err;
-    kit_init(&kit, "index");
-    for (int i = 0; i < ENTRIES; i += ENTRIES / 2) {
-        atomic_store(&kit.wall_ms, 1000000 + i * 1000);
-        kit_start(&kit);
-        for (int j = 1; j < ENTRIES / 2; j++) {
-            atomic_store(&kit.wall_ms, 1000000 + (i + j) * 1000);
-            kit_put(&kit, "A", 0, "b", "KEYS\001k");
-        }
-        kit_close(&kit);
-        assert_int_equal(checkpoint_load(vfs_posix(), kit.root, &checkpoint, &err), STATUS_OK);
-        assert_int_equal(checkpoint.queues_timestamp_ms, 1000000 + 1000);
-        assert_int_equal(checkpoint.index_timestamp_ms, checkpoint.log_timestamp_ms);
-    }
-    /* A file that is full is kept; nothing has to be made again for it. */
-    kit_start(&kit);
-    kit_put(&kit, "A", 0, "b", "KEYS\001k");
-    atomic_store(&kit.wall_ms, 3000000);
-    kit_put(&kit, "A", 0, "b", "KEYS\001k1 k2");
-    kit_close(&kit);
-    assert_int_equal(checkpoint_load(vfs_posix(), kit.root, &checkpoint, &err), STATUS_OK);
-    assert_int_equal(checkpoint.queues_timestamp_ms, 3000000);
-    kit_release(&kit);
-}
-
 /* The store after a crash, with 20 messages under key k; and where its only index file is. */
 static void crashed_with_keys(struct kit *kit, struct kit *after, char index[256])
 {
@@ -438,6 +405,39 @@ static void repair_asks_first(void **state)
     kit_release(&kit);
 }
 
+/* After a crash 4.9.2 deletes the index files that end behind the checkpoint's index time and makes
+ * again what came after its times: those of a growing file must not be later than its beginning.
+ * Source: RocketMQ store/.../IndexService.java load, CommitLog.java recoverAbnormally. */
+static void checkpoint_is_enough_for_4_9_2(void **state)
+{
+    (void)state;
+    struct kit kit;
+    struct checkpoint checkpoint;
+    struct err err;
+    kit_init(&kit, "index");
+    for (int i = 0; i < ENTRIES; i += ENTRIES / 2) {
+        atomic_store(&kit.wall_ms, 1000000 + i * 1000);
+        kit_start(&kit);
+        for (int j = 1; j < ENTRIES / 2; j++) {
+            atomic_store(&kit.wall_ms, 1000000 + (i + j) * 1000);
+            kit_put(&kit, "A", 0, "b", "KEYS\001k");
+        }
+        kit_close(&kit);
+        assert_int_equal(checkpoint_load(vfs_posix(), kit.root, &checkpoint, &err), STATUS_OK);
+        assert_int_equal(checkpoint.queues_timestamp_ms, 1000000 + 1000);
+        assert_int_equal(checkpoint.index_timestamp_ms, checkpoint.log_timestamp_ms);
+    }
+    /* A file that is full is kept; nothing has to be made again for it. */
+    kit_start(&kit);
+    kit_put(&kit, "A", 0, "b", "KEYS\001k");
+    atomic_store(&kit.wall_ms, 3000000);
+    kit_put(&kit, "A", 0, "b", "KEYS\001k1 k2");
+    kit_close(&kit);
+    assert_int_equal(checkpoint_load(vfs_posix(), kit.root, &checkpoint, &err), STATUS_OK);
+    assert_int_equal(checkpoint.queues_timestamp_ms, 3000000);
+    kit_release(&kit);
+}
+
 static void can_be_off(void **state)
 {
     (void)state;
@@ -462,9 +462,9 @@ int main(void)
         cmocka_unit_test(damaged_chains_end),
         cmocka_unit_test(repair),
         cmocka_unit_test(several_files),
-        cmocka_unit_test(checkpoint_is_enough_for_4_9_2),
         cmocka_unit_test(senseless_first_file),
         cmocka_unit_test(repair_asks_first),
+        cmocka_unit_test(checkpoint_is_enough_for_4_9_2),
         cmocka_unit_test(can_be_off),
         cmocka_unit_test(unfinished_files),
         cmocka_unit_test(same_millisecond_as_the_sync),
