@@ -322,6 +322,16 @@ class Damage(StoreTest):
                 flip(path, entry * ENTRY + byte)
         self.assertEqual(self.findings(self.store), [])
 
+    def test_tags_codes_elsewhere(self):
+        """With enableConsumeQueueExt 4.9.2 has positions in their place: ConsumeQueueExt.java."""
+        for topic, number in (("PlainTopic/3", 1), ("SCHEDULE_TOPIC_XXXX/1", 0)):
+            path = os.path.join(self.store, "consumequeue", topic, f"{number * QUEUE_FILE:020d}")
+            with open(path, "r+b") as file:
+                for entry in range(3):
+                    file.seek(entry * ENTRY + 12)
+                    file.write((-2**63 + 46 * entry).to_bytes(8, "big", signed=True))
+        self.assertEqual(self.findings(self.store), [])
+
     def test_an_entry_too_many(self):
         path = os.path.join(self.store, "consumequeue", "V6Topic", "0", f"{0:020d}")
         with open(path, "r+b") as file:
