@@ -178,8 +178,10 @@ static void expect_files(const struct broker *broker)
         if (strcmp(needed[i].file, "delayOffset.json") == 0 && !any_delayed)
             continue;
         if (config_file_expect(broker->vfs, config_path(broker, path, needed[i].file),
-                               needed[i].loss, &err) != STATUS_OK)
+                               needed[i].loss, &err) != STATUS_OK) {
+            store_close(broker->store); /* the log is all right; no crash is left behind */
             die("a table of the store has been lost", &err);
+        }
     }
 }
 

@@ -351,6 +351,7 @@ class Lost(TablesTest):
         path = broker.path("store/config/" + name)
         self.assertIn(path + " is missing", output)
         self.assertIn(f"echo '{{}}' >{path}", output)
+        self.assertFalse(os.path.exists(broker.path("store/abort")))
         return output
 
     def test_a_store_without_its_tables_is_refused(self):

@@ -12,6 +12,7 @@
 #include "common/sys/log.h"
 #include "state_test.h"
 
+#include <stdatomic.h>
 #include <sys/stat.h>
 
 /* --- a file layer that dies or fails --- */
@@ -19,7 +20,7 @@
 struct dying_vfs {
     struct vfs vfs;
     struct vfs_ops ops;
-    int steps;                  /* calls that change something, so far */
+    _Atomic int steps;          /* calls that change something, so far */
     int dies_at;                /* from this one on nothing happens any more; 0: it lives */
     const char *fails_for;      /* writes and syncs of files with this in their name fail ... */
     enum status fails_with;     /* ... with this, */
@@ -36,8 +37,7 @@ static inline bool dead(struct vfs *vfs)
 {
     struct dying_vfs *d = dying(vfs);
     errno = EIO;
-    d->steps++;
-    return d->dies_at != 0 && d->steps >= d->dies_at;
+    return atomic_fetch_add(&d->steps, 1) + 1 >= d->dies_at && d->dies_at != 0;
 }
 
 static inline bool fails(struct vfs *vfs, int fd)
