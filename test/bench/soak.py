@@ -29,7 +29,7 @@ BATCH = 64
 SLICES = 20
 READ_MESSAGES = 2_000_000  # of each measured reading, at most a slice
 PASSES = 3
-PROBE_MESSAGES = BATCH * 1000
+PROBE_MESSAGES = BATCH * max(1, min(1000, MESSAGES // SLICES // BATCH))
 SPARE_BYTES = 2 << 30      # of the disk, left to others
 FULL_SHARE = 0.7           # of the disk; above 0.75 brokers delete their oldest files
 LIMIT_SECONDS = 7200
@@ -121,7 +121,7 @@ class Soak:
         for step in ("after kill -9", "after a clean stop"):
             log_bytes = self.server.log_bytes()
             if step == "after kill -9":
-                self.send(BATCH * 1000)
+                self.send(PROBE_MESSAGES)
                 log_bytes = self.server.log_bytes()
                 self.server.kill_broker()
             else:
