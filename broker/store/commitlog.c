@@ -407,7 +407,12 @@ enum status commitlog_remove_first(struct commitlog *log)
     memmove(log->segments, log->segments + 1, log->segment_count * sizeof *log->segments);
     atomic_store(&log->min_pos, log->segments[0]->base);
     (void)pthread_mutex_unlock(&log->segments_lock);
-    (void)log->vfs->ops->sync_directory(log->vfs, first->directory);
+    /* Before the next one: else a power cut could bring back this one and not that. */
+    status = log->vfs->ops->sync_directory(log->vfs, first->directory);
+    if (status != STATUS_OK)
+        health_fail(log->health,
+                    "syncing the directory %s failed: %s. Check the disk, then restart",
+                    first->directory, strerror(errno));
     segment_drop(first);
     return STATUS_OK;
 }

@@ -142,7 +142,7 @@ enum status commitlog_flush(struct commitlog *log);
 /* Add the segment behind the last one to the table, which takes the reference. */
 void commitlog_install(struct commitlog *log, struct segment *segment);
 
-/* Delete the oldest segment; never the last one. One thread at a time.
+/* Delete the oldest segment; never the last one. One thread at a time; not when writing has failed.
  * returns  OK | NOT_FOUND (there is none to delete) | IO (its file cannot be deleted: it stays in
  *          the log, or the next start would find a gap) */
 enum status commitlog_remove_first(struct commitlog *log);

@@ -99,8 +99,8 @@ static enum status check_base(const struct found_segments *found, size_t i, stru
 }
 
 /* A crash while a segment is made leaves a last file of any size, without a byte in it. */
-static enum status remove_unfinished(struct commitlog *log, const char *path, int64_t size,
-                                     struct err *err)
+static enum status remove_unfinished(struct commitlog *log, const struct found_segment *found,
+                                     const char *path, int64_t size, struct err *err)
 {
     struct vfs *vfs = log->vfs;
     int fd;
@@ -117,6 +117,9 @@ static enum status remove_unfinished(struct commitlog *log, const char *path, in
     log_warn("store", "an unfinished commit log file was removed", "path=%s bytes=%lld", path,
              (long long)size);
     status = vfs->ops->unlink(vfs, path);
+    /* It must not come back when those before it are cut off. */
+    if (status == STATUS_OK)
+        status = vfs->ops->sync_directory(vfs, found->directory);
     return status == STATUS_OK ? STATUS_OK
                                : err_set_errno(err, STATUS_IO, "cannot remove %s", path);
 }
@@ -135,7 +138,7 @@ static enum status load_one(struct commitlog *log, const struct found_segments *
         return err_set_errno(err, STATUS_IO, "cannot examine %s", path);
     if (st.size != log->segment_bytes) {
         bool last = i + 1 == found->count;
-        status = last ? remove_unfinished(log, path, st.size, err) : STATUS_CORRUPT;
+        status = last ? remove_unfinished(log, &found->at[i], path, st.size, err) : STATUS_CORRUPT;
         return status != STATUS_CORRUPT
                    ? status
                    : err_set(err, STATUS_CORRUPT,

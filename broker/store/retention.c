@@ -218,7 +218,7 @@ static bool remove_one(struct retention *retention, int64_t now_ms)
 {
     struct store *store = retention->store;
     const char *reason = reason_to_remove(retention);
-    if (reason == NULL || !first_segment_done(store))
+    if (reason == NULL || health_has(&store->health, REFUSAL_FAILED) || !first_segment_done(store))
         return false;
     enum status status = commitlog_remove_first(&store->log);
     retention->stuck_ms = status == STATUS_IO ? now_ms : 0;
