@@ -96,6 +96,8 @@ static void open_store(struct broker *broker)
         .transfer_count_memory = (int32_t)conf->maxTransferCountOnMessageInMemory,
         .transfer_bytes_disk = (int32_t)conf->maxTransferBytesOnMessageInDisk,
         .transfer_count_disk = (int32_t)conf->maxTransferCountOnMessageInDisk,
+        .cold_read_threads = (int)conf->coldReadThreads,
+        .cold_read_cache_bytes = conf->coldReadCacheBytes,
     };
     if (store_open(&options, broker->vfs, broker->clock, &broker->store, &err) != STATUS_OK)
         die("the store can not be opened", &err);

@@ -29,6 +29,7 @@ struct queue *queue_new(struct store *store, struct slice topic, int32_t id, uin
     queue->id = id;
     queue->hash = hash;
     atomic_init(&queue->min_pos, -1);
+    atomic_init(&queue->hot_pos, -1);
     CHECK(pthread_mutex_init(&queue->files_lock, NULL) == 0);
     return queue;
 }
@@ -243,6 +244,32 @@ enum status queue_acquire(struct queue *queue, int64_t queue_offset, struct queu
         (void)queue_vfs(queue)->ops->close(queue_vfs(queue), fd);
         file_install(queue, number, life, file);
     }
+}
+
+enum status queue_acquire_open(struct queue *queue, int64_t queue_offset, struct queue_file **out,
+                               struct slice *bytes)
+{
+    int64_t at = queue_offset * QUEUE_ENTRY_BYTES;
+    struct queue_file *file = NULL;
+    (void)pthread_mutex_lock(&queue->files_lock);
+    struct queue_file **slot = file_slot(queue, at / file_bytes(queue));
+    if (slot != NULL && *slot != NULL) {
+        file = *slot;
+        atomic_fetch_add_explicit(&file->references, 1, memory_order_relaxed);
+    }
+    (void)pthread_mutex_unlock(&queue->files_lock);
+    if (file == NULL)
+        return slot == NULL ? STATUS_NOT_FOUND : STATUS_BUSY;
+    *out = file;
+    *bytes = slice_from(slice_of(file->data, file->size), (size_t)(at % file_bytes(queue)));
+    return STATUS_OK;
+}
+
+int64_t queue_file_path(const struct queue *queue, int64_t queue_offset, char *path)
+{
+    int64_t at = queue_offset * QUEUE_ENTRY_BYTES;
+    file_path(queue, at / file_bytes(queue), path);
+    return at % file_bytes(queue);
 }
 
 int64_t queue_next_file_offset(const struct queue *queue, int64_t queue_offset)

@@ -16,6 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define COLD_READ_THREADS 2
+#define COLD_READ_CACHE_BYTES (INT64_C(128) * 1024 * 1024)
 #define PATH_TAIL_BYTES 256 /* room for topic, queue id and file name behind the root */
 
 /* --- open --- */
@@ -62,12 +64,21 @@ static void store_init(struct store *store, const struct store_options *options,
     flusher_init(&store->flusher, store);
     dispatcher_init(&store->dispatcher, store);
     keeper_init(&store->keeper, store);
+    residency_init(&store->residency, vfs, clock);
+    if (store->options.cold_read_threads == 0)
+        store->options.cold_read_threads = COLD_READ_THREADS;
+    if (store->options.cold_read_cache_bytes == 0)
+        store->options.cold_read_cache_bytes = COLD_READ_CACHE_BYTES;
+    cold_cache_init(&store->cold_cache, store, store->options.cold_read_cache_bytes);
+    cold_reader_init(&store->cold_reader, store);
     if (options->role == STORE_ROLE_SLAVE)
         health_set(&store->health, REFUSAL_SLAVE);
 }
 
 static void store_free(struct store *store)
 {
+    cold_reader_release(&store->cold_reader);
+    cold_cache_release(&store->cold_cache);
     keeper_release(&store->keeper);
     dispatcher_release(&store->dispatcher);
     flusher_release(&store->flusher);
@@ -175,6 +186,7 @@ enum status store_open(const struct store_options *options, struct vfs *vfs,
         store_free(store);
         return status;
     }
+    store->opened_pos = store_appended_pos(store);
     retention_watch_disk(&store->keeper.retention);
     *out = store;
     return STATUS_OK;
@@ -192,6 +204,8 @@ enum status store_start(struct store *store, struct err *err)
         status = dispatcher_start(&store->dispatcher, err);
     if (status == STATUS_OK)
         status = keeper_start(&store->keeper, err);
+    if (status == STATUS_OK)
+        status = cold_reader_start(&store->cold_reader, store->options.cold_read_threads, err);
     return status;
 }
 
@@ -215,6 +229,7 @@ void store_stop(struct store *store)
         return;
     store->stopped = true;
     health_set(&store->health, REFUSAL_CLOSING);
+    cold_reader_stop(&store->cold_reader);
     keeper_stop(&store->keeper);
     flusher_stop(&store->flusher);
     dispatcher_stop(&store->dispatcher);
@@ -290,6 +305,26 @@ struct store_disk store_disk(const struct store *store)
         .queues_percent = atomic_load(&retention->queues_percent),
         .total_bytes = atomic_load(&retention->total_bytes),
         .free_bytes = atomic_load(&retention->free_bytes),
+    };
+}
+
+/* --- cold reads --- */
+
+enum status store_read_cold(struct store *store, struct cold_read *read)
+{
+    return cold_reader_add(&store->cold_reader, read);
+}
+
+struct store_cold store_cold(struct store *store)
+{
+    struct cold_cache *cache = &store->cold_cache;
+    return (struct store_cold){
+        .reads = atomic_load_explicit(&store->cold_reader.reads, memory_order_relaxed),
+        .waiting = cold_reader_waiting(&store->cold_reader),
+        .read_bytes = atomic_load_explicit(&cache->read_bytes, memory_order_relaxed),
+        .kept_bytes = atomic_load_explicit(&cache->kept_bytes, memory_order_relaxed),
+        .dropped_bytes = atomic_load_explicit(&cache->dropped_bytes, memory_order_relaxed),
+        .failures = atomic_load_explicit(&cache->failures, memory_order_relaxed),
     };
 }
 
