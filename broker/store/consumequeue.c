@@ -265,7 +265,7 @@ enum status queue_acquire_open(struct queue *queue, int64_t queue_offset, struct
     return STATUS_OK;
 }
 
-int64_t queue_file_path(const struct queue *queue, int64_t queue_offset, char *path)
+int64_t queue_entry_path(const struct queue *queue, int64_t queue_offset, char *path)
 {
     int64_t at = queue_offset * QUEUE_ENTRY_BYTES;
     file_path(queue, at / file_bytes(queue), path);

@@ -130,7 +130,7 @@ void queue_file_drop(struct queue_file *file);
 
 /* The path of the file that holds queue_offset, and where in it the entry lies.
  * path  room for PATH_MAX bytes */
-int64_t queue_file_path(const struct queue *queue, int64_t queue_offset, char *path);
+int64_t queue_entry_path(const struct queue *queue, int64_t queue_offset, char *path);
 
 /* First offset of the file behind the one that holds queue_offset. */
 int64_t queue_next_file_offset(const struct queue *queue, int64_t queue_offset);

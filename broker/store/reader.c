@@ -131,7 +131,7 @@ static enum status reach_entries(struct queue *queue, const struct queue_file *f
     if (size > written.size - at)
         size = written.size - at;
     return cold_cache_load_file(&store->cold_cache, path,
-                                queue_file_path(queue, queue_offset, path), size, reach->loader,
+                                queue_entry_path(queue, queue_offset, path), size, reach->loader,
                                 reach->err);
 }
 
@@ -267,13 +267,15 @@ static struct slice scan_window(struct slice bytes, int64_t available, int max_m
     return slice_of(bytes.data, bytes.size < window ? bytes.size : window);
 }
 
-/* The file that holds the entry, held; opened first where waiting is allowed. */
+/* The file that holds the entry, held; opened first where waiting is allowed, or where it waits for
+ * nothing because the file is in use by dispatch. */
 static enum status acquire_file(struct queue *queue, int64_t queue_offset,
                                 const struct reach *reach, struct queue_file **file,
                                 struct slice *bytes)
 {
-    return reach->loader == NULL ? queue_acquire_open(queue, queue_offset, file, bytes)
-                                 : queue_acquire(queue, queue_offset, file, bytes);
+    return reach->loader == NULL && !entries_are_hot(queue, queue_offset)
+               ? queue_acquire_open(queue, queue_offset, file, bytes)
+               : queue_acquire(queue, queue_offset, file, bytes);
 }
 
 /* returns  OK | BUSY (on disk, and the reader must not wait) | IO */
@@ -285,7 +287,7 @@ static enum status get_from_file(struct pull *pull, int64_t queue_offset,
     struct queue_file *file;
     enum status status = acquire_file(pull->queue, queue_offset, &pull->reach, &file, &bytes);
     if (status == STATUS_BUSY && pull->reach.loader == NULL)
-        return STATUS_BUSY;
+        return STATUS_BUSY; /* its file is not open; or none can be, which the reader will find */
     if (status != STATUS_OK) {
         /* A file that is gone is passed over; one that cannot be opened now is asked for again. */
         out->status = GET_OFFSET_FOUND_NULL;
