@@ -241,14 +241,13 @@ static bool hold(struct pull *pull)
         pull->queue = store_queue(broker->store, pull->topic, pull->queue_id, true);
     if (pull->queue == NULL)
         return false;
-    struct pull *kept = pull->kept ? pull : keep(pull);
+    struct pull *kept = keep(pull);
     kept->looked_offset = kept->queue_offset;
     kept->held.queue = kept->queue;
     kept->held.deadline_ms = kept->deadline_ms;
     kept->held.bytes = bytes_of(kept);
     if (hold_add(kept->bl->holds, &kept->held) != STATUS_OK) {
-        if (kept != pull)
-            free(kept);
+        free(kept);
         return false;
     }
     /* Once more, because what arrived before hold_add is not reported. */
@@ -306,6 +305,8 @@ static void cold_resume(struct loop_task *task)
             log_range_release(&read->result.ranges[i]);
         end(pull);
     } else if (read->status == STATUS_OK) {
+        /* It is not held any more: what could not be read would be tried again at once. */
+        pull->deadline_ms = NO_DEADLINE;
         settle(pull, &read->result, &read->arena);
     } else {
         if (read->status == STATUS_CLOSED)

@@ -299,8 +299,9 @@ MUST_CHECK enum status store_read_cold(struct store *store, struct cold_read *re
 struct store_cold {
     int64_t reads;         /* served by the cold readers */
     int64_t waiting;       /* now */
-    int64_t read_bytes;    /* from disk, by any thread that asked for something cold */
-    int64_t kept_bytes;    /* of these, in the page cache now, unless evicted */
+    int64_t read_bytes;    /* by any thread that asked for something cold; what was begun ahead of
+                              them is not counted */
+    int64_t kept_bytes;    /* brought in by either, in the page cache now unless evicted */
     int64_t dropped_bytes; /* taken out of the page cache again */
     int64_t failures;      /* reads that the disk refused */
 };

@@ -18,7 +18,7 @@ import unittest
 
 import rocketmq
 from broker import (Broker, PULL, PULL_NOT_FOUND, QUERY_OFFSET, RUNTIME_INFO, SEARCH_OFFSET,
-                    SEND_BATCH, SUCCESS, VIEW, batch_body, decode_records, pull_header)
+                    SEND_BATCH, SUCCESS, SYSTEM_ERROR, VIEW, batch_body, decode_records, pull_header)
 from rocketmq import Closed, Command, wait_until
 
 QUEUES = 4
@@ -176,6 +176,34 @@ class ColdTest(unittest.TestCase):
             self.assertEqual(record.body, self.backlog[0][0])
             self.assertGreater(self.counters(client)["coldReadBytes"], 0)
             self.assertEqual(self.counters(client)["coldReads"], 0)
+
+    def test_a_file_that_cannot_be_read(self):
+        """A segment cut short under the broker: those who need it get an error that names it, the
+        others notice nothing, and when it is back all is well."""
+        segment = self.segments[3]
+        with open(segment, "rb") as file:
+            data = file.read()
+        make_cold(segment)
+        os.truncate(segment, 4096)
+        with self.broker.client() as client:
+            for _ in range(2):
+                offset = 0
+                while (answer := client.pull("Old", 0, offset)).code == SUCCESS:
+                    offset = int(answer.ext["nextBeginOffset"])
+                self.assertEqual(answer.code, SYSTEM_ERROR, answer)
+                self.assertIn(segment, answer.remark)
+                self.assertIn("Input/output error", answer.remark)
+            view = client.call(VIEW, {"offset": 3 * SEGMENT_BYTES + 8192})
+            self.assertEqual(view.code, SYSTEM_ERROR)
+            self.assertIn("refuses to read", view.remark)
+            self.assertEqual(client.produce("Fresh").code, SUCCESS)
+            # What lies behind it in the log can be had.
+            self.assertTrue(self.read_backlog(client, 0, 800) == self.backlog[0][800:])
+            self.assertGreater(self.counters(client)["coldReadFailures"], 2)
+            self.assertEqual(self.broker.log().count("a file cannot be read"), 1)
+            with open(segment, "r+b") as file:
+                file.write(data)
+            self.assertTrue(self.read_backlog(client, 0) == self.backlog[0])
 
     def test_many_at_once(self):
         """Pulls all over the backlog, sent without waiting: each is answered once, with its own."""
