@@ -21,7 +21,7 @@ ALL_LDFLAGS  := -pthread $(LDFLAGS) $(SANITIZE_FLAGS)
 LDLIBS       := $(shell pkg-config --libs $(PACKAGES)) -lisal -lm
 
 # The rooms, bottom up; each may use only what stands after it in LINK_<room>.
-ROOMS      := base proto sys conf net store state proc namesrv client bench
+ROOMS      := base proto sys conf net store state proc namesrv client bench mqstore
 DIR_base   := common/base
 DIR_proto  := proto
 DIR_sys    := common/sys
@@ -33,6 +33,7 @@ DIR_proc   := broker/proc
 DIR_namesrv := namesrv
 DIR_client := client
 DIR_bench  := tools/bench
+DIR_mqstore := tools/mqstore
 LINK_base  := base
 LINK_proto := proto base
 LINK_sys   := sys base
@@ -44,6 +45,7 @@ LINK_proc  := proc state store net conf proto sys base
 LINK_namesrv := namesrv net conf proto sys base
 LINK_client := client net proto sys base
 LINK_bench := bench client net proto sys base
+LINK_mqstore := mqstore state store net conf proto sys base
 
 library = $(BUILD)/lib$(1).a
 objects = $(patsubst %.c,$(BUILD)/%.o,$(1))
@@ -51,10 +53,10 @@ objects = $(patsubst %.c,$(BUILD)/%.o,$(1))
 GENERATED := $(patsubst %,$(BUILD)/gen/proto/%.pb-c.c,header body command)
 GENERATED_HEADERS := $(GENERATED:.c=.h)
 
-BINARIES := $(BUILD)/bin/mqnamesrv $(BUILD)/bin/mqbroker \
+BINARIES := $(BUILD)/bin/mqnamesrv $(BUILD)/bin/mqbroker $(BUILD)/bin/mqstore \
             $(if $(wildcard tools/*.c),$(patsubst tools/%.c,$(BUILD)/bin/%,$(wildcard tools/*.c)))
 
-.PHONY: all unit-tests check bench fuzz fuzzers replay asan tsan tidy install clean help format docs
+.PHONY: all unit-tests check bench soak fuzz fuzzers replay asan tsan tidy install clean help format docs
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -63,7 +65,8 @@ all: $(BINARIES)
 help:
 	@echo 'all      daemons and tools (V=1 shows the commands), into $(BUILD)/bin'
 	@echo 'check    unit tests and make tidy'
-	@echo 'bench    measure (ANCHOR=1: beside Apache 4.9.2)'
+	@echo 'bench    measure (ANCHOR=1: beside Apache 4.9.2; CASES=list names the cases)'
+	@echo 'soak     100 million messages of backlog: memory, restarts, reading; needs 30 GB of disk'
 	@echo 'fuzz     run each fuzz target for FUZZ_SECONDS (default 30); needs clang'
 	@echo 'replay   run each fuzz target over its corpus, with any compiler'
 	@echo 'asan     the unit and end-to-end tests under ASan and UBSan; tsan: under TSan'
@@ -108,6 +111,10 @@ $(BUILD)/bin/mqnamesrv: $(BUILD)/namesrv/main.o $(call libraries,namesrv)
 	$(call run,link,$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS))
 
 $(BUILD)/bin/mqbroker: $(BUILD)/broker/main.o $(call libraries,proc)
+	@mkdir -p $(@D)
+	$(call run,link,$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS))
+
+$(BUILD)/bin/mqstore: $(BUILD)/tools/mqstore/main.o $(call libraries,mqstore)
 	@mkdir -p $(@D)
 	$(call run,link,$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS))
 
@@ -181,6 +188,9 @@ format:
 
 bench: all
 	sh test/bench/run
+
+soak: all
+	python3 test/bench/soak.py
 
 # --- pages written from tables ------------------------------------------------------------------
 

@@ -17,7 +17,9 @@
 #include "broker/proc/send.h"
 #include "broker/proc/topic_maker.h"
 
+#include "broker/state/config_file.h"
 #include "common/base/check.h"
+#include "common/base/limits.h"
 #include "common/conf/broker_conf.h"
 #include "common/conf/server_conf.h"
 #include "common/sys/log.h"
@@ -71,6 +73,7 @@ static void open_store(struct broker *broker)
     struct store_options options = {
         .root = conf->storePathRootDir,
         .commit_log = conf->storePathCommitLog,
+        .read_only_commit_logs = conf->readOnlyCommitLogStorePaths,
         .segment_bytes = conf->mappedFileSizeCommitLog,
         .queue_file_bytes = conf->mappedFileSizeConsumeQueue,
         .index_slots = (int32_t)conf->maxHashSlotNum,
@@ -81,9 +84,13 @@ static void open_store(struct broker *broker)
         .role = broker->slave ? STORE_ROLE_SLAVE : STORE_ROLE_MASTER,
         .flush = conf->flushDiskType == FLUSH_DISK_SYNC ? STORE_FLUSH_SYNC : STORE_FLUSH_ASYNC,
         .flush_interval_ms = conf->flushIntervalCommitLog,
+        .flush_timed = conf->flushCommitLogTimed,
+        .flush_least_pages = (int32_t)conf->flushCommitLogLeastPages,
         .flush_thorough_interval_ms = conf->flushCommitLogThoroughInterval,
         .flush_queues_interval_ms = conf->flushIntervalConsumeQueue,
+        .flush_queues_least_pages = (int32_t)conf->flushConsumeQueueLeastPages,
         .flush_queues_thorough_interval_ms = conf->flushConsumeQueueThoroughInterval,
+        .checkpoint_bytes = CHECKPOINT_BYTES,
         .file_reserved_hours = conf->fileReservedTime,
         .delete_when = conf->deleteWhen,
         .disk_max_used_percent = (int)conf->diskMaxUsedSpaceRatio,
@@ -108,6 +115,65 @@ static const char *config_path(const struct broker *broker, char out[PATH_BYTES]
     (void)snprintf(out, PATH_BYTES, "%s/config/%s", (const char *)broker->conf.storePathRootDir,
                    file);
     return out;
+}
+
+/* A file that is written when a store is begun, and is missing from one with messages, has been
+ * lost. Groups are not among them: 4.9.2 writes their file with the first group. */
+static void expect_files(const struct broker *broker)
+{
+    static const struct {
+        const char *file;
+        const char *loss;
+    } needed[] = {
+        {"topics.json", "no topic is known, and no message can be read"},
+        {"consumerOffset.json", "every consumer begins anew, and reads messages twice or not at "
+                                "all"},
+        {"delayOffset.json", "every delayed message that is still there is delivered again"},
+    };
+    char path[PATH_BYTES];
+    struct err err = {0};
+    bool any = store_appended_pos(broker->store) > store_min_pos(broker->store);
+    bool any_delayed = false;
+    for (int i = 0; i < broker->delay_level_count; i++) {
+        const struct queue *queue =
+            store_queue(broker->store, slice_of_cstr(TOPIC_SCHEDULE), i, false);
+        any_delayed |= queue != NULL && queue_max_offset(queue) > queue_min_offset(queue);
+    }
+    for (size_t i = 0; any && i < sizeof needed / sizeof needed[0]; i++) {
+        if (strcmp(needed[i].file, "delayOffset.json") == 0 && !any_delayed)
+            continue;
+        if (config_file_expect(broker->vfs, config_path(broker, path, needed[i].file),
+                               needed[i].loss, &err) != STATUS_OK)
+            die("a table of the store has been lost", &err);
+    }
+}
+
+static bool is_there(const struct broker *broker, const char *file)
+{
+    char path[PATH_BYTES];
+    struct vfs_stat st;
+    return broker->vfs->ops->stat(broker->vfs, config_path(broker, path, file), &st) == STATUS_OK;
+}
+
+/* From the beginning there are files, so that missing ones mean a loss. Before the first message is
+ * taken; a store that has some goes on without. */
+static void save_first_tables(struct broker *broker)
+{
+    struct err err = {0};
+    enum status status = STATUS_OK;
+    if (!is_there(broker, "topics.json"))
+        status = topics_persist(broker->topics, &err);
+    if (status == STATUS_OK && !is_there(broker, "subscriptionGroup.json"))
+        status = groups_persist(broker->groups, &err);
+    if (status == STATUS_OK && !is_there(broker, "consumerOffset.json"))
+        status = offsets_persist(broker->offsets, &err);
+    if (status == STATUS_OK && broker->delay != NULL && !is_there(broker, "delayOffset.json"))
+        status = delay_persist(broker->delay, &err);
+    if (status == STATUS_OK)
+        return;
+    if (store_appended_pos(broker->store) == store_min_pos(broker->store))
+        die("the tables of the store can not be written", &err);
+    log_error("broker", "table not saved, will try again", "cause=\"%s\"", err.text);
 }
 
 static void load_tables(struct broker *broker)
@@ -369,7 +435,10 @@ int main(int argc, char **argv)
     start_log(&broker.conf);
     set_addresses(&broker);
     open_store(&broker);
+    if (!broker.slave) /* a slave has its tables from the master */
+        expect_files(&broker);
     load_tables(&broker);
+    save_first_tables(&broker);
     make_loops(&broker);
     make_server(&broker);
     start_threads(&broker, &keeper);

@@ -31,6 +31,7 @@
 #define QUEUES_MAX 65536
 #define THREADS_MAX 64
 #define BATCH_MAX 4096
+#define TOPIC_NUMBER_BYTES 24
 
 enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
@@ -44,10 +45,10 @@ static struct {
     const char *ledger;
     const char *label;
     enum codec codec;
-    int64_t connections, in_flight, threads, queues, body_bytes, batch, count, pull_max, server_pid,
-        launched_ms;
+    int64_t connections, in_flight, threads, topics, queues, body_bytes, batch, count, last,
+        pull_max, server_pid, launched_ms;
     double rate, warm_up_s, duration_s, timeout_s, hold_s;
-    bool create, keys, reconnect, until_end, from_end, commit, check_crc, json;
+    bool create, keys, no_unique, reconnect, until_end, from_end, commit, check_crc, json;
 } options = {
     .topic = "mqbench",
     .group = "mqbench",
@@ -55,6 +56,7 @@ static struct {
     .connections = 16,
     .in_flight = 32,
     .threads = 1,
+    .topics = 1,
     .queues = 8,
     .body_bytes = 1024,
     .batch = 1,
@@ -67,6 +69,7 @@ static struct {
 };
 
 static char master_address[RPC_ADDRESS_BYTES];
+static const char **topics; /* options.topics of them */
 static volatile sig_atomic_t interrupted;
 
 static _Noreturn void fail(int exit_code, const char *text)
@@ -113,7 +116,7 @@ static enum status find_broker(struct err *err)
     if (status != STATUS_OK)
         return status;
     TopicRouteData route;
-    status = rpc_route(&namesrv, options.topic, &route, err);
+    status = rpc_route(&namesrv, topics[0], &route, err);
     if (status == STATUS_NOT_FOUND)
         status = rpc_route(&namesrv, "TBW102", &route, err);
     const char *master = status == STATUS_OK ? route_master(&route, NULL) : NULL;
@@ -131,22 +134,41 @@ static void open_broker(struct rpc *broker)
     if (find_broker(&err) != STATUS_OK ||
         rpc_open(broker, master_address, options.codec, CALL_TIMEOUT_MS, &err) != STATUS_OK)
         fail(EXIT_FAILED, err.text);
-    if (options.create &&
-        rpc_create_topic(broker, options.topic, (int)options.queues, &err) != STATUS_OK)
-        fail(EXIT_FAILED, err.text);
+    for (int64_t i = 0; options.create && i < options.topics; i++)
+        if (rpc_create_topic(broker, topics[i], (int)options.queues, &err) != STATUS_OK)
+            fail(EXIT_FAILED, err.text);
+}
+
+/* Queues of all topics, numbered as load.h says. */
+static int queue_count(void)
+{
+    return (int)(options.topics * options.queues);
+}
+
+/* Where a consumer starts in a queue that holds min..max. */
+static int64_t first_offset(int64_t min, int64_t max, bool from_end)
+{
+    if (from_end)
+        return max;
+    int64_t last = options.last / queue_count();
+    return options.last > 0 && max - min > last ? max - last : min;
 }
 
 static struct load_queue *read_queues(struct rpc *broker, bool from_end, bool until_end)
 {
-    struct load_queue *queues = xcalloc((size_t)options.queues, sizeof *queues);
-    for (int i = 0; i < options.queues; i++) {
+    struct load_queue *queues = xcalloc((size_t)queue_count(), sizeof *queues);
+    for (int i = 0; i < queue_count(); i++) {
+        const char *topic = topics[i / options.queues];
+        int id = i % (int)options.queues;
         struct err err;
         int64_t min;
         int64_t max;
-        if (rpc_queue_bounds(broker, options.topic, i, &min, &max, &err) != STATUS_OK)
+        if (rpc_queue_bounds(broker, topic, id, &min, &max, &err) != STATUS_OK)
             fail(EXIT_FAILED, err.text);
-        queues[i] =
-            (struct load_queue){.id = i, .next = from_end ? max : min, .end = until_end ? max : -1};
+        queues[i] = (struct load_queue){.topic = topic,
+                                        .id = id,
+                                        .next = first_offset(min, max, from_end),
+                                        .end = until_end ? max : -1};
         queues[i].done = until_end && queues[i].next >= max;
     }
     return queues;
@@ -168,7 +190,9 @@ static struct load_options load_options_of(enum load_role role, uint32_t run)
         .address = master_address,
         .connections = (int)options.connections,
         .in_flight = (int)options.in_flight,
-        .queues = (int)options.queues,
+        .topics = topics,
+        .queues_per_topic = (int)options.queues,
+        .queues = queue_count(),
         .rate = role == LOAD_PRODUCE ? options.rate : 0,
         .count = options.count,
         .reconnect = options.reconnect,
@@ -176,15 +200,14 @@ static struct load_options load_options_of(enum load_role role, uint32_t run)
         .check_crc = options.check_crc,
         .send = {.codec = options.codec,
                  .group = options.group,
-                 .topic = options.topic,
                  .tags = options.tags,
                  .keys = options.keys,
+                 .no_unique = options.no_unique,
                  .body_bytes = (size_t)options.body_bytes,
                  .batch = (int)options.batch,
                  .run = run},
         .pull = {.codec = options.codec,
                  .group = options.group,
-                 .topic = options.topic,
                  .max_messages = (int)options.pull_max,
                  .commit = options.commit,
                  .suspend_ms = 15000},
@@ -344,7 +367,7 @@ static int mode_verify(void)
     job.options.ledger = &ledger;
     struct report report = {.complete = true};
     run(&job, NULL, &report);
-    for (int i = 0; i < options.queues; i++)
+    for (int i = 0; i < queue_count(); i++)
         report.complete = report.complete && job.queues[i].done;
     struct ledger_summary summary = ledger_summary(&ledger);
     report.ledger = &summary;
@@ -440,10 +463,10 @@ static enum status try_send(struct err *err)
     if (status != STATUS_OK)
         return status;
     if (options.create)
-        status = rpc_create_topic(&broker, options.topic, (int)options.queues, err);
+        status = rpc_create_topic(&broker, topics[0], (int)options.queues, err);
     struct rpc_answer answer;
     if (status == STATUS_OK)
-        status = rpc_send(&broker, options.group, options.topic, 0, SLICE_LITERAL("WAIT\001true"),
+        status = rpc_send(&broker, options.group, topics[0], 0, SLICE_LITERAL("WAIT\001true"),
                           SLICE_LITERAL("ready"), &answer, err);
     if (status == STATUS_OK && answer.command.code != RESPONSE_SUCCESS)
         status = err_set(err, STATUS_INVALID, "the send was answered with code %d: %.*s",
@@ -463,11 +486,13 @@ static int mode_ready(void)
         pause_ms(RETRY_PAUSE_MS);
     if (status != STATUS_OK)
         fail(EXIT_FAILED, err.text);
-    int64_t took_ms = clock_wall_ms(clock_real()) - launched_ms;
+    int64_t accepted_ms = clock_wall_ms(clock_real());
+    int64_t took_ms = accepted_ms - launched_ms;
     struct report_cost cost = {.known = options.server_pid != 0};
     sample(&cost.after);
     if (options.json) {
-        printf("{\"mode\":\"ready\",\"ready_ms\":%" PRId64, took_ms);
+        printf("{\"mode\":\"ready\",\"ready_ms\":%" PRId64 ",\"accepted_at_ms\":%" PRId64, took_ms,
+               accepted_ms);
         report_cost_json(&cost, 0, (double)took_ms / 1000);
         puts("}");
     } else {
@@ -505,8 +530,9 @@ static const struct {
     {"broker", TEXT, &options.broker, 0, 0, "HOST:PORT of the broker"},
     {"namesrv", TEXT, &options.namesrv, 0, 0, "HOST:PORT of a name server, instead of --broker"},
     {"topic", TEXT, &options.topic, 0, 0, "default mqbench"},
-    {"queues", WHOLE, &options.queues, 1, QUEUES_MAX, "queues of the topic, default 8"},
-    {"create", YES, &options.create, 0, 0, "create the topic first"},
+    {"topics", WHOLE, &options.topics, 1, QUEUES_MAX, "spread over so many: TOPIC-0, TOPIC-1 ..."},
+    {"queues", WHOLE, &options.queues, 1, QUEUES_MAX, "queues of each topic, default 8"},
+    {"create", YES, &options.create, 0, 0, "create the topics first"},
     {"group", TEXT, &options.group, 0, 0, "producer or consumer group, default mqbench"},
     {"conns", WHOLE, &options.connections, 1, CONNECTIONS_MAX, "connections, default 16"},
     {"inflight", WHOLE, &options.in_flight, 1, IN_FLIGHT_MAX, "requests each, default 32"},
@@ -517,6 +543,7 @@ static const struct {
     {"serial", CODEC, &options.codec, 0, 0, "json (default) or rocketmq headers"},
     {"tags", TEXT, &options.tags, 0, 0, "TAGS property"},
     {"keys", YES, &options.keys, 0, 0, "a KEYS property in every message"},
+    {"no-unique-key", YES, &options.no_unique, 0, 0, "no UNIQ_KEY property: nothing to index"},
     {"rate", REAL, &options.rate, 0, 0, "messages per second; latency from the due time"},
     {"warmup", REAL, &options.warm_up_s, 0, 0, "seconds not counted, default 0"},
     {"duration", REAL, &options.duration_s, 0, 0, "seconds, default 10"},
@@ -524,6 +551,7 @@ static const struct {
     {"timeout", REAL, &options.timeout_s, 0, 0, "seconds, with --count, --until-end; default 60"},
     {"until-end", YES, &options.until_end, 0, 0, "consume what is there, then stop"},
     {"from-end", YES, &options.from_end, 0, 0, "consume only what arrives"},
+    {"last", WHOLE, &options.last, 0, INT64_MAX, "consume: start so many messages before the end"},
     {"pull-max", WHOLE, &options.pull_max, 1, 10000, "messages per pull, default 32"},
     {"no-commit", NO, &options.commit, 0, 0, "do not store the consumer's offsets"},
     {"no-crc", NO, &options.check_crc, 0, 0, "do not check bodies"},
@@ -608,6 +636,20 @@ static void read_options(int argc, char **argv)
         fail(EXIT_USAGE, "name one mode; mqbench --help lists them");
 }
 
+static void name_topics(void)
+{
+    topics = xcalloc((size_t)options.topics, sizeof *topics);
+    for (int64_t i = 0; i < options.topics; i++) {
+        size_t bytes = strlen(options.topic) + TOPIC_NUMBER_BYTES;
+        char *name = xcalloc(1, bytes);
+        if (options.topics == 1)
+            snprintf(name, bytes, "%s", options.topic);
+        else
+            snprintf(name, bytes, "%s-%" PRId64, options.topic, i);
+        topics[i] = name;
+    }
+}
+
 static void raise_file_limit(void)
 {
     struct rlimit limit;
@@ -630,6 +672,9 @@ int main(int argc, char **argv)
         fail(EXIT_USAGE, "--size times --batch is more than one frame holds");
     if (options.warm_up_s > 0 && (options.count > 0 || options.until_end))
         fail(EXIT_USAGE, "--warmup goes with --duration, not with --count or --until-end");
+    if (options.topics * options.queues > QUEUES_MAX)
+        fail(EXIT_USAGE, "--topics times --queues is more than this program handles");
+    name_topics();
     struct sigaction action = {.sa_handler = on_signal};
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);

@@ -2,6 +2,10 @@
  *
  * Jobs with a period, run by one thread in a bounded step each. Periods are 4.9.2's (LC-04):
  * offsets flushConsumerOffsetInterval, delay offsets flushDelayOffsetInterval, clients every 10 s.
+ *
+ * After kill -9 the offsets on disk are at most 100 ms old: the journals are written every 50 ms,
+ * by a thread that waits for no sync. They are synced once a second by the housekeeper, which may
+ * come late when it waits for a disk; that is what a power cut costs.
  */
 #include "broker/proc/housekeeper.h"
 
@@ -16,6 +20,7 @@
 
 #define TICK_MS 100
 #define SAVE_PERIOD_MS 1000
+#define JOURNAL_PERIOD_MS 50
 #define EXPIRE_PERIOD_MS 10000
 #define CLIENT_SILENCE_MAX_MS 120000
 
@@ -25,12 +30,13 @@ struct job {
     int64_t due_ms; /* monotonic */
 };
 
-#define JOBS 5
+#define JOBS 6
 
 struct housekeeper {
     struct broker *broker;
     pthread_t thread;
     pthread_t deliverer;
+    pthread_t journal;
     pthread_mutex_t lock; /* for sleeping and waking only */
     pthread_cond_t wake;
     bool stopping;
@@ -65,6 +71,39 @@ static void save_delays(struct housekeeper *keeper)
     struct err err = {0};
     if (keeper->broker->delay != NULL)
         complain("delay offsets", delay_persist(keeper->broker->delay, &err), &err);
+}
+
+static void complain_of_journal(const char *what, enum status status, const struct err *err)
+{
+    static struct log_gate gate;
+    int64_t swallowed;
+    if (status != STATUS_OK && log_gate_open(&gate, &swallowed))
+        log_error("housekeeper", what, "cause=\"%s\" others=%lld", err->text, (long long)swallowed);
+}
+
+static void write_journals(struct housekeeper *keeper)
+{
+    static const char what[] = "journal not written, a crash would bring back older offsets";
+    struct err err = {0};
+    struct broker *broker = keeper->broker;
+    complain_of_journal(what, offsets_journal_step(broker->offsets, &err), &err);
+    if (broker->delay != NULL)
+        complain_of_journal(what, delay_journal_step(broker->delay, &err), &err);
+}
+
+static void sync_journals(struct housekeeper *keeper)
+{
+    static const char what[] = "journal not on disk, its JSON file is written instead";
+    struct err err = {0};
+    struct broker *broker = keeper->broker;
+    complain_of_journal(what, offsets_journal_sync(broker->offsets, &err), &err);
+    if (offsets_journal_is_due(broker->offsets))
+        save_offsets(keeper);
+    if (broker->delay == NULL)
+        return;
+    complain_of_journal(what, delay_journal_sync(broker->delay, &err), &err);
+    if (delay_journal_is_due(broker->delay))
+        save_delays(keeper);
 }
 
 static void expire(struct housekeeper *keeper)
@@ -152,6 +191,24 @@ static void *deliver(void *arg)
     return NULL;
 }
 
+static void *keep_journals(void *arg)
+{
+    struct housekeeper *keeper = arg;
+    while (doze(keeper, JOURNAL_PERIOD_MS))
+        write_journals(keeper);
+    return NULL;
+}
+
+static enum status start_threads(struct housekeeper *keeper, struct err *err)
+{
+    enum status status = thread_start(&keeper->thread, "housekeeper", keep, keeper, err);
+    if (status == STATUS_OK)
+        status = thread_start(&keeper->journal, "journal", keep_journals, keeper, err);
+    if (status == STATUS_OK && keeper->broker->delay != NULL)
+        status = thread_start(&keeper->deliverer, "deliverer", deliver, keeper, err);
+    return status;
+}
+
 enum status housekeeper_start(struct broker *broker, struct housekeeper **out, struct err *err)
 {
     struct housekeeper *keeper = xcalloc(1, sizeof *keeper);
@@ -166,16 +223,11 @@ enum status housekeeper_start(struct broker *broker, struct housekeeper **out, s
     const struct job jobs[JOBS] = {
         {save_tables, every_second, 0},  {save_offsets, offsets_period, 0},
         {save_delays, delays_period, 0}, {expire, expire_period, 0},
-        {sample, every_second, 0},
+        {sample, every_second, 0},       {sync_journals, every_second, 0},
     };
     memcpy(keeper->jobs, jobs, sizeof jobs);
-    enum status status = thread_start(&keeper->thread, "housekeeper", keep, keeper, err);
+    enum status status = start_threads(keeper, err);
     if (status != STATUS_OK) {
-        free(keeper);
-        return status;
-    }
-    if (broker->delay != NULL && (status = thread_start(&keeper->deliverer, "deliverer", deliver,
-                                                        keeper, err)) != STATUS_OK) {
         housekeeper_stop(keeper);
         housekeeper_free(keeper);
         return status;
@@ -190,9 +242,11 @@ void housekeeper_stop(struct housekeeper *keeper)
     keeper->stopping = true;
     pthread_cond_broadcast(&keeper->wake);
     pthread_mutex_unlock(&keeper->lock);
-    thread_join(keeper->thread);
-    if (keeper->deliverer != 0)
-        thread_join(keeper->deliverer);
+    const pthread_t threads[] = {keeper->thread, keeper->deliverer, keeper->journal};
+    for (size_t i = 0; i < sizeof threads / sizeof threads[0]; i++)
+        if (threads[i] != 0)
+            thread_join(threads[i]);
+    write_journals(keeper); /* should the tables not be saved any more */
 }
 
 void housekeeper_free(struct housekeeper *keeper)

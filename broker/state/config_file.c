@@ -28,6 +28,8 @@ void config_file_init(struct config_file *file, const char *path, struct vfs *vf
 void config_file_release(struct config_file *file)
 {
     CHECK(pthread_mutex_destroy(&file->saving) == 0);
+    if (file->journal != NULL)
+        offset_journal_free(file->journal);
     free(file->path);
 }
 
@@ -48,6 +50,7 @@ static enum status read_one(struct config_file *file, const char *path,
         return err_set_errno(err, STATUS_IO, "cannot read %s", path);
 
     struct err cause = {.text = "it is empty"};
+    file->loaded = content_id_of(slice_of(text, size));
     if (size != 0)
         status = body_decode(slice_of(text, size), arena, message, &cause);
     if (size == 0 || status != STATUS_OK)
@@ -83,6 +86,7 @@ enum status config_file_load(struct config_file *file, const char *what,
     }
     protobuf_c_message_init(descriptor, message);
     *source = CONFIG_SOURCE_NONE;
+    file->loaded = content_id_none();
     if (main_status == STATUS_NOT_FOUND && backup_status == STATUS_NOT_FOUND)
         return STATUS_OK;
     return err_set(err, backup_status == STATUS_IO ? STATUS_IO : STATUS_CORRUPT,
@@ -108,28 +112,75 @@ static enum status replace(const struct config_file *file, const struct buf *tex
     return vfs_replace_file(file->vfs, file->path, text->data, text->size, file->keep_backup);
 }
 
+/* Write the snapshot; what is named by the journal before may replace the file. */
+static enum status save_snapshot(struct config_file *file, const ProtobufCMessage *message,
+                                 struct err *err)
+{
+    struct buf text = BUF_EMPTY;
+    enum status status = STATUS_OK;
+    body_encode(message, BODY_PRETTY, &text);
+    if (file->journal != NULL)
+        status = offset_journal_name(file->journal, content_id_of(buf_slice(&text)));
+    if (status == STATUS_OK || status == STATUS_IO)
+        status = replace(file, &text);
+    if (status == STATUS_OK)
+        file->keep_backup = true;
+    else
+        status = err_set_errno(err, status, "cannot write %s", file->path);
+    buf_release(&text);
+    return status;
+}
+
 enum status config_file_save(struct config_file *file, config_snapshot snapshot, const void *table,
                              struct err *err)
 {
     struct arena arena;
-    struct buf text = BUF_EMPTY;
-    enum status status = STATUS_OK;
+    const ProtobufCMessage *message = NULL;
     uint64_t changes = 0;
     arena_init(&arena, SNAPSHOT_BLOCK_BYTES);
     CHECK(pthread_mutex_lock(&file->saving) == 0);
-    const ProtobufCMessage *message = snapshot(table, &arena, file->saved_changes, &changes);
-    if (message != NULL) {
-        body_encode(message, BODY_PRETTY, &text);
-        status = replace(file, &text);
-        if (status == STATUS_OK) {
-            file->saved_changes = changes;
-            file->keep_backup = true;
-        } else {
-            status = err_set_errno(err, status, "cannot write %s", file->path);
-        }
-    }
+    if (file->journal != NULL)
+        offset_journal_begin(file->journal);
+    enum status status = snapshot(table, &arena, file->saved_changes, &changes, &message, err);
+    if (status == STATUS_OK && message != NULL)
+        status = save_snapshot(file, message, err);
+    if (status == STATUS_OK && message != NULL)
+        file->saved_changes = changes;
+    if (status == STATUS_OK && file->journal != NULL)
+        offset_journal_replaced(file->journal);
     CHECK(pthread_mutex_unlock(&file->saving) == 0);
-    buf_release(&text);
     arena_release(&arena);
     return status;
+}
+
+enum status config_file_sync_journal(struct config_file *file, struct err *err)
+{
+    CHECK(pthread_mutex_lock(&file->saving) == 0);
+    enum status status = offset_journal_sync(file->journal);
+    if (status != STATUS_OK)
+        status = err_set_errno(err, status, "cannot sync the journal of %s", file->path);
+    CHECK(pthread_mutex_unlock(&file->saving) == 0);
+    return status;
+}
+
+enum status config_file_expect(struct vfs *vfs, const char *path, const char *loss, struct err *err)
+{
+    struct vfs_stat st;
+    struct buf backup_path = BUF_EMPTY;
+    enum status status = vfs->ops->stat(vfs, path, &st);
+    if (status == STATUS_NOT_FOUND) {
+        buf_printf(&backup_path, "%s.bak", path);
+        buf_append_byte(&backup_path, 0);
+        status = vfs->ops->stat(vfs, (const char *)backup_path.data, &st);
+        buf_release(&backup_path);
+    }
+    if (status == STATUS_NOT_FOUND)
+        return err_set(err, STATUS_NOT_FOUND,
+                       "%s is missing, and so is its .bak, but the commit log holds messages; "
+                       "without it %s; put it back from a copy, or, if that is what you want, "
+                       "start without it: echo '{}' >%s",
+                       path, loss, path);
+    if (status != STATUS_OK)
+        return err_set_errno(err, STATUS_IO, "cannot look at %s", path);
+    return STATUS_OK;
 }

@@ -8,8 +8,13 @@
  * Invariant: a level's next_offset moves past an entry only when its message has been appended, or
  * can never be. So a crash delivers again rather than not at all.
  *
- * Threads: delay_step has everything to itself but next_offset, changes, delivered and
- * delivered_pos, which others read.
+ * Threads: delay_step has everything to itself but next_offset, delivered and delivered_pos,
+ * which others read; delay_journal_step has journaled and block.
+ *
+ * The file and the journal keep what is delivered from being delivered again, and neither may say
+ * that of a message that is not there. The file is written when the log is on disk that far. The
+ * journal does not wait for that: it says how far the log must reach for it to count. After kill -9
+ * the log does; where a power cut has shortened it, the journal is cut.
  * Source: RMQ store/.../ScheduleMessageService.java. Differs: the body's checksum is verified
  * before it is computed anew, and progress is not saved ahead of the log.
  */
@@ -17,8 +22,10 @@
 
 #include "broker/state/config_file.h"
 #include "broker/state/topics.h"
+#include "broker/store/consumequeue_format.h"
 #include "common/base/check.h"
 #include "common/base/limits.h"
+#include "common/base/map.h"
 #include "common/base/number.h"
 #include "common/sys/log.h"
 #include "proto/properties.h"
@@ -53,8 +60,9 @@ struct delay {
     int64_t settle_pos;
     _Atomic int64_t delivered;
     _Atomic int64_t delivered_pos; /* end of the newest delivered message in the log */
-    _Atomic uint64_t changes;
-    struct config_file file;
+    struct config_file file;       /* its change count is progress_of */
+    int64_t journaled[DELAY_LEVELS_MAX];
+    struct buf block;
     struct level levels[DELAY_LEVELS_MAX]; /* [0] is level 1; also those beyond level_count */
 };
 
@@ -118,14 +126,33 @@ enum status delay_levels_parse(const char *text, int64_t out[DELAY_LEVELS_MAX], 
     return STATUS_OK;
 }
 
+/* --- snapshots of the progress --- */
+
+struct snapshot {
+    int64_t delivered_pos;
+    int64_t offsets[DELAY_LEVELS_MAX];
+};
+
+/* Offsets are read before delivered_pos, which is written before them: it covers them all. */
+static void snapshot_take(const struct delay *delay, struct snapshot *out)
+{
+    for (int i = 0; i < DELAY_LEVELS_MAX; i++)
+        out->offsets[i] = atomic_load_explicit(&delay->levels[i].next_offset, memory_order_acquire);
+    out->delivered_pos = atomic_load_explicit(&delay->delivered_pos, memory_order_acquire);
+}
+
+/* Stands for the change count: two snapshots have the same exactly when they say the same. A count
+ * beside the offsets could be read before or after them. */
+static uint64_t progress_of(const struct snapshot *snapshot)
+{
+    return hash_bytes(slice_of(snapshot->offsets, sizeof snapshot->offsets));
+}
+
 /* --- loading --- */
 
-static void level_set_offset(struct delay *delay, struct level *level, int64_t offset)
+static void level_set_offset(struct level *level, int64_t offset)
 {
-    if (atomic_load_explicit(&level->next_offset, memory_order_relaxed) == offset)
-        return;
     atomic_store_explicit(&level->next_offset, offset, memory_order_release);
-    (void)atomic_fetch_add_explicit(&delay->changes, 1, memory_order_release);
 }
 
 static void merge_body(struct delay *delay, const DelayOffsetSerializeWrapper *body)
@@ -141,15 +168,51 @@ static void merge_body(struct delay *delay, const DelayOffsetSerializeWrapper *b
     }
 }
 
+/* The log ends at settle_pos. */
+static bool merge_changes(void *ctx, int64_t log_pos, struct slice changes)
+{
+    struct delay *delay = ctx;
+    struct journal_change change;
+    struct journal_queue queue;
+    if (log_pos > delay->settle_pos)
+        return false;
+    while (journal_change_next(&changes, &change))
+        while (journal_queue_next(&change.queues, &queue))
+            if (queue.queue_id >= 1 && queue.queue_id <= DELAY_LEVELS_MAX && queue.offset >= 0)
+                atomic_init(&delay->levels[queue.queue_id - 1].next_offset, queue.offset);
+    return true;
+}
+
+static enum status load_files(struct delay *delay, struct err *err)
+{
+    struct arena arena;
+    DelayOffsetSerializeWrapper body;
+    enum config_source source;
+    struct snapshot snapshot;
+    bool replayed = false;
+    arena_init(&arena, 4096);
+    enum status status =
+        config_file_load(&delay->file, "delay offsets", &delay_offset_serialize_wrapper__descriptor,
+                         &arena, &body.base, &source, err);
+    if (status == STATUS_OK) {
+        merge_body(delay, &body);
+        status = offset_journal_load(delay->file.journal, delay->file.loaded, merge_changes, delay,
+                                     &replayed, err);
+        snapshot_take(delay, &snapshot);
+        memcpy(delay->journaled, snapshot.offsets, sizeof delay->journaled);
+        bool changed = source != CONFIG_SOURCE_MAIN || replayed;
+        delay->file.saved_changes = progress_of(&snapshot) + changed;
+    }
+    arena_release(&arena);
+    return status;
+}
+
 enum status delay_load(const char *path, struct vfs *vfs, struct store *store,
                        const int64_t *levels_ms, int level_count, struct delay **out,
                        struct err *err)
 {
     CHECK(level_count >= 0 && level_count <= DELAY_LEVELS_MAX);
     struct delay *delay = xcalloc(1, sizeof *delay);
-    struct arena arena;
-    DelayOffsetSerializeWrapper body;
-    enum config_source source;
 
     delay->store = store;
     delay->batch = append_batch_new(store);
@@ -159,26 +222,21 @@ enum status delay_load(const char *path, struct vfs *vfs, struct store *store,
         atomic_init(&delay->levels[i].next_offset, OFFSET_UNKNOWN);
     delay->settle_pos = store_appended_pos(store);
     config_file_init(&delay->file, path, vfs);
-
-    arena_init(&arena, 4096);
-    enum status status =
-        config_file_load(&delay->file, "delay offsets", &delay_offset_serialize_wrapper__descriptor,
-                         &arena, &body.base, &source, err);
-    if (status == STATUS_OK) {
-        merge_body(delay, &body);
-        atomic_init(&delay->changes, source == CONFIG_SOURCE_BACKUP);
-        *out = delay;
-    } else {
+    delay->file.journal = offset_journal_new(path, vfs);
+    enum status status = load_files(delay, err);
+    if (status != STATUS_OK) {
         delay_free(delay);
+        return status;
     }
-    arena_release(&arena);
-    return status;
+    *out = delay;
+    return STATUS_OK;
 }
 
 void delay_free(struct delay *delay)
 {
     append_batch_free(delay->batch);
     config_file_release(&delay->file);
+    buf_release(&delay->block);
     free(delay);
 }
 
@@ -196,7 +254,7 @@ static void level_correct(struct delay *delay, int index, int64_t offset, const 
     log_error("state", what, "level=%d from=%lld to=%lld", index + 1,
               (long long)atomic_load_explicit(&level->next_offset, memory_order_relaxed),
               (long long)offset);
-    level_set_offset(delay, level, offset);
+    level_set_offset(level, offset);
 }
 
 /* The loaded offsets into [min, max] of their queues; a queue that does not exist starts at 0. Not
@@ -310,6 +368,15 @@ static enum taken take(struct delay *delay, int index, int64_t offset,
     return taken;
 }
 
+/* When a message is to be delivered; at once when there is none. */
+static int64_t due_time(const struct delay *delay, int index, int64_t offset,
+                        const struct queue_entry *entry)
+{
+    if (!queue_tags_code_is_elsewhere(entry->tags_code))
+        return entry->tags_code;
+    return queue_store_time(delay->levels[index].queue, offset) + delay->levels_ms[index];
+}
+
 /* Fill the batch with what is due from `offset` on. */
 static void gather(struct delay *delay, int index, int64_t offset, int64_t now_ms,
                    struct delivery *delivery)
@@ -323,7 +390,7 @@ static void gather(struct delay *delay, int index, int64_t offset, int64_t now_m
     delivery->next_offset = offset;
     append_batch_clear(delay->batch);
     while (queue_entry_at(queue, delivery->next_offset, &entry)) {
-        int64_t due_ms = entry.tags_code;
+        int64_t due_ms = due_time(delay, index, delivery->next_offset, &entry);
         if (due_ms > now_ms + delay->levels_ms[index])
             due_ms = now_ms; /* the clock was ahead when it was stored */
         if (due_ms > now_ms) {
@@ -397,7 +464,7 @@ static int64_t level_step(struct delay *delay, int index, int64_t now_ms)
     gather(delay, index, offset, now_ms, &delivery);
     append(delay, index, &delivery);
     append_batch_clear(delay->batch);
-    level_set_offset(delay, level, delivery.next_offset);
+    level_set_offset(level, delivery.next_offset);
     level->not_before_ms = delivery.later ? now_ms + RETRY_MS : 0;
     level->retrying = delivery.later;
     return delivery.later ? RETRY_MS : delivery.wait_ms;
@@ -431,22 +498,7 @@ int64_t delay_offset(const struct delay *delay, int level)
     return offset == OFFSET_UNKNOWN ? 0 : offset;
 }
 
-/* --- snapshots --- */
-
-struct snapshot {
-    uint64_t changes;
-    int64_t delivered_pos;
-    int64_t offsets[DELAY_LEVELS_MAX];
-};
-
-/* Offsets are read before delivered_pos, which is written before them: it covers them all. */
-static void snapshot_take(const struct delay *delay, struct snapshot *out)
-{
-    out->changes = atomic_load_explicit(&delay->changes, memory_order_acquire);
-    for (int i = 0; i < DELAY_LEVELS_MAX; i++)
-        out->offsets[i] = atomic_load_explicit(&delay->levels[i].next_offset, memory_order_acquire);
-    out->delivered_pos = atomic_load_explicit(&delay->delivered_pos, memory_order_acquire);
-}
+/* --- saving --- */
 
 static void snapshot_wrap(const struct snapshot *snapshot, struct arena *arena,
                           DelayOffsetSerializeWrapper *out)
@@ -471,19 +523,6 @@ void delay_wrap(const struct delay *delay, struct arena *arena, DelayOffsetSeria
     snapshot_wrap(&snapshot, arena, out);
 }
 
-static const ProtobufCMessage *snapshot_message(const void *table, struct arena *arena,
-                                                uint64_t saved_changes, uint64_t *changes)
-{
-    const struct snapshot *snapshot = table;
-    DelayOffsetSerializeWrapper *body;
-    *changes = snapshot->changes;
-    if (snapshot->changes <= saved_changes)
-        return NULL;
-    body = arena_alloc(arena, sizeof *body);
-    snapshot_wrap(snapshot, arena, body);
-    return &body->base;
-}
-
 static bool wait_flushed(struct store *store, int64_t pos)
 {
     if (store_flushed_pos(store) < pos)
@@ -497,14 +536,64 @@ static bool wait_flushed(struct store *store, int64_t pos)
     return true;
 }
 
-enum status delay_persist(struct delay *delay, struct err *err)
+static enum status snapshot_message(const void *table, struct arena *arena, uint64_t saved_changes,
+                                    uint64_t *changes, const ProtobufCMessage **message,
+                                    struct err *err)
 {
+    const struct delay *delay = table;
     struct snapshot snapshot;
     snapshot_take(delay, &snapshot);
+    *changes = progress_of(&snapshot);
+    if (*changes == saved_changes)
+        return STATUS_OK;
     if (!wait_flushed(delay->store, snapshot.delivered_pos))
         return err_set(err, STATUS_TIMEOUT,
                        "%s is not written: delivered messages up to log position %lld are not on "
                        "disk yet",
                        delay->file.path, (long long)snapshot.delivered_pos);
-    return config_file_save(&delay->file, snapshot_message, &snapshot, err);
+    DelayOffsetSerializeWrapper *body = arena_alloc(arena, sizeof *body);
+    snapshot_wrap(&snapshot, arena, body);
+    *message = &body->base;
+    return STATUS_OK;
+}
+
+enum status delay_persist(struct delay *delay, struct err *err)
+{
+    return config_file_save(&delay->file, snapshot_message, delay, err);
+}
+
+/* --- the journal --- */
+
+enum status delay_journal_step(struct delay *delay, struct err *err)
+{
+    struct snapshot snapshot;
+    size_t key_at = 0;
+    snapshot_take(delay, &snapshot);
+    for (int i = 0; i < DELAY_LEVELS_MAX; i++) {
+        if (snapshot.offsets[i] == delay->journaled[i])
+            continue;
+        if (key_at == 0) {
+            journal_changes_open(&delay->block);
+            key_at = journal_put_key(&delay->block, SLICE_EMPTY);
+        }
+        journal_put_queue(&delay->block, key_at, i + 1, snapshot.offsets[i]);
+    }
+    if (key_at == 0)
+        return STATUS_OK;
+    enum status status =
+        offset_journal_append(delay->file.journal, &delay->block, snapshot.delivered_pos);
+    if (status != STATUS_OK)
+        return err_set_errno(err, status, "cannot write the journal of %s", delay->file.path);
+    memcpy(delay->journaled, snapshot.offsets, sizeof delay->journaled);
+    return STATUS_OK;
+}
+
+bool delay_journal_is_due(const struct delay *delay)
+{
+    return offset_journal_is_due(delay->file.journal);
+}
+
+enum status delay_journal_sync(struct delay *delay, struct err *err)
+{
+    return config_file_sync_journal(&delay->file, err);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Delayed messages: stored in SCHEDULE_TOPIC_XXXX, queue = level - 1, and appended again to their
- * real topic and queue when due. Progress is kept in config/delayOffset.json. A step function on
- * one thread of its own (the caller's); only on masters.
+ * real topic and queue when due. Progress is kept in config/delayOffset.json, with a journal
+ * beside it. A step function on one thread of its own (the caller's); only on masters.
  */
 #ifndef BROKER_STATE_DELAY_H
 #define BROKER_STATE_DELAY_H
@@ -46,7 +46,12 @@ int64_t delay_offset(const struct delay *delay, int level);
 /* Write the file when something changed since the last time; before that, have the log
  * flushed and wait up to 2 s until what was delivered is on disk, for a progress that outlived a
  * delivery would lose messages. Worker threads only. returns  OK | TIMEOUT (not flushed; nothing
- * written) | IO | FULL */
+ * written) | IO | FULL | BUSY */
 MUST_CHECK enum status delay_persist(struct delay *delay, struct err *err);
+
+/* The journal beside the file: as offsets_journal_step, _is_due and _sync. */
+MUST_CHECK enum status delay_journal_step(struct delay *delay, struct err *err);
+bool delay_journal_is_due(const struct delay *delay);
+MUST_CHECK enum status delay_journal_sync(struct delay *delay, struct err *err);
 
 #endif

@@ -142,7 +142,7 @@ enum status groups_load(const char *path, struct vfs *vfs, const struct clock *c
                          &subscription_group_wrapper__descriptor, &arena, &body.base, &source, err);
     if (status == STATUS_OK) {
         merge_body(groups, &body);
-        groups->changes = source == CONFIG_SOURCE_BACKUP;
+        groups->changes = source != CONFIG_SOURCE_MAIN;
         log_info("state", "subscription groups loaded", "groups=%zu counter=%lld",
                  groups->table.count, (long long)groups->version.counter);
         *out = groups;
@@ -268,9 +268,10 @@ void groups_wrap(const struct groups *groups, struct arena *arena, SubscriptionG
     sort(out);
 }
 
-static const ProtobufCMessage *snapshot(const void *table, struct arena *arena,
-                                        uint64_t saved_changes, uint64_t *changes)
+static enum status snapshot(const void *table, struct arena *arena, uint64_t saved_changes,
+                            uint64_t *changes, const ProtobufCMessage **message, struct err *err)
 {
+    (void)err;
     const struct groups *groups = table;
     SubscriptionGroupWrapper *body = NULL;
     groups_lock(groups);
@@ -280,10 +281,11 @@ static const ProtobufCMessage *snapshot(const void *table, struct arena *arena,
         wrap(groups, arena, body);
     }
     groups_unlock(groups);
-    if (body == NULL)
-        return NULL;
-    sort(body);
-    return &body->base;
+    if (body != NULL) {
+        sort(body);
+        *message = &body->base;
+    }
+    return STATUS_OK;
 }
 
 enum status groups_persist(struct groups *groups, struct err *err)

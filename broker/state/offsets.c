@@ -7,6 +7,10 @@
  * a binary search and no memory. Keys are composed as in the file, so names that hold an @ meet
  * each other exactly as in 4.9.2, and such a key belongs to no topic and no group. Source: RMQ
  * broker/.../ConsumerOffsetManager.java.
+ *
+ * What changes is marked and put in the list of marked keys, for the next step of the journal.
+ * Invariants: a key is in that list exactly when something of it is marked; a key that is removed
+ * stays in the table, `dead` and without queues, until the journal has been told to forget it.
  */
 #include "broker/state/offsets.h"
 
@@ -21,12 +25,18 @@
 
 #define SEPARATOR '@'
 
+/* Marked queues that are collected for the journal with one hold of the lock, some hundred
+ * microseconds when none of them is in the cache, and for one block. */
+#define COLLECT_QUEUES_MAX 1024
+#define BLOCK_QUEUES_MAX 8192
+
 /* A retry topic's name is its group's with a prefix. */
 #define KEY_TOPIC_BYTES_MAX (GROUP_BYTES_MAX + 16)
 #define KEY_BYTES_MAX (KEY_TOPIC_BYTES_MAX + 1 + GROUP_BYTES_MAX)
 
 struct queue_offset {
     int32_t queue_id;
+    bool marked; /* changed since the last step of the journal */
     int64_t offset;
 };
 
@@ -34,14 +44,27 @@ struct group_offsets {
     size_t count;
     size_t capacity;
     struct queue_offset *queues; /* sorted by queue_id, each once */
+
+    struct group_offsets *next_marked;
+    size_t marked_count; /* queues */
+    int32_t marked_from; /* none below this id is marked */
+    bool listed;         /* in the list of marked keys */
+    bool forget;         /* marked: the journal must forget the key, then take its queues */
+    bool dead;           /* removed */
+    size_t key_size;
+    uint8_t key[];
 };
 
 struct offsets {
     pthread_mutex_t lock; /* docs/locks.md: offsets */
-    struct map table;     /* topic@group -> struct group_offsets */
+    struct map table;     /* topic@group -> struct group_offsets, dead ones too */
     size_t queue_count;   /* over all keys */
     uint64_t changes;
+    struct group_offsets *first_marked;
+    struct group_offsets **last_marked; /* where the next one goes */
+    size_t listed_count;
     struct config_file file;
+    struct buf block; /* of the journal's thread */
 };
 
 struct key {
@@ -118,7 +141,7 @@ static void insert(struct group_offsets *group, size_t at, int32_t queue_id, int
     }
     memmove(&group->queues[at + 1], &group->queues[at],
             (group->count - at) * sizeof *group->queues);
-    group->queues[at] = (struct queue_offset){queue_id, offset};
+    group->queues[at] = (struct queue_offset){.queue_id = queue_id, .offset = offset};
     group->count++;
 }
 
@@ -141,14 +164,58 @@ static enum status full(struct slice key)
     return STATUS_BUSY;
 }
 
+static struct group_offsets *find_live(const struct offsets *offsets, struct slice key)
+{
+    struct group_offsets *group = map_get(&offsets->table, key);
+    return group == NULL || group->dead ? NULL : group;
+}
+
+/* Also brings a dead one back. */
 static struct group_offsets *find_or_add(struct offsets *offsets, struct slice key)
 {
     struct group_offsets *group = map_get(&offsets->table, key);
     if (group == NULL) {
-        group = xcalloc(1, sizeof *group);
+        group = xcalloc(1, sizeof *group + key.size);
+        group->key_size = key.size;
+        memcpy(group->key, key.data, key.size);
         (void)map_put(&offsets->table, key, group);
     }
+    group->dead = false;
     return group;
+}
+
+static struct slice key_of(const struct group_offsets *group)
+{
+    return slice_of(group->key, group->key_size);
+}
+
+static void list_marked(struct offsets *offsets, struct group_offsets *group)
+{
+    if (group->listed)
+        return;
+    group->listed = true;
+    group->next_marked = NULL;
+    *offsets->last_marked = group;
+    offsets->last_marked = &group->next_marked;
+    offsets->listed_count++;
+}
+
+static void mark(struct offsets *offsets, struct group_offsets *group, size_t at)
+{
+    struct queue_offset *queue = &group->queues[at];
+    if (queue->marked)
+        return;
+    queue->marked = true;
+    if (group->marked_count == 0 || queue->queue_id < group->marked_from)
+        group->marked_from = queue->queue_id;
+    group->marked_count++;
+    list_marked(offsets, group);
+}
+
+static void mark_forget(struct offsets *offsets, struct group_offsets *group)
+{
+    group->forget = true;
+    list_marked(offsets, group);
 }
 
 static enum status set(struct offsets *offsets, struct slice key, int32_t queue_id, int64_t offset)
@@ -156,54 +223,167 @@ static enum status set(struct offsets *offsets, struct slice key, int32_t queue_
     struct group_offsets *group = map_get(&offsets->table, key);
     size_t at = group == NULL ? 0 : position(group, queue_id);
     if (group != NULL && holds(group, at, queue_id)) {
-        offsets->changes += group->queues[at].offset != offset;
-        group->queues[at].offset = offset;
+        if (group->queues[at].offset != offset) {
+            group->queues[at].offset = offset;
+            mark(offsets, group, at);
+            offsets->changes++;
+        }
         return STATUS_OK;
     }
     if (offsets->queue_count >= OFFSET_QUEUES_MAX ||
         (group == NULL && offsets->table.count >= OFFSET_KEYS_MAX))
         return full(key);
-    insert(find_or_add(offsets, key), at, queue_id, offset);
+    group = find_or_add(offsets, key);
+    insert(group, at, queue_id, offset);
+    mark(offsets, group, at);
     offsets->queue_count++;
     offsets->changes++;
     return STATUS_OK;
 }
 
-static void drop(struct offsets *offsets, struct slice key)
+static void drop(struct offsets *offsets, struct group_offsets *group)
 {
-    struct group_offsets *group = map_remove(&offsets->table, key);
-    if (group == NULL)
-        return;
     offsets->queue_count -= group->count;
     offsets->changes++;
-    group_offsets_free(group);
+    free(group->queues);
+    group->queues = NULL;
+    group->count = 0;
+    group->capacity = 0;
+    group->marked_count = 0;
+    group->dead = true;
+    mark_forget(offsets, group);
+}
+
+/* --- the journal, with the lock held --- */
+
+/* Put the marked queues of a key into the block, `most` of them; how many. */
+static size_t collect_queues(struct group_offsets *group, struct buf *block, size_t most)
+{
+    size_t taken = 0;
+    size_t at = position(group, group->marked_from);
+    size_t key_at = journal_put_key(block, key_of(group));
+    for (; taken < most && group->marked_count != 0; at++) {
+        struct queue_offset *queue = &group->queues[at];
+        if (!queue->marked)
+            continue;
+        queue->marked = false;
+        group->marked_count--;
+        group->marked_from = queue->queue_id + 1;
+        journal_put_queue(block, key_at, queue->queue_id, queue->offset);
+        taken++;
+    }
+    return taken;
+}
+
+/* Put what is marked into the block, beginning with the first in the list, until the list has gone
+ * down to `leave` keys or the lock has been held long enough; how many queues and keys. */
+static size_t collect(struct offsets *offsets, struct buf *block, size_t leave)
+{
+    size_t taken = 0;
+    while (offsets->listed_count > leave && taken < COLLECT_QUEUES_MAX) {
+        struct group_offsets *group = offsets->first_marked;
+        if (group->forget)
+            journal_put_forget(block, key_of(group));
+        group->forget = false;
+        if (group->marked_count != 0)
+            taken += collect_queues(group, block, COLLECT_QUEUES_MAX - taken);
+        taken++;
+        if (group->marked_count != 0)
+            break;
+        offsets->first_marked = group->next_marked;
+        if (offsets->first_marked == NULL)
+            offsets->last_marked = &offsets->first_marked;
+        offsets->listed_count--;
+        group->listed = false;
+        if (group->dead)
+            group_offsets_free(map_remove(&offsets->table, key_of(group)));
+    }
+    return taken;
+}
+
+/* The block was not written: mark what it holds again. */
+static void mark_again(struct offsets *offsets, struct slice changes)
+{
+    struct journal_change change;
+    struct journal_queue queue;
+    while (journal_change_next(&changes, &change)) {
+        struct group_offsets *group = map_get(&offsets->table, change.key);
+        if (change.forget) {
+            if (group == NULL) {
+                group = find_or_add(offsets, change.key);
+                group->dead = true;
+            }
+            mark_forget(offsets, group);
+            for (size_t at = 0; at < group->count; at++)
+                mark(offsets, group, at);
+        }
+        while (group != NULL && journal_queue_next(&change.queues, &queue)) {
+            size_t at = position(group, queue.queue_id);
+            if (holds(group, at, queue.queue_id))
+                mark(offsets, group, at);
+        }
+    }
 }
 
 /* --- loading --- */
 
-/* What the file holds is taken whatever the bounds on commits are, but not queue ids that nobody
- * could ask for. */
+/* What the files hold is taken whatever the bounds on commits are, but not names and queue ids
+ * that nobody could ask for. */
+static void merge(struct offsets *offsets, struct group_offsets *group, int32_t queue_id,
+                  int64_t offset)
+{
+    if (queue_id < 0 || queue_id >= TOPIC_QUEUES_MAX) {
+        log_warn("state", "consumer offset of an impossible queue ignored", "key=%.*s queue=%d",
+                 SLICE_ARGS(key_of(group)), queue_id);
+        return;
+    }
+    size_t at = position(group, queue_id);
+    if (holds(group, at, queue_id)) {
+        group->queues[at].offset = offset;
+        return;
+    }
+    insert(group, at, queue_id, offset);
+    offsets->queue_count++;
+}
+
 static void merge_body(struct offsets *offsets, const ConsumerOffsetSerializeWrapper *body)
 {
     for (size_t i = 0; i < body->n_offset_table; i++) {
         const QueueOffsetsEntry *entry = body->offset_table[i];
-        struct group_offsets *group = find_or_add(offsets, slice_of_cstr(entry->key));
-        for (size_t j = 0; j < entry->n_value; j++) {
-            int32_t queue_id = entry->value[j]->key;
-            if (queue_id < 0 || queue_id >= TOPIC_QUEUES_MAX) {
-                log_warn("state", "consumer offset of an impossible queue ignored",
-                         "key=%s queue=%d", entry->key, queue_id);
-                continue;
-            }
-            size_t at = position(group, queue_id);
-            if (holds(group, at, queue_id)) {
-                group->queues[at].offset = entry->value[j]->value;
-                continue;
-            }
-            insert(group, at, queue_id, entry->value[j]->value);
-            offsets->queue_count++;
+        struct slice key = slice_of_cstr(entry->key);
+        if (key.size > KEY_BYTES_MAX) {
+            log_warn("state", "consumer offsets under an impossible name ignored",
+                     "key=%.*s... bytes=%zu", KEY_BYTES_MAX, entry->key, key.size);
+            continue;
         }
+        struct group_offsets *group = find_or_add(offsets, key);
+        for (size_t j = 0; j < entry->n_value; j++)
+            merge(offsets, group, entry->value[j]->key, entry->value[j]->value);
     }
+}
+
+static bool merge_changes(void *ctx, int64_t log_pos, struct slice changes)
+{
+    struct offsets *offsets = ctx;
+    struct journal_change change;
+    struct journal_queue queue;
+    (void)log_pos; /* what a consumer has read does not depend on what the log has lost */
+    while (journal_change_next(&changes, &change)) {
+        if (change.key.size > KEY_BYTES_MAX)
+            continue;
+        if (change.forget) {
+            struct group_offsets *group = map_remove(&offsets->table, change.key);
+            if (group != NULL) {
+                offsets->queue_count -= group->count;
+                group_offsets_free(group);
+            }
+            continue;
+        }
+        struct group_offsets *group = find_or_add(offsets, change.key);
+        while (journal_queue_next(&change.queues, &queue))
+            merge(offsets, group, queue.queue_id, queue.offset);
+    }
+    return true;
 }
 
 enum status offsets_load(const char *path, struct vfs *vfs, struct offsets **out, struct err *err)
@@ -214,14 +394,21 @@ enum status offsets_load(const char *path, struct vfs *vfs, struct offsets **out
     enum config_source source;
 
     CHECK(pthread_mutex_init(&offsets->lock, NULL) == 0);
+    offsets->last_marked = &offsets->first_marked;
     config_file_init(&offsets->file, path, vfs);
+    offsets->file.journal = offset_journal_new(path, vfs);
     arena_init(&arena, 65536);
     enum status status = config_file_load(&offsets->file, "consumer offsets",
                                           &consumer_offset_serialize_wrapper__descriptor, &arena,
                                           &body.base, &source, err);
+    bool replayed = false;
     if (status == STATUS_OK) {
         merge_body(offsets, &body);
-        offsets->changes = source == CONFIG_SOURCE_BACKUP;
+        status = offset_journal_load(offsets->file.journal, offsets->file.loaded, merge_changes,
+                                     offsets, &replayed, err);
+    }
+    if (status == STATUS_OK) {
+        offsets->changes = source != CONFIG_SOURCE_MAIN || replayed;
         log_info("state", "consumer offsets loaded", "keys=%zu queues=%zu", offsets->table.count,
                  offsets->queue_count);
         *out = offsets;
@@ -239,6 +426,7 @@ void offsets_free(struct offsets *offsets)
         group_offsets_free(entry->value);
     map_release(&offsets->table);
     config_file_release(&offsets->file);
+    buf_release(&offsets->block);
     CHECK(pthread_mutex_destroy(&offsets->lock) == 0);
     free(offsets);
 }
@@ -285,12 +473,25 @@ void offsets_remove_group(struct offsets *offsets, struct slice group)
         struct slice key_group;
         if (!key_split(entry->key, &key_topic, &key_group) || !slice_equal(key_group, group))
             continue;
-        drop(offsets, entry->key);
-        removed++;
+        struct group_offsets *doomed = entry->value;
+        removed += !doomed->dead;
+        if (!doomed->dead)
+            drop(offsets, doomed);
     }
     offsets_unlock(offsets);
     log_info("state", "consumer offsets of a group removed", "group=%.*s topics=%zu",
              SLICE_ARGS(group), removed);
+}
+
+static void copy_queues(struct offsets *offsets, const struct group_offsets *source,
+                        struct group_offsets *copy)
+{
+    for (size_t i = 0; i < source->count; i++) {
+        insert(copy, i, source->queues[i].queue_id, source->queues[i].offset);
+        mark(offsets, copy, i);
+    }
+    offsets->queue_count += copy->count;
+    offsets->changes++;
 }
 
 enum status offsets_clone(struct offsets *offsets, struct slice from_group, struct slice to_group,
@@ -303,20 +504,17 @@ enum status offsets_clone(struct offsets *offsets, struct slice from_group, stru
     struct slice to_key = slice_of(to.bytes, to.size);
     enum status status = STATUS_OK;
     offsets_lock(offsets);
-    const struct group_offsets *source = map_get(&offsets->table, slice_of(from.bytes, from.size));
-    const struct group_offsets *old = map_get(&offsets->table, to_key);
+    const struct group_offsets *source = find_live(offsets, slice_of(from.bytes, from.size));
+    struct group_offsets *old = map_get(&offsets->table, to_key);
     if (source != NULL && source != old) {
         size_t old_count = old == NULL ? 0 : old->count;
         if (offsets->queue_count - old_count + source->count > OFFSET_QUEUES_MAX ||
             (old == NULL && offsets->table.count >= OFFSET_KEYS_MAX)) {
             status = full(to_key);
         } else {
-            drop(offsets, to_key);
-            struct group_offsets *copy = find_or_add(offsets, to_key);
-            for (size_t i = 0; i < source->count; i++)
-                insert(copy, i, source->queues[i].queue_id, source->queues[i].offset);
-            offsets->queue_count += copy->count;
-            offsets->changes++;
+            if (old != NULL)
+                drop(offsets, old);
+            copy_queues(offsets, source, find_or_add(offsets, to_key));
         }
     }
     offsets_unlock(offsets);
@@ -339,7 +537,8 @@ static void walk_names(const struct offsets *offsets, struct slice topic, struct
     for (struct map_entry *entry; (entry = map_next(&offsets->table, &cursor)) != NULL;) {
         struct slice key_topic;
         struct slice key_group;
-        if (!key_split(entry->key, &key_topic, &key_group))
+        if (((const struct group_offsets *)entry->value)->dead ||
+            !key_split(entry->key, &key_topic, &key_group))
             continue;
         bool wanted =
             topic.size != 0 ? slice_equal(key_topic, topic) : slice_equal(key_group, group);
@@ -394,6 +593,8 @@ size_t offsets_keys(const struct offsets *offsets, struct arena *arena, struct o
     struct offset_key *out = arena_alloc(arena, offsets->table.count * sizeof *out);
     for (struct map_entry *at; (at = map_next(&offsets->table, &cursor)) != NULL;) {
         struct offset_key *key = &out[count];
+        if (((const struct group_offsets *)at->value)->dead)
+            continue;
         count += key_split(arena_copy(arena, at->key), &key->topic, &key->group);
     }
     offsets_unlock(offsets);
@@ -441,6 +642,8 @@ static void wrap(const struct offsets *offsets, struct arena *arena,
     size_t cursor = 0;
     for (struct map_entry *entry; (entry = map_next(&offsets->table, &cursor)) != NULL;) {
         const struct group_offsets *group = entry->value;
+        if (group->dead)
+            continue;
         QueueOffsetsEntry *wrapped = arena_alloc(arena, sizeof *wrapped);
         queue_offsets_entry__init(wrapped);
         wrapped->key = arena_cstr(arena, entry->key);
@@ -469,9 +672,10 @@ void offsets_wrap(const struct offsets *offsets, struct arena *arena,
     sort(out);
 }
 
-static const ProtobufCMessage *snapshot(const void *table, struct arena *arena,
-                                        uint64_t saved_changes, uint64_t *changes)
+static enum status snapshot(const void *table, struct arena *arena, uint64_t saved_changes,
+                            uint64_t *changes, const ProtobufCMessage **message, struct err *err)
 {
+    (void)err;
     const struct offsets *offsets = table;
     ConsumerOffsetSerializeWrapper *body = NULL;
     offsets_lock(offsets);
@@ -481,13 +685,59 @@ static const ProtobufCMessage *snapshot(const void *table, struct arena *arena,
         wrap(offsets, arena, body);
     }
     offsets_unlock(offsets);
-    if (body == NULL)
-        return NULL;
-    sort(body);
-    return &body->base;
+    if (body != NULL) {
+        sort(body);
+        *message = &body->base;
+    }
+    return STATUS_OK;
 }
 
 enum status offsets_persist(struct offsets *offsets, struct err *err)
 {
     return config_file_save(&offsets->file, snapshot, offsets, err);
+}
+
+/* Make a block of the first `todo` marked keys, or of some of them; how many are left. */
+static size_t make_block(struct offsets *offsets, size_t todo)
+{
+    size_t taken = 0;
+    journal_changes_open(&offsets->block);
+    while (todo != 0 && taken < BLOCK_QUEUES_MAX) {
+        offsets_lock(offsets);
+        size_t listed = offsets->listed_count;
+        taken += collect(offsets, &offsets->block, listed - todo);
+        todo -= listed - offsets->listed_count;
+        offsets_unlock(offsets);
+    }
+    return todo;
+}
+
+enum status offsets_journal_step(struct offsets *offsets, struct err *err)
+{
+    enum status status = STATUS_OK;
+    offsets_lock(offsets);
+    size_t todo = offsets->listed_count;
+    offsets_unlock(offsets);
+    /* No further than what was marked at the beginning, or this might never end. */
+    while (todo != 0 && status == STATUS_OK) {
+        todo = make_block(offsets, todo);
+        status = offset_journal_append(offsets->file.journal, &offsets->block, 0);
+    }
+    if (status == STATUS_OK)
+        return STATUS_OK;
+    status = err_set_errno(err, status, "cannot write the journal of %s", offsets->file.path);
+    offsets_lock(offsets);
+    mark_again(offsets, journal_changes_of(&offsets->block));
+    offsets_unlock(offsets);
+    return status;
+}
+
+bool offsets_journal_is_due(const struct offsets *offsets)
+{
+    return offset_journal_is_due(offsets->file.journal);
+}
+
+enum status offsets_journal_sync(struct offsets *offsets, struct err *err)
+{
+    return config_file_sync_journal(&offsets->file, err);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Consumer offsets: for topic@group and queue id the offset to consume next, kept in
- * config/consumerOffset.json. Any thread; one lock (docs/locks.md: offsets).
+ * config/consumerOffset.json, with a journal beside it. Any thread; one lock (docs/locks.md:
+ * offsets).
  */
 #ifndef BROKER_STATE_OFFSETS_H
 #define BROKER_STATE_OFFSETS_H
@@ -62,7 +63,20 @@ size_t offsets_of(const struct offsets *offsets, struct slice topic, struct slic
 void offsets_wrap(const struct offsets *offsets, struct arena *arena,
                   ConsumerOffsetSerializeWrapper *out);
 /* Write the file when something changed since the last time. Worker threads only.
- * returns  OK | IO | FULL */
+ * returns  OK | IO | FULL | BUSY */
 MUST_CHECK enum status offsets_persist(struct offsets *offsets, struct err *err);
+
+/* Write what changed since the last step into the journal, where a killed broker's successor finds
+ * it. One thread, many times a second; does not wait for the disk as long as the page cache takes
+ * what is written.
+ * returns  OK | IO | FULL | BUSY; the next step tries again */
+MUST_CHECK enum status offsets_journal_step(struct offsets *offsets, struct err *err);
+
+/* Should offsets_persist be called at once? See offset_journal_is_due. Any thread. */
+bool offsets_journal_is_due(const struct offsets *offsets);
+
+/* Have what the steps have written on disk. May wait for it.
+ * returns  OK | IO */
+MUST_CHECK enum status offsets_journal_sync(struct offsets *offsets, struct err *err);
 
 #endif

@@ -5,6 +5,7 @@
  */
 #include "broker/state/subscription.h"
 
+#include "broker/store/consumequeue_format.h"
 #include "common/base/check.h"
 #include "common/base/limits.h"
 #include "proto/properties.h"
@@ -259,6 +260,9 @@ bool subscription_match(void *subscription, int64_t tags_code)
 {
     const struct subscription *wanted = subscription;
     if (wanted->match_all || wanted->class_filter_mode || !wanted->tag_type)
+        return true;
+    /* The client looks at the tag itself. */
+    if (queue_tags_code_is_elsewhere(tags_code))
         return true;
     /* Java compares the low 32 bits: codeSet.contains(tagsCode.intValue()). */
     int32_t code = (int32_t)tags_code;

@@ -52,7 +52,7 @@ MUST_CHECK enum status subscription_from_body(const SubscriptionData *body,
 SubscriptionData *subscription_wrap(const struct subscription *subscription, struct arena *arena);
 
 /* tags_filter of the store: ctx is the subscription. Expressions of other types than TAG match
- * here; they are evaluated on the message. */
+ * here; they are evaluated on the message. So does a message whose code the queue does not know. */
 bool subscription_match(void *subscription, int64_t tags_code);
 
 #endif

@@ -214,7 +214,7 @@ enum status topics_load(const struct topics_options *options, struct vfs *vfs,
     if (status == STATUS_OK) {
         merge_body(topics, &body);
         nothing_is_new(topics);
-        topics->changes = source == CONFIG_SOURCE_BACKUP;
+        topics->changes = source != CONFIG_SOURCE_MAIN;
         log_info("state", "topics loaded", "topics=%zu counter=%lld", topics->count,
                  (long long)topics->version.counter);
         *out = topics;
@@ -497,9 +497,10 @@ void topics_wrap(const struct topics *topics, const char *only, int32_t perm_mas
     sort(out);
 }
 
-static const ProtobufCMessage *snapshot(const void *table, struct arena *arena,
-                                        uint64_t saved_changes, uint64_t *changes)
+static enum status snapshot(const void *table, struct arena *arena, uint64_t saved_changes,
+                            uint64_t *changes, const ProtobufCMessage **message, struct err *err)
 {
+    (void)err;
     const struct topics *topics = table;
     TopicConfigSerializeWrapper *body = NULL;
     topics_lock(topics);
@@ -509,10 +510,11 @@ static const ProtobufCMessage *snapshot(const void *table, struct arena *arena,
         wrap(topics, NULL, -1, arena, body);
     }
     topics_unlock(topics);
-    if (body == NULL)
-        return NULL;
-    sort(body);
-    return &body->base;
+    if (body != NULL) {
+        sort(body);
+        *message = &body->base;
+    }
+    return STATUS_OK;
 }
 
 enum status topics_persist(struct topics *topics, struct err *err)

@@ -101,15 +101,15 @@ static void write_failed(struct commitlog *log, enum status status, int64_t pos,
         health_refuse(log->health, REFUSAL_NO_SPACE,
                       "no space left to write the commit log in %s: free disk space, or lower "
                       "fileReservedTime",
-                      log->directory);
+                      log->current->directory);
     else if (status == STATUS_BUSY)
         health_refuse(log->health, REFUSAL_NO_SPACE, "the commit log in %s cannot be written: %s",
-                      log->directory, strerror(kept));
+                      log->current->directory, strerror(kept));
     else
         health_fail(log->health,
                     "writing the commit log in %s at position %lld failed: %s. "
                     "Check the disk, then restart",
-                    log->directory, (long long)pos, strerror(kept));
+                    log->current->directory, (long long)pos, strerror(kept));
 }
 
 /* Zero what a failed write left behind the end. */
@@ -124,6 +124,16 @@ static enum status clear_garbage(struct commitlog *log, int64_t pos)
     else
         write_failed(log, status, pos, 0);
     return status;
+}
+
+/* Bytes that are being filled with zeros must not take a record first. That is far ahead of the end
+ * unless a megabyte was appended while one slice was written. */
+static void wait_for_zeros(struct commitlog *log, int64_t end_pos)
+{
+    if (end_pos <= atomic_load(&log->zeroing_pos))
+        return;
+    (void)pthread_mutex_lock(&log->zero_lock);
+    (void)pthread_mutex_unlock(&log->zero_lock);
 }
 
 static enum status run_write(struct commitlog *log, struct append_batch *batch,
@@ -142,6 +152,7 @@ static enum status run_write(struct commitlog *log, struct append_batch *batch,
         parts[count++] = (struct iovec){filler, sizeof filler};
         bytes += RECORD_FILLER_BYTES;
     }
+    wait_for_zeros(log, pos + bytes);
     enum status status =
         log->vfs->ops->pwritev(log->vfs, log->current->fd, parts, count, pos - log->current->base);
     if (status != STATUS_OK)

@@ -4,7 +4,8 @@
  *
  *     offset  size  field
  *      0      8     store timestamp of the last message flushed to the commit log
- *      8      8     store timestamp of the last message whose queue entry is durable
+ *      8      8     store timestamp of the last message whose queue entry is durable, or of the
+ *                   first one in the index file that grows, if that is earlier
  *     16      8     end timestamp of the index when it was last synced
  *     24      8     zero
  *     32      8     magic "CometMQ1"                                     from here on: ours

@@ -312,8 +312,7 @@ static enum status span_read(struct cold_cache *cache, const struct span *span,
     if (status == STATUS_OK || err == NULL)
         return status;
     char path[PATH_MAX];
-    (void)snprintf(path, sizeof path, "%s/%020lld", cache->store->log.directory,
-                   (long long)segment->base);
+    (void)snprintf(path, sizeof path, "%s/%020lld", segment->directory, (long long)segment->base);
     return fail(cache, path, from, (size_t)(end - from), err);
 }
 

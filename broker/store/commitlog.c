@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The table of segments and everything about them except appending, which is append.c.
+ * The table of segments and everything about them except appending (append.c) and finding them
+ * when the store is opened (commitlog_load.c).
  */
 #include "broker/store/commitlog.h"
 
@@ -16,25 +17,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-void commitlog_init(struct commitlog *log, const char *directory, int64_t segment_bytes,
+void commitlog_init(struct commitlog *log, struct log_paths paths, int64_t segment_bytes,
                     struct vfs *vfs, const struct clock *clock, struct health *health)
 {
     memset(log, 0, sizeof *log);
     log->vfs = vfs;
     log->clock = clock;
     log->health = health;
-    log->directory = xstrdup(directory);
+    log->paths = paths;
     log->segment_bytes = segment_bytes;
     CHECK(pthread_mutex_init(&log->append_lock, NULL) == 0);
     CHECK(pthread_mutex_init(&log->prepare_lock, NULL) == 0);
+    CHECK(pthread_mutex_init(&log->zero_lock, NULL) == 0);
+    atomic_init(&log->zeroing_pos, INT64_MAX);
     CHECK(pthread_mutex_init(&log->segments_lock, NULL) == 0);
-}
-
-static void segment_path(const struct commitlog *log, int64_t base, char path[PATH_MAX])
-{
-    char name[SEGMENT_NAME_BYTES];
-    segment_name(base, name);
-    (void)snprintf(path, PATH_MAX, "%s/%s", log->directory, name);
 }
 
 void commitlog_install(struct commitlog *log, struct segment *segment)
@@ -46,116 +42,6 @@ void commitlog_install(struct commitlog *log, struct segment *segment)
     }
     log->segments[log->segment_count++] = segment;
     (void)pthread_mutex_unlock(&log->segments_lock);
-}
-
-/* --- load --- */
-
-struct found_segments {
-    struct commitlog *log;
-    int64_t *bases; /* ascending: names are sorted and of one length */
-    size_t count;
-    size_t capacity;
-};
-
-static void found_one(void *ctx, const char *name, bool is_directory)
-{
-    struct found_segments *found = ctx;
-    int64_t base;
-    if (is_directory || !segment_name_parse(name, &base)) {
-        log_warn("store", "not a commit log file, left alone", "path=%s/%s", found->log->directory,
-                 name);
-        return;
-    }
-    if (found->count == found->capacity) {
-        found->capacity = found->capacity == 0 ? 64 : found->capacity * 2;
-        found->bases = xrealloc(found->bases, found->capacity * sizeof *found->bases);
-    }
-    found->bases[found->count++] = base;
-}
-
-static enum status check_base(const struct commitlog *log, const struct found_segments *found,
-                              size_t i, struct err *err)
-{
-    int64_t base = found->bases[i];
-    if (base % log->segment_bytes != 0)
-        return err_set(err, STATUS_CORRUPT,
-                       "%s/%020lld does not start at a multiple of mappedFileSizeCommitLog (%lld): "
-                       "set that option to the size the log was written with",
-                       log->directory, (long long)base, (long long)log->segment_bytes);
-    if (i > 0 && base != found->bases[i - 1] + log->segment_bytes)
-        return err_set(
-            err, STATUS_CORRUPT,
-            "the commit log in %s has a gap: %020lld is missing. Bring the file back, or "
-            "move the older files away to give up the messages in them",
-            log->directory, (long long)(found->bases[i - 1] + log->segment_bytes));
-    return STATUS_OK;
-}
-
-/* A crash while a segment is made leaves a last file of any size, without a byte in it. */
-static enum status remove_unfinished(struct commitlog *log, const char *path, int64_t size,
-                                     struct err *err)
-{
-    struct vfs *vfs = log->vfs;
-    int fd;
-    enum status status = vfs->ops->open(vfs, path, VFS_READ, &fd);
-    if (status != STATUS_OK)
-        return err_set_errno(err, STATUS_IO, "cannot open %s", path);
-    int64_t end;
-    status = vfs_data_end(vfs, fd, 0, size, &end);
-    (void)vfs->ops->close(vfs, fd);
-    if (status != STATUS_OK)
-        return err_set_errno(err, STATUS_IO, "cannot read %s", path);
-    if (end > 0)
-        return STATUS_CORRUPT;
-    log_warn("store", "an unfinished commit log file was removed", "path=%s bytes=%lld", path,
-             (long long)size);
-    status = vfs->ops->unlink(vfs, path);
-    return status == STATUS_OK ? STATUS_OK
-                               : err_set_errno(err, STATUS_IO, "cannot remove %s", path);
-}
-
-static enum status load_one(struct commitlog *log, const struct found_segments *found, size_t i,
-                            struct err *err)
-{
-    enum status status = check_base(log, found, i, err);
-    if (status != STATUS_OK)
-        return status;
-    char path[PATH_MAX];
-    segment_path(log, found->bases[i], path);
-    struct vfs_stat st;
-    status = log->vfs->ops->stat(log->vfs, path, &st);
-    if (status != STATUS_OK)
-        return err_set_errno(err, STATUS_IO, "cannot examine %s", path);
-    if (st.size != log->segment_bytes) {
-        bool last = i + 1 == found->count;
-        status = last ? remove_unfinished(log, path, st.size, err) : STATUS_CORRUPT;
-        return status != STATUS_CORRUPT
-                   ? status
-                   : err_set(err, STATUS_CORRUPT,
-                             "%s has %lld bytes, mappedFileSizeCommitLog says %lld: set that "
-                             "option to the size the log was written with, or restore the file",
-                             path, (long long)st.size, (long long)log->segment_bytes);
-    }
-    struct segment *segment;
-    status =
-        segment_open(log->vfs, log->directory, found->bases[i], log->segment_bytes, &segment, err);
-    if (status == STATUS_OK)
-        commitlog_install(log, segment);
-    return status;
-}
-
-enum status commitlog_load(struct commitlog *log, struct err *err)
-{
-    struct found_segments found = {.log = log};
-    enum status status = log->vfs->ops->list(log->vfs, log->directory, found_one, &found);
-    if (status != STATUS_OK)
-        (void)err_set_errno(err, status, "cannot list %s", log->directory);
-    for (size_t i = 0; i < found.count && status == STATUS_OK; i++)
-        status = load_one(log, &found, i, err);
-    free(found.bases);
-    if (status == STATUS_OK && log->segment_count > 0)
-        atomic_store(&log->min_pos, log->segments[0]->base);
-    return status;
 }
 
 /* --- the end of the log --- */
@@ -186,7 +72,8 @@ static enum status drop_last(struct commitlog *log, const struct log_cut *cut, s
 {
     struct segment *segment = log->segments[log->segment_count - 1];
     char path[PATH_MAX];
-    segment_path(log, segment->base, path);
+    const char *directory = segment->directory;
+    segment_path(segment, path);
     int64_t end;
     enum status status = find_data_end(segment, segment->base, &end, err);
     if (status != STATUS_OK)
@@ -204,25 +91,25 @@ static enum status drop_last(struct commitlog *log, const struct log_cut *cut, s
     log->segment_count--;
     (void)pthread_mutex_unlock(&log->segments_lock);
     segment_drop(segment);
-    status = log->vfs->ops->sync_directory(log->vfs, log->directory);
+    status = log->vfs->ops->sync_directory(log->vfs, directory);
     return status == STATUS_OK
                ? status
-               : err_set_errno(err, STATUS_IO, "cannot sync the directory %s", log->directory);
+               : err_set_errno(err, STATUS_IO, "cannot sync the directory %s", directory);
 }
 
 static enum status create_next(struct commitlog *log, int64_t base, struct segment **out,
                                struct err *err)
 {
-    enum status status =
-        segment_create(log->vfs, log->directory, base, log->segment_bytes, out, err);
+    const char *directory = log_paths_choose(&log->paths, log->vfs, base / log->segment_bytes);
+    enum status status = segment_create(log->vfs, directory, base, log->segment_bytes, out, err);
     if (status != STATUS_OK)
         return status;
-    status = log->vfs->ops->sync_directory(log->vfs, log->directory);
+    status = log->vfs->ops->sync_directory(log->vfs, directory);
     if (status == STATUS_OK)
         return STATUS_OK;
-    (void)err_set_errno(err, status, "cannot sync the directory %s", log->directory);
+    (void)err_set_errno(err, status, "cannot sync the directory %s", directory);
     char path[PATH_MAX];
-    segment_path(log, base, path);
+    segment_path(*out, path);
     segment_drop(*out);
     (void)log->vfs->ops->unlink(log->vfs, path);
     return status;
@@ -246,7 +133,7 @@ static enum status wipe_behind(struct commitlog *log, struct segment *segment,
     if (status == STATUS_OK)
         status = log->vfs->ops->fdatasync(log->vfs, segment->fd);
     if (status != STATUS_OK)
-        (void)err_set_errno(err, status, "cannot clear the end of %s/%020lld", log->directory,
+        (void)err_set_errno(err, status, "cannot clear the end of %s/%020lld", segment->directory,
                             (long long)segment->base);
     return status;
 }
@@ -317,13 +204,14 @@ void commitlog_release(struct commitlog *log)
     free(log->segments);
     if (log->next != NULL) {
         char path[PATH_MAX];
-        segment_path(log, log->next->base, path);
+        segment_path(log->next, path);
         segment_drop(log->next);
         (void)log->vfs->ops->unlink(log->vfs, path);
     }
-    free(log->directory);
+    log_paths_release(&log->paths);
     (void)pthread_mutex_destroy(&log->append_lock);
     (void)pthread_mutex_destroy(&log->prepare_lock);
+    (void)pthread_mutex_destroy(&log->zero_lock);
     (void)pthread_mutex_destroy(&log->segments_lock);
 }
 
@@ -395,6 +283,48 @@ enum status commitlog_prepare(struct commitlog *log, struct err *err)
     return status;
 }
 
+/* The segment that holds `pos`, which may be the one made ahead; with a reference. */
+static struct segment *acquire_ahead(struct commitlog *log, int64_t pos)
+{
+    struct segment *segment = commitlog_acquire(log, pos);
+    if (segment != NULL)
+        return segment;
+    (void)pthread_mutex_lock(&log->prepare_lock);
+    if (log->next != NULL && pos >= log->next->base && pos < segment_end(log->next)) {
+        segment = log->next;
+        segment_hold(segment);
+    }
+    (void)pthread_mutex_unlock(&log->prepare_lock);
+    return segment;
+}
+
+bool commitlog_claim_zeros(struct commitlog *log, int64_t pos, int64_t size,
+                           struct zero_claim *claim)
+{
+    (void)pthread_mutex_lock(&log->append_lock);
+    int64_t first = atomic_load(&log->appended_pos) + ZERO_GUARD_BYTES;
+    if (pos < first)
+        pos = first;
+    pos = (pos + size - 1) / size * size;
+    struct segment *segment = acquire_ahead(log, pos);
+    if (segment != NULL) {
+        int64_t room = segment_end(segment) - pos;
+        *claim = (struct zero_claim){pos, size < room ? size : room, segment};
+        (void)pthread_mutex_lock(&log->zero_lock);
+        atomic_store(&log->zeroing_pos, pos);
+    }
+    (void)pthread_mutex_unlock(&log->append_lock);
+    return segment != NULL;
+}
+
+void commitlog_release_zeros(struct commitlog *log, struct zero_claim *claim)
+{
+    atomic_store(&log->zeroing_pos, INT64_MAX);
+    (void)pthread_mutex_unlock(&log->zero_lock);
+    segment_drop(claim->segment);
+    claim->segment = NULL;
+}
+
 enum status commitlog_flush(struct commitlog *log)
 {
     /* The timestamp first: it is then not newer than the position. */
@@ -409,13 +339,15 @@ enum status commitlog_flush(struct commitlog *log)
         int64_t end = segment_end(segment);
         enum status status = log->vfs->ops->fdatasync(log->vfs, segment->fd);
         int kept = errno;
-        int64_t base = segment->base;
+        char path[PATH_MAX];
+        if (status != STATUS_OK)
+            segment_path(segment, path);
         segment_drop(segment);
         if (status != STATUS_OK) {
             health_fail(log->health,
-                        "syncing %s/%020lld failed: %s. Messages behind position %lld may not be "
-                        "on disk. Check the disk, then restart",
-                        log->directory, (long long)base, strerror(kept), (long long)pos);
+                        "syncing %s failed: %s. Messages behind position %lld may not be on "
+                        "disk. Check the disk, then restart",
+                        path, strerror(kept), (long long)pos);
             return STATUS_IO;
         }
         pos = end < target ? end : target;
@@ -441,11 +373,11 @@ bool commitlog_remove_first(struct commitlog *log)
     if (first == NULL)
         return false;
     char path[PATH_MAX];
-    segment_path(log, first->base, path);
+    segment_path(first, path);
     if (log->vfs->ops->unlink(log->vfs, path) != STATUS_OK)
         log_error("store", "cannot delete an old commit log file", "path=%s errno=%d", path, errno);
     else
-        (void)log->vfs->ops->sync_directory(log->vfs, log->directory);
+        (void)log->vfs->ops->sync_directory(log->vfs, first->directory);
     segment_drop(first);
     return true;
 }

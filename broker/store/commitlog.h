@@ -9,17 +9,21 @@
  * Locks, in the order they may be taken:
  *     append_lock    one appender at a time: end of the log, queue offset counters, clock
  *     prepare_lock   the segment made ahead
+ *     zero_lock      a slice behind the end that is being filled with zeros
  *     segments_lock  the table of segments; held for a look-up only
  */
 #ifndef BROKER_STORE_COMMITLOG_H
 #define BROKER_STORE_COMMITLOG_H
 
 #include "broker/store/health.h"
+#include "broker/store/log_paths.h"
 #include "broker/store/segment.h"
 #include "common/base/bytes.h"
 #include "common/sys/clock.h"
 
 #include <pthread.h>
+
+#define ZERO_GUARD_BYTES (1024 * 1024)
 
 struct append_batch;
 
@@ -27,7 +31,7 @@ struct commitlog {
     struct vfs *vfs;
     const struct clock *clock;
     struct health *health;
-    char *directory;
+    struct log_paths paths;
     int64_t segment_bytes;
 
     pthread_mutex_t append_lock;
@@ -38,6 +42,9 @@ struct commitlog {
     pthread_mutex_t prepare_lock;
     struct segment *next;     /* full size, empty, durable in its directory; NULL: none yet */
     _Atomic bool next_wanted; /* a hint for the keeper */
+
+    pthread_mutex_t zero_lock;
+    _Atomic int64_t zeroing_pos; /* appends that reach it wait for zero_lock; INT64_MAX: none */
 
     pthread_mutex_t segments_lock;
     struct segment **segments; /* neighbours are segment_bytes apart */
@@ -51,11 +58,12 @@ struct commitlog {
     _Atomic int64_t flushed_timestamp_ms;
 };
 
-void commitlog_init(struct commitlog *log, const char *directory, int64_t segment_bytes,
+/* paths  taken over */
+void commitlog_init(struct commitlog *log, struct log_paths paths, int64_t segment_bytes,
                     struct vfs *vfs, const struct clock *clock, struct health *health);
 
-/* Open the segments that are there. Refuses, with the mend, what would hide or damage data: a wrong
- * size, a gap.
+/* Open the segments that are there, in whichever of the folders. Refuses, with the mend, what would
+ * hide or damage data: a wrong size, a gap, a file that is there twice.
  * returns  OK | CORRUPT | IO */
 enum status commitlog_load(struct commitlog *log, struct err *err);
 
@@ -108,6 +116,21 @@ void commitlog_append(struct commitlog *log, struct append_batch *batch);
 
 /* Make the next segment ahead of need when there is none. */
 enum status commitlog_prepare(struct commitlog *log, struct err *err);
+
+/* A stretch behind the end of the log that nobody else writes to. */
+struct zero_claim {
+    int64_t pos;
+    int64_t size;
+    struct segment *segment; /* held */
+};
+
+/* Claim up to `size` bytes at or behind `pos` and ZERO_GUARD_BYTES behind the end of the log,
+ * aligned to `size`, within one segment. An append that comes to claimed bytes waits until they are
+ * released: not for long, as one slice is written. One claim at a time.
+ * returns  false when no segment is there yet */
+bool commitlog_claim_zeros(struct commitlog *log, int64_t pos, int64_t size,
+                           struct zero_claim *claim);
+void commitlog_release_zeros(struct commitlog *log, struct zero_claim *claim);
 
 /* Make everything appended before the call durable and move flushed_pos. A failure ends writing for
  * good and is never tried again: after a failed fdatasync the kernel may have dropped the pages.

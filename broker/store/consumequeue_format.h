@@ -5,7 +5,9 @@
  *     offset  size  field
  *      0      8     position of the record in the commit log
  *      8      4     size of the record
- *     12      8     tags code: hash of TAGS, or the delivery time in SCHEDULE_TOPIC_XXXX
+ *     12      8     tags code: hash of TAGS, or the delivery time in SCHEDULE_TOPIC_XXXX; less than
+ *                   any hash: a position in the files that 4.9.2 with enableConsumeQueueExt keeps
+ *                   beside the queue, which have it
  *
  * Entry n of a queue lies at byte 20 n. Unused space is zero. A filler (0, 0x7FFFFFFF, 0) stands
  * where a message is not, or no longer, in the log: it counts as an entry but is never delivered.
@@ -43,6 +45,12 @@ static inline int32_t queue_entry_size(const uint8_t *entry)
 static inline int64_t queue_entry_tags_code(const uint8_t *entry)
 {
     return get_i64(entry + 12);
+}
+
+/* Is it not known from the queue alone? Source: ConsumeQueueExt.java, isExtAddr. */
+static inline bool queue_tags_code_is_elsewhere(int64_t tags_code)
+{
+    return tags_code < INT32_MIN;
 }
 
 static inline bool queue_entry_is_filler(const uint8_t *entry)

@@ -5,23 +5,20 @@
  */
 #include "broker/store/dispatch.h"
 
+#include "broker/store/record_keys.h"
 #include "broker/store/store_internal.h"
 #include "common/base/check.h"
-#include "common/base/number.h"
 #include "common/sys/log.h"
 #include "common/sys/thread.h"
-#include "proto/properties.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define NAP_US 1000
+#define NAP_US 3000 /* nobody waits; a pull that comes meanwhile ends it */
 #define IDLE_NAPS_BEFORE_SLEEP 50
 #define RETRY_US 200000
-#define INDEX_KEYS_MAX 64 /* keys of one message that are indexed; 4.9.2 has no limit */
 #define GAP_ENTRIES_MAX 1000000
-#define SCHEDULE_TOPIC "SCHEDULE_TOPIC_XXXX"
 
 struct dispatch_item {
     struct queue *queue;
@@ -82,74 +79,23 @@ void dispatcher_mark(struct dispatcher *dispatcher, struct dispatch_mark *out)
 
 /* --- one record --- */
 
-struct parsed_properties {
-    struct slice tags;
-    struct slice keys;
-    struct slice unique_key;
-    struct slice delay;
-};
-
-static struct parsed_properties parse_properties(struct slice properties)
+static size_t key_hashes(const struct record *record, const struct record_keys *keys,
+                         int32_t out[INDEX_KEYS_MAX])
 {
-    struct parsed_properties parsed = {SLICE_EMPTY, SLICE_EMPTY, SLICE_EMPTY, SLICE_EMPTY};
-    size_t cursor = 0;
-    struct slice name;
-    struct slice value;
-    while (properties_next(properties, &cursor, &name, &value)) {
-        if (slice_equal(name, SLICE_LITERAL(PROPERTY_TAGS)))
-            parsed.tags = value;
-        else if (slice_equal(name, SLICE_LITERAL(PROPERTY_KEYS)))
-            parsed.keys = value;
-        else if (slice_equal(name, SLICE_LITERAL(PROPERTY_UNIQ_KEY)))
-            parsed.unique_key = value;
-        else if (slice_equal(name, SLICE_LITERAL(PROPERTY_DELAY)))
-            parsed.delay = value;
-    }
-    return parsed;
-}
-
-/* In the schedule topic the tags code is the delivery time. */
-static int64_t entry_tags_code(const struct store_options *options, const struct record *record,
-                               const struct parsed_properties *parsed)
-{
-    int32_t level;
-    if (parsed->delay.size > 0 && slice_equal(record->topic, SLICE_LITERAL(SCHEDULE_TOPIC)) &&
-        parse_i32(parsed->delay, &level) && level > 0) {
-        if (level > options->delay_level_count)
-            level = options->delay_level_count;
-        int64_t delay_ms = level > 0 ? options->delay_levels_ms[level - 1] : 1000;
-        return record->store_timestamp_ms + delay_ms;
-    }
-    return tags_code(parsed->tags);
-}
-
-static size_t key_hashes(const struct record *record, const struct parsed_properties *parsed,
-                         int32_t hashes[INDEX_KEYS_MAX])
-{
+    struct record_hashes hashes = record_hashes_begin(record, keys);
     size_t count = 0;
-    if (parsed->unique_key.size == 0 && parsed->keys.size == 0)
-        return 0;
-    uint32_t topic_hash = index_topic_hash(record->topic);
-    if (parsed->unique_key.size > 0)
-        hashes[count++] = index_key_hash_from(topic_hash, parsed->unique_key);
-    struct slice rest = parsed->keys;
-    while (rest.size > 0 && count < INDEX_KEYS_MAX) {
-        const uint8_t *blank = memchr(rest.data, ' ', rest.size);
-        size_t size = blank == NULL ? rest.size : (size_t)(blank - rest.data);
-        if (size > 0)
-            hashes[count++] = index_key_hash_from(topic_hash, slice_of(rest.data, size));
-        rest = slice_from(rest, blank == NULL ? rest.size : size + 1);
-    }
+    while (count < INDEX_KEYS_MAX && record_hashes_next(&hashes, &out[count]))
+        count++;
     return count;
 }
 
 /* An index that cannot be written costs look-ups by key, never messages. */
 static void index_record(struct dispatcher *dispatcher, const struct record *record,
-                         const struct parsed_properties *parsed)
+                         const struct record_keys *keys)
 {
     struct store *store = dispatcher->store;
     int32_t hashes[INDEX_KEYS_MAX];
-    size_t count = key_hashes(record, parsed, hashes);
+    size_t count = key_hashes(record, keys, hashes);
     enum status status = index_put(&store->index, hashes, count, record->physical_offset,
                                    record->store_timestamp_ms);
     if ((status != STATUS_OK) == dispatcher->index_skipping || count == 0)
@@ -244,7 +190,7 @@ static enum status align_queue(struct dispatcher *dispatcher, struct queue *queu
 }
 
 static enum status add_entry(struct dispatcher *dispatcher, const struct record *record,
-                             const struct parsed_properties *parsed)
+                             const struct record_keys *keys)
 {
     struct store *store = dispatcher->store;
     int64_t pos = record->physical_offset;
@@ -269,22 +215,22 @@ static enum status add_entry(struct dispatcher *dispatcher, const struct record 
         dispatcher->touched[dispatcher->touched_count++] = queue;
     }
     queue->round_count++;
-    dispatcher->items[dispatcher->item_count++] = (struct dispatch_item){
-        queue, pos, entry_tags_code(&store->options, record, parsed), record->size};
+    dispatcher->items[dispatcher->item_count++] =
+        (struct dispatch_item){queue, pos,
+                               record_tags_code(record, keys, store->options.delay_levels_ms,
+                                                store->options.delay_level_count),
+                               record->size};
     return STATUS_OK;
 }
 
 static enum status dispatch_record(struct dispatcher *dispatcher, const struct record *record)
 {
-    int transaction = record->sys_flag & SYS_FLAG_TRANSACTION_MASK;
-    struct parsed_properties parsed = parse_properties(record->properties);
+    struct record_keys keys = record_keys_find(record->properties);
     enum status status = STATUS_OK;
-    if (transaction != SYS_FLAG_TRANSACTION_PREPARED &&
-        transaction != SYS_FLAG_TRANSACTION_ROLLBACK)
-        status = add_entry(dispatcher, record, &parsed);
-    if (status == STATUS_OK && transaction != SYS_FLAG_TRANSACTION_ROLLBACK &&
-        dispatcher->store->options.index_enable)
-        index_record(dispatcher, record, &parsed);
+    if (record_in_queue(record))
+        status = add_entry(dispatcher, record, &keys);
+    if (status == STATUS_OK && record_in_index(record) && dispatcher->store->options.index_enable)
+        index_record(dispatcher, record, &keys);
     return status;
 }
 

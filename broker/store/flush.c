@@ -11,6 +11,10 @@ void flusher_init(struct flusher *flusher, struct store *store)
     memset(flusher, 0, sizeof *flusher);
     flusher->store = store;
     flusher->sync = store->options.flush == STORE_FLUSH_SYNC;
+    flusher->least_bytes = (int64_t)store->options.flush_least_pages * STORE_PAGE_BYTES;
+    flusher->begin_bytes = FLUSH_MOST_BYTES;
+    if (!store->options.flush_timed && flusher->least_bytes < FLUSH_MOST_BYTES)
+        flusher->begin_bytes = flusher->least_bytes;
     sleeper_init(&flusher->sleeper);
 }
 
@@ -33,14 +37,16 @@ static bool flush_and_report(struct flusher *flusher)
     enum status status = commitlog_flush(&store->log);
     if (store->listener.on_flushed != NULL)
         store->listener.on_flushed(store->listener.ctx);
+    zeroer_notify(&store->zeroer, store_flushed_pos(store));
     return status == STATUS_OK;
 }
 
 static void rest(struct flusher *flusher, int64_t timeout_us)
 {
     sleeper_prepare(&flusher->sleeper, SLEEP_NAP);
+    int64_t dirty = dirty_bytes(flusher);
     if (atomic_load(&flusher->stop) || atomic_load(&flusher->urgent) ||
-        (flusher->sync && dirty_bytes(flusher) > 0) ||
+        (dirty > 0 && (flusher->sync || dirty >= flusher->begin_bytes)) ||
         health_has(&flusher->store->health, REFUSAL_FAILED))
         sleeper_cancel(&flusher->sleeper);
     else
@@ -63,7 +69,7 @@ static void *run(void *arg)
         if (thorough)
             thorough_ms = now_ms;
         bool failed = health_has(&store->health, REFUSAL_FAILED);
-        bool due = flusher->sync || thorough || urgent || dirty >= FLUSH_LEAST_BYTES;
+        bool due = flusher->sync || thorough || urgent || dirty >= flusher->least_bytes;
         if (failed || (dirty > 0 && due))
             good = flush_and_report(flusher);
     }

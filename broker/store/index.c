@@ -176,13 +176,6 @@ static void delete_file(const struct index *index, const char *name)
         log_warn("store", "cannot delete an index file", "path=%s errno=%d", path, errno);
 }
 
-struct index_load {
-    bool repair;
-    int64_t synced_ms;
-    int64_t log_end;
-    int64_t *resume_pos;
-};
-
 static bool needs_repair(const struct index_header *header, const struct index_load *load,
                          bool last)
 {
@@ -194,61 +187,77 @@ static bool needs_repair(const struct index_header *header, const struct index_l
                             (last && header->end_timestamp_ms == load->synced_ms));
 }
 
-/* Decide about one loaded file. False: it must go, and so must those behind it. */
-static bool accept_file(struct index *index, struct index_file *file, bool last,
-                        const struct index_load *load)
+/* The file is senseless, or cannot be repaired: its keys are inserted again. */
+static void give_up(const struct index *index, const struct index_file *file, int64_t *resume_pos)
+{
+    log_warn("store", "an index file is damaged and was removed", "file=%s/%s", index->directory,
+             file->name);
+    *resume_pos = index->last_pos + 1;
+}
+
+/* Decide about one loaded file; *keep is false when it must go, and so must those behind it. */
+static enum status accept_file(struct index *index, struct index_file *file, bool last,
+                               const struct index_load *load, int64_t *resume_pos, bool *keep,
+                               struct err *err)
 {
     struct index_header header = index_header_read(&file->view);
     bool sane = index_header_sane(&file->view);
     bool repair = sane && header.next_entry > 1 && needs_repair(&header, load, last);
-    if (!sane || (repair && !make_writable(index, file->name))) {
-        log_warn("store", "an index file is damaged and was removed", "file=%s/%s",
-                 index->directory, file->name);
-        if (index->last_pos >= 0)
-            *load->resume_pos = index->last_pos + 1;
-        return false;
+    *keep = sane && (!repair || make_writable(index, file->name));
+    if (!*keep) {
+        give_up(index, file, resume_pos);
+        return STATUS_OK;
     }
     if (repair) {
-        bool any = index_repair(&file->view, load->log_end, load->resume_pos);
+        enum status status =
+            load->before_repair == NULL
+                ? STATUS_OK
+                : load->before_repair(load->ctx, header.begin_timestamp_ms - 1, err);
+        if (status != STATUS_OK)
+            return status;
+        bool any = index_repair(&file->view, load->log_end, resume_pos);
         atomic_store(&file->dirty, true);
         log_info("store", "index file repaired", "file=%s/%s from_pos=%lld", index->directory,
-                 file->name, (long long)*load->resume_pos);
+                 file->name, (long long)*resume_pos);
         if (!any)
-            return true;
+            return STATUS_OK;
         header = index_header_read(&file->view);
     }
     if (header.next_entry > 1)
         index->last_pos = header.end_pos;
-    return true;
+    return STATUS_OK;
 }
 
 static enum status load_files(struct index *index, const struct found_files *found,
-                              const struct index_load *load, struct err *err)
+                              const struct index_load *load, int64_t *resume_pos, struct err *err)
 {
     for (size_t i = 0; i < found->count; i++) {
         const char *name = found->names[i];
         bool last = i + 1 == found->count;
+        bool keep = false;
         struct index_file *file = NULL;
+        enum status status = STATUS_OK;
         /* Behind a repaired file nothing can be right: it is inserted again. */
-        if (*load->resume_pos == INT64_MAX) {
-            enum status status = load_one(index, name, last, &file, err);
-            if (status != STATUS_OK)
-                return status;
-        }
-        if (file != NULL && accept_file(index, file, last, load)) {
+        if (*resume_pos == INT64_MAX)
+            status = load_one(index, name, last, &file, err);
+        if (status == STATUS_OK && file != NULL)
+            status = accept_file(index, file, last, load, resume_pos, &keep, err);
+        if (status == STATUS_OK && keep) {
             list_append(index, file);
             index->current = file;
             continue;
         }
         if (file != NULL)
             file_drop(file);
+        if (status != STATUS_OK)
+            return status;
         delete_file(index, name);
     }
     return STATUS_OK;
 }
 
-enum status index_load(struct index *index, bool repair, int64_t synced_ms, int64_t log_end,
-                       int64_t *resume_pos, struct err *err)
+enum status index_load(struct index *index, const struct index_load *load, int64_t *resume_pos,
+                       struct err *err)
 {
     *resume_pos = INT64_MAX;
     struct found_files found = {.index = index};
@@ -257,9 +266,8 @@ enum status index_load(struct index *index, bool repair, int64_t synced_ms, int6
         return STATUS_OK;
     if (status != STATUS_OK)
         (void)err_set_errno(err, status, "cannot list %s", index->directory);
-    struct index_load load = {repair, synced_ms, log_end, resume_pos};
     if (status == STATUS_OK)
-        status = load_files(index, &found, &load, err);
+        status = load_files(index, &found, load, resume_pos, err);
     free(found.names);
     struct index_file *current = index->current;
     if (current != NULL && (index_is_full(&current->view) || !make_writable(index, current->name)))
@@ -387,6 +395,20 @@ static enum status file_sync(struct index_file *file, bool *any)
     if (status != STATUS_OK)
         atomic_store(&file->dirty, true);
     return status;
+}
+
+int64_t index_growing_since(struct index *index)
+{
+    int64_t since_ms = INT64_MAX;
+    (void)pthread_mutex_lock(&index->lock);
+    if (index->file_count > 0) {
+        const struct index_view *view = &index->files[index->file_count - 1]->view;
+        struct index_header header = index_header_read(view);
+        if (header.next_entry > 1 && !index_is_full(view))
+            since_ms = header.begin_timestamp_ms;
+    }
+    (void)pthread_mutex_unlock(&index->lock);
+    return since_ms;
 }
 
 enum status index_sync(struct index *index, int64_t *synced_ms)

@@ -130,7 +130,7 @@ bool index_header_sane(const struct index_view *view)
 
 /* --- insert and find --- */
 
-static int32_t seconds_since(int64_t begin_ms, int64_t timestamp_ms)
+int32_t index_entry_seconds(int64_t begin_ms, int64_t timestamp_ms)
 {
     if (begin_ms <= 0 || timestamp_ms <= begin_ms)
         return 0;
@@ -158,7 +158,7 @@ void index_insert(const struct index_view *view, int32_t key_hash, int64_t pos,
     uint8_t *entry = entry_at(view, number);
     put_i32(entry, key_hash);
     put_i64(entry + 4, pos);
-    put_i32(entry + 12, seconds_since(load_i64(view->data), timestamp_ms));
+    put_i32(entry + 12, index_entry_seconds(load_i64(view->data), timestamp_ms));
     link_entry(view, number, key_hash);
     if (number == 1) {
         publish_i64(view->data, timestamp_ms);

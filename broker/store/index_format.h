@@ -61,6 +61,11 @@ int32_t index_key_hash(struct slice topic, struct slice key);
 uint32_t index_topic_hash(struct slice topic);
 int32_t index_key_hash_from(uint32_t topic_hash, struct slice key);
 
+/* Whole seconds from the file's first timestamp on, as an entry holds them: 0 when there is none
+ * yet or the time lies before it. */
+int32_t index_entry_seconds(int64_t begin_timestamp_ms, int64_t timestamp_ms);
+
+/* Needs only the INDEX_HEADER_BYTES of view->data, aligned to 8. */
 struct index_header index_header_read(const struct index_view *view);
 
 /* A file of zeros becomes an empty index. */

@@ -16,9 +16,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define QUEUE_LEAST_ENTRIES 410 /* two pages, 4.9.2's flushConsumeQueueLeastPages */
 #define STEP_MS_MAX 1000
 #define RETRY_MS 1000
+#define CHECKPOINT_REST_FACTOR 3
+#define GROWTH_LOOK_MS 100
 
 void keeper_init(struct keeper *keeper, struct store *store)
 {
@@ -115,11 +116,15 @@ enum status keeper_sync_queues(struct keeper *keeper)
     return sync_queues(keeper, 1, true);
 }
 
-/* What is true once everything before the mark is durable. */
-static struct checkpoint checkpoint_of(struct keeper *keeper, const struct dispatch_mark *mark)
+/* What is true once everything before the mark is durable. After a crash 4.9.2 deletes the index
+ * file that has grown since, and makes again what is newer than the queues' time: that must be all
+ * that was in the file. */
+static struct checkpoint checkpoint_of(struct keeper *keeper, const struct dispatch_mark *mark,
+                                       int64_t index_since_ms)
 {
     struct checkpoint checkpoint = {
-        .queues_timestamp_ms = mark->timestamp_ms,
+        .queues_timestamp_ms =
+            mark->timestamp_ms < index_since_ms ? mark->timestamp_ms : index_since_ms,
         .index_timestamp_ms = keeper->index_timestamp_ms,
         .durable_pos = mark->pos,
         .queue_total = mark->queue_total,
@@ -156,18 +161,28 @@ static enum status write_pending(struct keeper *keeper)
     return status;
 }
 
+/* Whole entries that fill the pages of flushConsumeQueueLeastPages. */
+static int64_t least_entries(const struct store_options *options)
+{
+    int64_t bytes = (int64_t)options->flush_queues_least_pages * STORE_PAGE_BYTES;
+    return bytes < QUEUE_ENTRY_BYTES ? 1 : (bytes + QUEUE_ENTRY_BYTES - 1) / QUEUE_ENTRY_BYTES;
+}
+
 enum status keeper_sync(struct keeper *keeper, bool thorough)
 {
     struct store *store = keeper->store;
     if (health_has(&store->health, REFUSAL_FAILED))
         return STATUS_IO;
     if (!thorough)
-        return sync_queues(keeper, QUEUE_LEAST_ENTRIES, false);
+        return sync_queues(keeper, least_entries(&store->options), false);
+    int64_t began_ms = clock_monotonic_ms(store->clock);
     struct dispatch_mark mark;
     dispatcher_mark(&store->dispatcher, &mark);
     enum status status = sync_queues(keeper, 1, true);
     if (status != STATUS_OK)
         return status;
+    /* Before the sync: a file that begins after this begins behind the mark. */
+    int64_t index_since_ms = index_growing_since(&store->index);
     status = index_sync(&store->index, &keeper->index_timestamp_ms);
     if (status != STATUS_OK && status != STATUS_BUSY)
         health_fail(&store->health,
@@ -176,12 +191,24 @@ enum status keeper_sync(struct keeper *keeper, bool thorough)
                     store->options.root, strerror(errno));
     if (status != STATUS_OK)
         return status;
-    keeper->pending = checkpoint_of(keeper, &mark);
+    keeper->pending = checkpoint_of(keeper, &mark, index_since_ms);
     keeper->is_pending = true;
+    keeper->checkpoint_pos = mark.pos;
+    int64_t now_ms = clock_monotonic_ms(store->clock);
+    keeper->checkpoint_rest_ms = now_ms + CHECKPOINT_REST_FACTOR * (now_ms - began_ms);
     return write_pending(keeper);
 }
 
 /* --- the thread --- */
+
+/* Has the log grown enough for a checkpoint before its time? */
+static bool has_grown(const struct keeper *keeper, int64_t now_ms)
+{
+    const struct store *store = keeper->store;
+    int64_t bytes = store->options.checkpoint_bytes;
+    return bytes > 0 && store_dispatched_pos(store) - keeper->checkpoint_pos >= bytes &&
+           now_ms >= keeper->checkpoint_rest_ms;
+}
 
 /* Do what is due; returns the ms until something may be due again. */
 static int64_t step(struct keeper *keeper)
@@ -191,7 +218,7 @@ static int64_t step(struct keeper *keeper)
     int64_t now_ms = clock_monotonic_ms(store->clock);
     prepare_segment(keeper, now_ms);
     (void)write_pending(keeper);
-    if (atomic_exchange(&keeper->checkpoint_wanted, false) ||
+    if (atomic_exchange(&keeper->checkpoint_wanted, false) || has_grown(keeper, now_ms) ||
         due(&keeper->thorough_ms, now_ms, options->flush_queues_thorough_interval_ms)) {
         keeper->queues_ms = keeper->thorough_ms = now_ms;
         (void)keeper_sync(keeper, true);
@@ -207,6 +234,11 @@ static int64_t step(struct keeper *keeper)
         wait_ms = interval_ms;
     if (wait_ms > STEP_MS_MAX)
         wait_ms = STEP_MS_MAX;
+    /* While the log grows, look more often whether it has grown enough. */
+    int64_t end_pos = store_appended_pos(store);
+    if (end_pos != keeper->seen_pos && wait_ms > GROWTH_LOOK_MS)
+        wait_ms = GROWTH_LOOK_MS;
+    keeper->seen_pos = end_pos;
     return wait_ms < 1 ? 1 : wait_ms;
 }
 

@@ -3,6 +3,10 @@
  * The keeper thread: what must be done now and then and may wait on disk, so that it can hold up
  * neither a group commit nor dispatch: making the next segment ahead of need, syncing consume
  * queues and index, the checkpoint, deleting what is old, watching the disk.
+ *
+ * A checkpoint is due every flush_queues_thorough_interval_ms. It is also due whenever the log has
+ * grown by checkpoint_bytes since the last one, because a start after a crash reads the log behind
+ * it; but then only so often that the syncs take at most a quarter of the time.
  */
 #ifndef BROKER_STORE_KEEPER_H
 #define BROKER_STORE_KEEPER_H
@@ -31,6 +35,9 @@ struct keeper {
     int64_t index_timestamp_ms; /* of the last index sync */
     struct checkpoint pending;  /* true as soon as the log is flushed up to its durable_pos ... */
     bool is_pending;            /* ... and then written */
+    int64_t checkpoint_pos;     /* durable_pos of the last one begun */
+    int64_t checkpoint_rest_ms; /* monotonic: none for the sake of checkpoint_bytes before it */
+    int64_t seen_pos;           /* end of the log at the last step */
     struct queue **dirty;       /* kept for the next round */
     size_t dirty_capacity;
     struct retention retention;

@@ -5,6 +5,7 @@
 #include "broker/store/recover.h"
 
 #include "broker/store/checkpoint.h"
+#include "broker/store/progress.h"
 #include "broker/store/recover_queues.h"
 #include "broker/store/store_internal.h"
 #include "common/base/check.h"
@@ -15,6 +16,7 @@
 #define SAFETY_MS 3000   /* 4.9.2: what the checkpoint's times may be ahead of the disk */
 #define CLEAN_SEGMENTS 3 /* 4.9.2: segments verified after a clean stop */
 #define SECTOR_BYTES 512 /* the least that reaches a disk as a whole */
+#define TELL_EVERY_RECORDS 4096
 
 /* What the checkpoint is worth. */
 enum trust {
@@ -181,14 +183,20 @@ static void find_end(struct recovery *recovery)
     struct commitlog *log = &recovery->store->log;
     enum record_check check =
         recovery->store->options.check_crc_on_recover ? RECORD_CHECK_CRC : RECORD_CHECK_FRAME;
+    struct progress progress =
+        progress_begin(recovery->store->clock, "verifying the commit log", "bytes");
+    int64_t total = segment_end(log->segments[log->segment_count - 1]) - recovery->start;
     recovery->end = recovery->start;
     bool more = true;
     while (more) {
         struct segment *segment = commitlog_acquire(log, recovery->end);
         if (segment == NULL)
             break;
-        while (more && recovery->end < segment_end(segment))
+        while (more && recovery->end < segment_end(segment)) {
             more = scan_step(recovery, segment, check);
+            if (recovery->records % TELL_EVERY_RECORDS == 0)
+                progress_tell(&progress, recovery->end - recovery->start, total);
+        }
         segment_drop(segment);
     }
     /* The checkpoint of a clean stop leaves nothing behind it. */
@@ -244,10 +252,14 @@ static enum status dispatch_all(struct store *store, struct err *err)
 {
     enum status status;
     int64_t stuck_pos = -1;
+    struct progress progress =
+        progress_begin(store->clock, "making missing queue and index entries", "bytes");
+    int64_t from = store_dispatched_pos(store);
     do {
         status = dispatcher_round(&store->dispatcher);
         /* With many queues the descriptors run out; those of synced queues can go. */
         int64_t pos = atomic_load(&store->dispatcher.dispatched_pos);
+        progress_tell(&progress, pos - from, store_appended_pos(store) - from);
         if (status == STATUS_BUSY && pos != stuck_pos &&
             keeper_sync_queues(&store->keeper) == STATUS_OK) {
             stuck_pos = pos;
@@ -274,6 +286,29 @@ static void close_queue(void *ctx, struct queue *queue)
     queue_close_files(queue);
 }
 
+/* Before an index file is changed in its place, the checkpoint must no longer vouch for it. */
+static enum status doubt_index(void *ctx, int64_t valid_ms, struct err *err)
+{
+    struct recovery *recovery = ctx;
+    struct store *store = recovery->store;
+    if (valid_ms >= recovery->checkpoint.index_timestamp_ms)
+        return STATUS_OK;
+    recovery->checkpoint.index_timestamp_ms = valid_ms;
+    return checkpoint_store(store->vfs, store->options.root, &recovery->checkpoint, err);
+}
+
+static enum status load_index(struct recovery *recovery, int64_t *index_from, struct err *err)
+{
+    struct index_load load = {
+        .repair = recovery->crash,
+        .synced_ms = recovery->checkpoint.index_timestamp_ms,
+        .log_end = recovery->end,
+        .before_repair = doubt_index,
+        .ctx = recovery,
+    };
+    return index_load(&recovery->store->index, &load, index_from, err);
+}
+
 static enum status rebuild(struct recovery *recovery, const struct queues_found *found,
                            struct err *err)
 {
@@ -282,8 +317,7 @@ static enum status rebuild(struct recovery *recovery, const struct queues_found 
     int64_t index_from = INT64_MAX;
     enum status status = STATUS_OK;
     if (store->options.index_enable)
-        status = index_load(&store->index, recovery->crash, recovery->checkpoint.index_timestamp_ms,
-                            recovery->end, &index_from, err);
+        status = load_index(recovery, &index_from, err);
     if (status != STATUS_OK)
         return status;
     int64_t min_pos = atomic_load(&store->log.min_pos);
@@ -312,6 +346,7 @@ static enum status settle(struct recovery *recovery, struct err *err)
 {
     struct store *store = recovery->store;
     store->keeper.index_timestamp_ms = recovery->checkpoint.index_timestamp_ms;
+    store->keeper.checkpoint_pos = recovery->end;
     bool changed = recovery->crash || recovery->trust != TRUST_POSITION || recovery->rebuilt;
     if (commitlog_flush(&store->log) != STATUS_OK ||
         (changed && keeper_sync(&store->keeper, true) != STATUS_OK)) {

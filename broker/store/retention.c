@@ -21,16 +21,21 @@ void retention_init(struct retention *retention, struct store *store)
 
 /* --- disk --- */
 
-/* 4.9.2's percentage: rounded up, of what ordinary users can use; 0 when it cannot be read. */
-static int used_percent(struct vfs *vfs, const char *path, struct vfs_space *space)
+/* Of the folders of the commit log the one with the most room counts: new files go there. */
+static int commit_log_percent(struct store *store, struct vfs_space *space, const char **directory)
 {
-    *space = (struct vfs_space){0, 0};
-    if (vfs->ops->space(vfs, path, space) != STATUS_OK || space->total_bytes <= 0)
-        return 0;
-    double used = (double)(space->total_bytes - space->free_bytes);
-    double percent = used * 100 / (double)space->total_bytes;
-    int whole = (int)percent;
-    return percent > whole ? whole + 1 : whole;
+    const struct log_paths *paths = &store->log.paths;
+    int least = INT_MAX;
+    for (size_t i = 0; i < paths->count; i++) {
+        struct vfs_space one;
+        int percent = log_path_used_percent(store->vfs, paths->at[i].directory, &one);
+        if (!paths->at[i].read_only && percent < least) {
+            least = percent;
+            *space = one;
+            *directory = paths->at[i].directory;
+        }
+    }
+    return least < 0 ? 0 : least;
 }
 
 void retention_watch_disk(struct retention *retention)
@@ -38,8 +43,11 @@ void retention_watch_disk(struct retention *retention)
     struct store *store = retention->store;
     struct vfs_space space;
     struct vfs_space other;
-    int log_percent = used_percent(store->vfs, store->options.commit_log, &space);
-    int queues_percent = used_percent(store->vfs, store->options.root, &other);
+    const char *directory = store->options.commit_log;
+    int log_percent = commit_log_percent(store, &space, &directory);
+    int queues_percent = log_path_used_percent(store->vfs, store->options.root, &other);
+    if (queues_percent < 0)
+        queues_percent = 0;
     atomic_store(&retention->commit_log_percent, log_percent);
     atomic_store(&retention->queues_percent, queues_percent);
     atomic_store(&retention->total_bytes, space.total_bytes);
@@ -49,7 +57,7 @@ void retention_watch_disk(struct retention *retention)
         health_refuse(&store->health, REFUSAL_DISK_RATIO,
                       "the disk of %s is %d %% full, messages are refused above %d %%: free disk "
                       "space, or lower fileReservedTime",
-                      worse == log_percent ? store->options.commit_log : store->options.root, worse,
+                      worse == log_percent ? directory : store->options.root, worse,
                       RETENTION_REFUSE_PERCENT);
     else
         health_allow(&store->health, REFUSAL_DISK_RATIO);
@@ -77,12 +85,14 @@ bool retention_hour_matches(const char *delete_when, int64_t wall_ms)
 static bool first_segment_old(struct store *store, int64_t now_ms)
 {
     int64_t base;
-    char name[SEGMENT_NAME_BYTES];
     char path[PATH_MAX];
     if (commitlog_segments(&store->log, &base) < 2)
         return false;
-    segment_name(base, name);
-    (void)snprintf(path, sizeof path, "%s/%s", store->options.commit_log, name);
+    struct segment *segment = commitlog_acquire(&store->log, base);
+    if (segment == NULL)
+        return false;
+    segment_path(segment, path);
+    segment_drop(segment);
     struct vfs_stat st;
     return store->vfs->ops->stat(store->vfs, path, &st) == STATUS_OK &&
            st.mtime_ms + store->options.file_reserved_hours * HOUR_MS <= now_ms;

@@ -30,8 +30,15 @@ bool segment_name_parse(const char *name, int64_t *base)
     return true;
 }
 
-static enum status segment_path(const char *directory, int64_t base, char path[PATH_MAX],
-                                struct err *err)
+void segment_path(const struct segment *segment, char path[PATH_MAX])
+{
+    char name[SEGMENT_NAME_BYTES];
+    segment_name(segment->base, name);
+    (void)snprintf(path, PATH_MAX, "%s/%s", segment->directory, name);
+}
+
+static enum status make_path(const char *directory, int64_t base, char path[PATH_MAX],
+                             struct err *err)
 {
     char name[SEGMENT_NAME_BYTES];
     segment_name(base, name);
@@ -41,8 +48,8 @@ static enum status segment_path(const char *directory, int64_t base, char path[P
     return STATUS_OK;
 }
 
-static enum status segment_new(struct vfs *vfs, int fd, int64_t base, int64_t size,
-                               struct segment **out)
+static enum status segment_new(struct vfs *vfs, int fd, const char *directory, int64_t base,
+                               int64_t size, struct segment **out)
 {
     void *memory;
     enum status status = vfs->ops->map(vfs, fd, (size_t)size, false, &memory);
@@ -53,6 +60,7 @@ static enum status segment_new(struct vfs *vfs, int fd, int64_t base, int64_t si
     segment->size = size;
     segment->data = memory;
     segment->fd = fd;
+    segment->directory = directory;
     segment->vfs = vfs;
     atomic_init(&segment->references, 1);
     *out = segment;
@@ -63,7 +71,7 @@ enum status segment_create(struct vfs *vfs, const char *directory, int64_t base,
                            struct segment **out, struct err *err)
 {
     char path[PATH_MAX];
-    enum status status = segment_path(directory, base, path, err);
+    enum status status = make_path(directory, base, path, err);
     if (status != STATUS_OK)
         return status;
     int fd;
@@ -72,7 +80,7 @@ enum status segment_create(struct vfs *vfs, const char *directory, int64_t base,
         return err_set_errno(err, status, "cannot create %s", path);
     status = vfs->ops->allocate(vfs, fd, size);
     if (status == STATUS_OK)
-        status = segment_new(vfs, fd, base, size, out);
+        status = segment_new(vfs, fd, directory, base, size, out);
     if (status == STATUS_OK)
         return STATUS_OK;
     int kept = errno;
@@ -86,14 +94,14 @@ enum status segment_open(struct vfs *vfs, const char *directory, int64_t base, i
                          struct segment **out, struct err *err)
 {
     char path[PATH_MAX];
-    enum status status = segment_path(directory, base, path, err);
+    enum status status = make_path(directory, base, path, err);
     if (status != STATUS_OK)
         return status;
     int fd;
     status = vfs->ops->open(vfs, path, VFS_READ | VFS_WRITE, &fd);
     if (status != STATUS_OK)
         return err_set_errno(err, status, "cannot open %s", path);
-    status = segment_new(vfs, fd, base, size, out);
+    status = segment_new(vfs, fd, directory, base, size, out);
     if (status == STATUS_OK)
         return STATUS_OK;
     int kept = errno;

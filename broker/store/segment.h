@@ -13,6 +13,7 @@
 #include "common/base/status.h"
 #include "common/sys/vfs.h"
 
+#include <limits.h>
 #include <stdatomic.h>
 
 #define SEGMENT_NAME_BYTES 21 /* 20 digits and a NUL */
@@ -22,6 +23,7 @@ struct segment {
     int64_t size;
     const uint8_t *data; /* the whole file, read-only */
     int fd;
+    const char *directory; /* borrowed from the log's paths */
     struct vfs *vfs;
     _Atomic int32_t references;
 };
@@ -32,13 +34,17 @@ void segment_name(int64_t base, char out[SEGMENT_NAME_BYTES]);
 /* The reverse; false when the name is not 20 digits of a value that fits. */
 bool segment_name_parse(const char *name, int64_t *base);
 
+/* Where the segment's file lies. */
+void segment_path(const struct segment *segment, char path[PATH_MAX]);
+
 /* Make a new file of full size whose blocks are reserved. The directory entry is durable only after
  * sync_directory, which is the caller's.
+ * directory  borrowed for the segment's life
  * returns  OK | FULL | IO (nothing is left behind) */
 enum status segment_create(struct vfs *vfs, const char *directory, int64_t base, int64_t size,
                            struct segment **out, struct err *err);
 
-/* Open a file that exists and has exactly `size` bytes. */
+/* Open a file that exists and has exactly `size` bytes. `directory` as above. */
 enum status segment_open(struct vfs *vfs, const char *directory, int64_t base, int64_t size,
                          struct segment **out, struct err *err);
 

@@ -18,15 +18,13 @@
 
 #define COLD_READ_THREADS 2
 #define COLD_READ_CACHE_BYTES (INT64_C(128) * 1024 * 1024)
-#define PATH_TAIL_BYTES 256 /* room for topic, queue id and file name behind the root */
 
 /* --- open --- */
 
 static enum status options_check(const struct store_options *options, struct err *err)
 {
-    if (strlen(options->root) + PATH_TAIL_BYTES > PATH_MAX ||
-        strlen(options->commit_log) + PATH_TAIL_BYTES > PATH_MAX)
-        return err_set(err, STATUS_INVALID, "storePathRootDir or storePathCommitLog is too long");
+    if (strlen(options->root) + STORE_PATH_TAIL_BYTES > PATH_MAX)
+        return err_set(err, STATUS_INVALID, "storePathRootDir is too long");
     if (options->segment_bytes < 4096 || options->segment_bytes > INT32_MAX)
         return err_set(err, STATUS_INVALID,
                        "mappedFileSizeCommitLog is %lld, it must lie between 4096 and %d",
@@ -42,12 +40,14 @@ static enum status options_check(const struct store_options *options, struct err
     return STATUS_OK;
 }
 
-static void store_init(struct store *store, const struct store_options *options, struct vfs *vfs,
-                       const struct clock *clock)
+/* paths  taken over */
+static void store_init(struct store *store, const struct store_options *options,
+                       struct log_paths paths, struct vfs *vfs, const struct clock *clock)
 {
     store->options = *options;
     store->options.root = xstrdup(options->root);
     store->options.commit_log = xstrdup(options->commit_log);
+    store->options.read_only_commit_logs = NULL; /* the log's paths have it */
     store->options.delete_when = xstrdup(options->delete_when == NULL ? "" : options->delete_when);
     int64_t rest = options->queue_file_bytes % QUEUE_ENTRY_BYTES;
     if (rest != 0)
@@ -56,12 +56,12 @@ static void store_init(struct store *store, const struct store_options *options,
     store->clock = clock;
     store->lock_fd = -1;
     health_init(&store->health);
-    commitlog_init(&store->log, options->commit_log, options->segment_bytes, vfs, clock,
-                   &store->health);
+    commitlog_init(&store->log, paths, options->segment_bytes, vfs, clock, &store->health);
     queue_table_init(&store->queues);
     index_init(&store->index, options->root, options->index_slots, options->index_entries, vfs,
                clock);
     flusher_init(&store->flusher, store);
+    zeroer_init(&store->zeroer, store);
     dispatcher_init(&store->dispatcher, store);
     keeper_init(&store->keeper, store);
     residency_init(&store->residency, vfs, clock);
@@ -81,6 +81,7 @@ static void store_free(struct store *store)
     cold_cache_release(&store->cold_cache);
     keeper_release(&store->keeper);
     dispatcher_release(&store->dispatcher);
+    zeroer_release(&store->zeroer);
     flusher_release(&store->flusher);
     index_release(&store->index);
     queue_table_release(&store->queues);
@@ -101,13 +102,17 @@ static void root_path(const struct store *store, const char *name, char path[PAT
 
 static enum status make_directories(struct store *store, struct err *err)
 {
-    const char *const paths[] = {store->options.root, store->options.commit_log};
-    for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
-        enum status status = vfs_make_directories(store->vfs, paths[i]);
-        if (status != STATUS_OK)
-            return err_set_errno(err, STATUS_IO, "cannot make the directory %s", paths[i]);
+    const char *path = store->options.root;
+    enum status status = vfs_make_directories(store->vfs, path);
+    const struct log_paths *paths = &store->log.paths;
+    for (size_t i = 0; i < paths->count && status == STATUS_OK; i++) {
+        path = paths->at[i].directory;
+        if (!paths->at[i].read_only)
+            status = vfs_make_directories(store->vfs, path);
     }
-    return STATUS_OK;
+    return status == STATUS_OK
+               ? STATUS_OK
+               : err_set_errno(err, STATUS_IO, "cannot make the directory %s", path);
 }
 
 static enum status take_lock(struct store *store, struct err *err)
@@ -168,11 +173,17 @@ static void take_back_abort_mark(struct store *store, enum status status, bool a
 enum status store_open(const struct store_options *options, struct vfs *vfs,
                        const struct clock *clock, struct store **out, struct err *err)
 {
+    struct log_paths paths;
     enum status status = options_check(options, err);
     if (status != STATUS_OK)
         return status;
+    status = log_paths_parse(&paths, options->commit_log, options->read_only_commit_logs, err);
+    if (status != STATUS_OK) {
+        log_paths_release(&paths);
+        return status;
+    }
     struct store *store = xcalloc(1, sizeof *store);
-    store_init(store, options, vfs, clock);
+    store_init(store, options, paths, vfs, clock);
     bool aborted = false;
     status = make_directories(store, err);
     if (status == STATUS_OK)
@@ -205,6 +216,8 @@ enum status store_start(struct store *store, struct err *err)
     if (status == STATUS_OK)
         status = keeper_start(&store->keeper, err);
     if (status == STATUS_OK)
+        status = zeroer_start(&store->zeroer, err);
+    if (status == STATUS_OK)
         status = cold_reader_start(&store->cold_reader, store->options.cold_read_threads, err);
     return status;
 }
@@ -230,6 +243,7 @@ void store_stop(struct store *store)
     store->stopped = true;
     health_set(&store->health, REFUSAL_CLOSING);
     cold_reader_stop(&store->cold_reader);
+    zeroer_stop(&store->zeroer);
     keeper_stop(&store->keeper);
     flusher_stop(&store->flusher);
     dispatcher_stop(&store->dispatcher);
@@ -259,7 +273,8 @@ const struct append_result *store_append(struct store *store, struct append_batc
         return batch->results;
     commitlog_append(&store->log, batch);
     dispatcher_notify(&store->dispatcher);
-    flusher_notify(&store->flusher, health_has(&store->health, REFUSAL_FAILED));
+    int64_t dirty = store_appended_pos(store) - store_flushed_pos(store);
+    flusher_notify(&store->flusher, dirty, health_has(&store->health, REFUSAL_FAILED));
     if (atomic_load_explicit(&store->log.next_wanted, memory_order_relaxed))
         keeper_notify(&store->keeper);
     return batch->results;

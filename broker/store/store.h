@@ -36,21 +36,27 @@ enum store_flush {
 };
 
 struct store_options {
-    const char *root;         /* storePathRootDir */
-    const char *commit_log;   /* storePathCommitLog */
-    int64_t segment_bytes;    /* mappedFileSizeCommitLog */
-    int64_t queue_file_bytes; /* mappedFileSizeConsumeQueue, rounded up to 20 */
-    int32_t index_slots;      /* maxHashSlotNum */
-    int32_t index_entries;    /* maxIndexNum */
-    bool index_enable;        /* messageIndexEnable */
-    int32_t record_bytes_max; /* maxMessageSize: limit of a whole record */
+    const char *root;                  /* storePathRootDir */
+    const char *commit_log;            /* storePathCommitLog: folders with commas between them */
+    const char *read_only_commit_logs; /* readOnlyCommitLogStorePaths; may be NULL */
+    int64_t segment_bytes;             /* mappedFileSizeCommitLog */
+    int64_t queue_file_bytes;          /* mappedFileSizeConsumeQueue, rounded up to 20 */
+    int32_t index_slots;               /* maxHashSlotNum */
+    int32_t index_entries;             /* maxIndexNum */
+    bool index_enable;                 /* messageIndexEnable */
+    int32_t record_bytes_max;          /* maxMessageSize: limit of a whole record */
     bool check_crc_on_recover;
     enum store_role role;
     enum store_flush flush;
     int64_t flush_interval_ms; /* ASYNC_FLUSH: at least this often */
+    bool flush_timed;          /* flushCommitLogTimed: appends do not begin a flush before that */
+    int32_t flush_least_pages; /* flushCommitLogLeastPages, of 4 KiB */
     int64_t flush_thorough_interval_ms;
     int64_t flush_queues_interval_ms;
+    int32_t flush_queues_least_pages; /* flushConsumeQueueLeastPages */
     int64_t flush_queues_thorough_interval_ms;
+    int64_t
+        checkpoint_bytes; /* a checkpoint is due when the log has grown by this; 0: only in time */
     int64_t file_reserved_hours;    /* fileReservedTime */
     const char *delete_when;        /* deleteWhen */
     int disk_max_used_percent;      /* diskMaxUsedSpaceRatio */

@@ -16,6 +16,7 @@
 #include "broker/store/queue_table.h"
 #include "broker/store/residency.h"
 #include "broker/store/store.h"
+#include "broker/store/zeroer.h"
 #include "common/base/limits.h"
 
 struct store {
@@ -31,6 +32,7 @@ struct store {
     struct queue_table queues;
     struct index index;
     struct flusher flusher;
+    struct zeroer zeroer;
     struct dispatcher dispatcher;
     struct keeper keeper;
     struct residency residency;

@@ -13,6 +13,11 @@
 #define TOPIC_BYTES_MAX 127
 #define PROPERTIES_BYTES_MAX 32767
 
+/* Growth of the commit log that makes a checkpoint due before its time: a start after a crash reads
+ * what lies behind it, at 1 GB/s or more. The sync of the index writes up to 20 MB of hash slots
+ * each time, so it should not be much less. */
+#define CHECKPOINT_BYTES (192LL * 1024 * 1024)
+
 /* Group names: the Java client refuses more than this. */
 #define GROUP_BYTES_MAX 255
 

@@ -79,11 +79,6 @@ static enum status refuse_missing_features(const struct broker_conf *values, str
         return err_set(err, STATUS_INVALID,
                        "aclEnable = true: access control is not built yet, and without it the "
                        "broker would be open to everybody; set it to false to accept that");
-    if (strchr(values->storePathCommitLog, ',') != NULL)
-        return err_set(err, STATUS_INVALID,
-                       "storePathCommitLog = \"%.200s\": a log spread over several folders is not "
-                       "built yet; name one folder",
-                       values->storePathCommitLog);
     return STATUS_OK;
 }
 

@@ -151,6 +151,14 @@ static enum status posix_fdatasync(struct vfs *vfs, int fd)
     return fdatasync(fd) == -1 ? STATUS_IO : STATUS_OK; /* whatever the cause: it is final */
 }
 
+#define WRITE_OUT (SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER)
+
+static enum status posix_write_out(struct vfs *vfs, int fd, int64_t offset, int64_t size)
+{
+    (void)vfs;
+    return sync_file_range(fd, offset, size, WRITE_OUT) == -1 ? STATUS_IO : STATUS_OK;
+}
+
 static enum status posix_truncate(struct vfs *vfs, int fd, int64_t size)
 {
     (void)vfs;
@@ -326,6 +334,15 @@ static enum status posix_lock(struct vfs *vfs, int fd)
     return errno == EAGAIN || errno == EACCES ? STATUS_BUSY : STATUS_IO;
 }
 
+static enum status posix_look_at_lock(struct vfs *vfs, int fd)
+{
+    (void)vfs;
+    struct flock range = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1};
+    if (fcntl(fd, F_OFD_GETLK, &range) != 0)
+        return STATUS_IO;
+    return range.l_type == F_UNLCK ? STATUS_OK : STATUS_BUSY;
+}
+
 static enum status posix_space(struct vfs *vfs, const char *path, struct vfs_space *out)
 {
     (void)vfs;
@@ -363,7 +380,8 @@ static enum status posix_zero(struct vfs *vfs, int fd, int64_t offset, int64_t s
 
 /* The first offset from `offset` on that lies in a block which was written, by the file system's
  * own map; NOT_FOUND when there is none, UNSUPPORTED when it keeps no such map. What is still on
- * its way to the disk is written first, so that the map knows of it. */
+ * its way to the disk behind `offset` is written first, so that the map knows of it: not the whole
+ * file, as FIEMAP_FLAG_SYNC would. */
 static enum status find_written(int fd, int64_t offset, int64_t *found)
 {
     union {
@@ -371,11 +389,12 @@ static enum status find_written(int fd, int64_t offset, int64_t *found)
         uint8_t room[sizeof(struct fiemap) + EXTENTS_AT_ONCE * sizeof(struct fiemap_extent)];
     } question;
     uint64_t at = (uint64_t)offset;
+    if (sync_file_range(fd, offset, 0, WRITE_OUT) != 0)
+        return STATUS_UNSUPPORTED;
     for (;;) {
         memset(&question, 0, sizeof question);
         question.map.fm_start = at;
         question.map.fm_length = FIEMAP_MAX_OFFSET - at;
-        question.map.fm_flags = FIEMAP_FLAG_SYNC;
         question.map.fm_extent_count = EXTENTS_AT_ONCE;
         if (ioctl(fd, FS_IOC_FIEMAP, &question.map) != 0)
             return STATUS_UNSUPPORTED;
@@ -451,6 +470,7 @@ struct vfs *vfs_posix(void)
         .pwritev = posix_pwritev,
         .pread = posix_pread,
         .fdatasync = posix_fdatasync,
+        .write_out = posix_write_out,
         .allocate = posix_allocate,
         .truncate = posix_truncate,
         .map = posix_map,
@@ -465,6 +485,7 @@ struct vfs *vfs_posix(void)
         .sync_directory = posix_sync_directory,
         .list = posix_list,
         .lock = posix_lock,
+        .look_at_lock = posix_look_at_lock,
         .space = posix_space,
         .zero = posix_zero,
         .find_data = posix_find_data,

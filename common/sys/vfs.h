@@ -57,6 +57,9 @@ struct vfs_ops {
     /* A failure is IO, whatever the cause: what was not synced may be lost already. The same for
      * the other syncs. */
     enum status (*fdatasync)(struct vfs *vfs, int fd);
+    /* Bring what was written to the range on its way to the disk and wait until it is there; not
+     * durable, for which fdatasync is still needed, but that will find nothing left to write. */
+    enum status (*write_out)(struct vfs *vfs, int fd, int64_t offset, int64_t size);
     /* Reserve blocks and extend the file to `size`. Falls back to ftruncate where the file system
      * cannot. */
     enum status (*allocate)(struct vfs *vfs, int fd, int64_t size);
@@ -79,6 +82,10 @@ struct vfs_ops {
                         void (*each)(void *ctx, const char *name, bool is_directory), void *ctx);
     /* Exclusive lock of byte 0, held until the file is closed; BUSY when another process has it. */
     enum status (*lock)(struct vfs *vfs, int fd);
+    /* Would `lock` find it taken by another process? Takes nothing and changes nothing; the file
+     * may be open for reading only.
+     * returns  OK (free) | BUSY | IO */
+    enum status (*look_at_lock)(struct vfs *vfs, int fd);
     enum status (*space)(struct vfs *vfs, const char *path, struct vfs_space *out);
     /* Make a range inside the file read as zeros; the size of the file does not change.
      * keep_blocks  its blocks stay reserved where the file system can; false: they are given back

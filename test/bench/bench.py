@@ -2,222 +2,184 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measures a broker and a name server with mqbench and prints medians.
 
-    sh test/bench/run                 our servers from $BUILD/bin (default build/bin)
-    ANCHOR=1 sh test/bench/run        and Apache RocketMQ 4.9.2, turn about, with ratios
+    make bench                          our servers from $BUILD/bin (default build/bin), every case
+    make bench ANCHOR=1                 and Apache RocketMQ 4.9.2, turn about, with ratios
+    make bench CASES="sync-64x1 store"  some cases or sets of cases; CASES=list names them
 
-ROUNDS (default 3) rounds are run; every round starts each server afresh, in alternating order, so
-that what else happens on the machine hits both alike. Apache's JVM (2 GB heap) is warmed up first.
-SECONDS_PER_CASE (default 4) and CASES (comma list of case names) shorten a run; RAW=file keeps
-every single figure as one JSON object per line. ONLY=ours or ONLY=apache measures just that one.
+ROUNDS (default 3) rounds are run. In each, every group of cases gets servers of its own with an
+empty store, ours and Apache's one after the other in alternating order, so that what else happens
+on the machine hits both alike. DURATION (default 4) is in seconds per timed case. ONLY=ours or
+ONLY=apache measures just that one. TMPDIR says where the stores lie. Every figure is kept as one
+JSON object per line in $BUILD/bench/, the table beside it. docs/benchmarks.md explains the rest.
 
-Compare CPU per message first: on a shared machine it is the steadiest figure.
+The exit status is 0 only when every case that was asked for has been measured on every server.
 """
 import json
 import os
 import platform
-import statistics
-import subprocess
+import signal
 import sys
+import tempfile
 import time
+import traceback
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-import servers  # noqa: E402
+import cases
+import figures
+import machine
+from contender import MQBENCH, Contender, Failed, servers
 
-MQBENCH = os.path.join(servers.BUILD, "bin", "mqbench")
 ROUNDS = int(os.environ.get("ROUNDS", "3"))
-SECONDS = float(os.environ.get("SECONDS_PER_CASE", "4"))
-SETTLE_SECONDS = 2
-WARM_SECONDS = 20
-IDLE_CONNECTIONS = 5000
-PRODUCE = ["produce", "--topic", "bench", "--size", "1024", "--warmup", "1",
-           "--duration", str(SECONDS)]
-
-# name, what it is, mqbench arguments
-CASES = [
-    # First, while the server is fresh: later, memory freed by other cases would serve.
-    ("idle-connections", "%d connections with one heartbeat each" % IDLE_CONNECTIONS,
-     ["idle", "--conns", str(IDLE_CONNECTIONS), "--hold", "3"]),
-    ("16x32", "1 KB sends, 16 connections x 32 in flight",
-     PRODUCE + ["--conns", "16", "--inflight", "32"]),
-    ("16x1", "1 KB sends, 16 connections x 1 in flight",
-     PRODUCE + ["--conns", "16", "--inflight", "1"]),
-    ("16x32-binary", "the same as 16x32 with ROCKETMQ headers",
-     PRODUCE + ["--conns", "16", "--inflight", "32", "--serial", "rocketmq"]),
-    ("open-5000", "open loop, 5,000 messages per second",
-     PRODUCE + ["--conns", "16", "--inflight", "32", "--rate", "5000"]),
-    ("tail-5000", "the same with a consumer: end-to-end latency",
-     ["tail", "--topic", "tail", "--create", "--conns", "16", "--size", "1024", "--rate", "5000",
-      "--warmup", "1", "--duration", str(SECONDS)]),
-    ("catch-up", "reading a backlog from its beginning",
-     ["consume", "--topic", "backlog", "--conns", "8", "--until-end"]),
-]
-BACKLOG = ["produce", "--topic", "backlog", "--create", "--size", "1024", "--batch", "32",
-           "--conns", "8", "--inflight", "2", "--count", "300000"]
+RESULTS = os.path.join(servers.BUILD, "bench")
 
 
-class Contender:
-    def __init__(self, name, apache):
+class Journal:
+    """What is measured: in memory for the table, and on disk line by line as it comes."""
+
+    def __init__(self, names, path):
+        self.results = {name: {} for name in names}  # server -> case -> [figure]
+        self.failures = []
+        self.file = open(path, "w")
+
+    def write(self, **members):
+        self.file.write(json.dumps(members) + "\n")
+        self.file.flush()
+
+
+class Session:
+    """One group of cases on one server in one round."""
+
+    def __init__(self, journal, name, chosen, round_number):
+        self.journal = journal
         self.name = name
-        self.apache = apache
-        self.figures = {}  # case -> [dict]
+        self.chosen = chosen
+        self.round_number = round_number
+        self.server = None
+        self.started = None  # figure of the first start
 
-    def note(self, case, figure, round_number, raw):
-        self.figures.setdefault(case, []).append(figure)
-        if raw is not None:
-            raw.write(json.dumps(dict(figure, server=self.name, case=case,
-                                      round=round_number, load=os.getloadavg()[0])) + "\n")
-            raw.flush()
+    def note(self, case, figure):
+        self.journal.results[self.name].setdefault(case, []).append(figure)
+        self.journal.write(server=self.name, case=case, round=self.round_number + 1,
+                           load=os.getloadavg()[0], **figure)
+        print("  round %d  %-7s %-16s %s" % (self.round_number + 1, self.name, case,
+                                            summary(case, figure)), flush=True)
 
-    def median(self, case, member):
-        values = [f[member] for f in self.figures.get(case, []) if member in f]
-        return statistics.median(values) if values else None
+    def add(self, case, member, value):
+        """A member that is known only after the case's figure was noted."""
+        self.journal.results[self.name][case][-1][member] = value
+        self.journal.write(server=self.name, case=case, round=self.round_number + 1,
+                           **{member: value})
 
+    def fail(self, case, failure):
+        text = str(failure)
+        self.journal.failures.append((self.name, case, self.round_number + 1, text))
+        self.journal.write(server=self.name, case=case, round=self.round_number + 1, failed=text)
+        print("  round %d  %-7s %-16s COULD NOT RUN: %s" % (self.round_number + 1, self.name, case,
+                                                           text), flush=True)
 
-def mqbench(running, arguments):
-    command = [MQBENCH] + arguments + ["--broker", running.broker, "--server-pid",
-                                       str(running.broker_pid), "--json"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    line = result.stdout.strip().splitlines()
-    if not line:
-        raise servers.StartError("mqbench %s failed: %s" % (arguments[0], result.stderr.strip()))
-    figure = json.loads(line[-1])
-    if result.returncode != 0:
-        print("  note: mqbench %s was not content: %s%s"
-              % (arguments[0], line[-1][:300], result.stderr.strip()[:200]), file=sys.stderr)
-    return figure
+    def remark(self, text):
+        self.journal.write(server=self.name, round=self.round_number + 1, remark=text)
+        print("  note: %s" % text, flush=True)
 
-
-def rss_kb(pid):
-    with open("/proc/%d/status" % pid) as file:
-        for line in file:
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1])
-    return 0
-
-
-def warm_up(running):
-    """Let the JVM compile what the cases use."""
-    for serial in ("json", "rocketmq"):
-        mqbench(running, ["produce", "--topic", "warm", "--create", "--serial", serial, "--conns",
-                          "16", "--inflight", "16", "--duration", str(WARM_SECONDS / 3)])
-    mqbench(running, ["consume", "--topic", "warm", "--conns", "8", "--until-end",
-                      "--timeout", str(WARM_SECONDS / 3)])
+    def run(self, settings, function, group_cases):
+        self.server = Contender(self.name == "apache", settings)
+        try:
+            self.started = self.server.begin("bench")
+            function(self)
+        except Exception as failure:  # noqa: BLE001 - the other groups go on
+            if not isinstance(failure, (Failed, servers.StartError)):
+                traceback.print_exc()
+            for case in group_cases:
+                self.fail(case, failure)
+        finally:
+            self.server.stop()
 
 
-def run_round(contender, round_number, chosen, raw):
-    heap = ["-Xms2g", "-Xmx2g", "-XX:MaxDirectMemorySize=4g"]
-    running = servers.Servers(contender.apache, heap=heap).start(wait=False)
-    try:
-        ready = mqbench(running, ["ready", "--create", "--topic", "bench", "--launched-at",
-                                  str(running.launched_ms)])
-        contender.note("start", ready, round_number, raw)
-        time.sleep(SETTLE_SECONDS)
-        contender.note("idle", {"broker_rss_kb": rss_kb(running.broker_pid),
-                                "namesrv_rss_kb": rss_kb(running.namesrv_pid)}, round_number, raw)
-        if contender.apache:
-            warm_up(running)
-        for name, _, arguments in CASES:
-            if chosen and name not in chosen:
+def summary(case, figure):
+    if "msgs_per_s" in figure:
+        return "%9.0f/s  p99 %8.0f us  %7.2f CPU-s/M  client %.0f %%" % (
+            figure["msgs_per_s"], figure["p99_us"], figure["server_cpu_s_per_million"],
+            figure["client_cpu_pct"])
+    return "  ".join("%s %s" % (member, form % (figure[member] * scale))
+                     for name, member, _, form, scale in cases.VALUES
+                     if name == case and figure.get(member) is not None)
+
+
+def run_rounds(journal, chosen):
+    names = list(journal.results)
+    for round_number in range(ROUNDS):
+        for _, settings, function, group_cases in cases.GROUPS:
+            wanted = [case for case in group_cases if case in chosen]
+            if not wanted:
                 continue
-            if name == "catch-up":
-                mqbench(running, BACKLOG)
-            # What earlier cases wrote must not be on its way to the disk while this one is
-            # measured: the kernel slows down whoever writes then.
-            os.sync()
-            figure = mqbench(running, arguments)
-            contender.note(name, figure, round_number, raw)
-            print("  round %d  %-8s %-17s %s" % (round_number + 1, contender.name, name,
-                                                summary(figure)), flush=True)
-    finally:
-        running.stop()
+            for name in names if round_number % 2 == 0 else names[::-1]:
+                Session(journal, name, wanted, round_number).run(settings, function, wanted)
 
 
-def summary(figure):
-    if figure["mode"] == "idle":
-        return "%.0f bytes per connection" % figure["bytes_per_connection"]
-    return "%9.0f/s  p99 %8.0f us  %7.2f CPU-s/M  client %.0f %%" % (
-        figure["msgs_per_s"], figure["p99_us"], figure["server_cpu_s_per_million"],
-        figure["client_cpu_pct"])
+def report(journal, chosen):
+    """The lines of the table."""
+    results = journal.results
+    lines = ["medians of %d rounds; in parentheses (max - min) / median%s" % (
+        ROUNDS, "; ratios are ours to Apache's" if len(results) > 1 else "")]
+    lines += figures.rate_rows(results, chosen)
+    lines += figures.value_rows(results, cases.VALUES)
+    if "ours" in results:
+        lines += [""] + figures.goal_rows(results, cases.GOALS, chosen)
+    for name, case, round_number, text in journal.failures:
+        lines.append("could not run: %s on %s, round %d: %s"
+                     % (case, name, round_number, text.splitlines()[0]))
+    return lines
 
 
-# member, heading, format
-COLUMNS = [
-    ("msgs_per_s", "msgs/s", "%.0f"),
-    ("p50_us", "p50 us", "%.0f"),
-    ("p99_us", "p99 us", "%.0f"),
-    ("p999_us", "p99.9 us", "%.0f"),
-    ("server_cpu_s_per_million", "CPU-s/M", "%.2f"),
-    ("server_rss_kb", "RSS kB", "%.0f"),
-]
-SINGLE = [
-    ("start", "ready_ms", "start to first accepted send, ms"),
-    ("idle", "broker_rss_kb", "idle RSS of the broker, kB"),
-    ("idle", "namesrv_rss_kb", "idle RSS of the name server, kB"),
-    ("idle-connections", "bytes_per_connection", "bytes per idle connection"),
-]
+def machine_lines(folder):
+    lines = ["%s, %d cores, Linux %s, load %.2f" % (platform.machine(), os.cpu_count(),
+                                                    platform.release(), os.getloadavg()[0])]
+    lines.append("stores in %s, %d MB free" % (folder, machine.free_bytes(folder) >> 20))
+    if machine.on_memory_disk(folder):
+        lines.append("NOTE: %s is kept in memory; figures of SYNC_FLUSH and of restarts say nothing "
+                     "about a disk (TMPDIR names another place)" % folder)
+    return lines
 
 
-def ratio(contender, base, case, member):
-    ours, theirs = contender.median(case, member), base.median(case, member)
-    return "%.3gx" % (ours / theirs) if ours is not None and theirs else "-"
-
-
-def print_table(contenders, chosen):
-    base = contenders[-1] if len(contenders) > 1 else None
-    print("\nmedians of %d rounds%s" % (ROUNDS, "; ratios to apache" if base else ""))
-    heads = "%-17s %-8s" % ("case", "server") + "".join("%11s" % h for _, h, _ in COLUMNS)
-    print(heads + ("     x msgs/s     x p99   x CPU-s/M" if base else ""))
-    for name, _, _ in CASES:
-        if (chosen and name not in chosen) or name == "idle-connections":
-            continue
-        for contender in contenders:
-            cells = ""
-            for member, _, form in COLUMNS:
-                value = contender.median(name, member)
-                cells += "%11s" % ("-" if value is None else form % value)
-            ratios = ""
-            if base is not None and contender is not base:
-                ratios = "%13s%10s%12s" % tuple(ratio(contender, base, name, member) for member in
-                                                ("msgs_per_s", "p99_us",
-                                                 "server_cpu_s_per_million"))
-            print("%-17s %-8s%s%s" % (name, contender.name, cells, ratios))
-    print()
-    for case, member, title in SINGLE:
-        row = "%-36s" % title
-        for contender in contenders:
-            value = contender.median(case, member)
-            row += "  %s %s" % (contender.name, "-" if value is None else "%.0f" % value)
-        if base is not None:
-            row += "  (%s)" % ratio(contenders[0], base, case, member)
-        print(row)
+def contenders():
+    only = os.environ.get("ONLY")
+    if only:
+        if only not in ("ours", "apache"):
+            sys.exit("bench: ONLY is ours or apache")
+        return [only]
+    return ["ours"] + (["apache"] if os.environ.get("ANCHOR") == "1" else [])
 
 
 def main():
+    if os.environ.get("CASES") == "list":
+        for name, text in cases.CASES.items():
+            print("%-16s %s" % (name, text))
+        for name, members in cases.SETS.items():
+            print("%-16s the set %s" % (name, " ".join(members)))
+        return 0
     if not os.path.exists(MQBENCH):
         sys.exit("bench: %s is missing; run make first" % MQBENCH)
-    chosen = [c for c in os.environ.get("CASES", "").split(",") if c]
-    unknown = set(chosen) - {name for name, _, _ in CASES}
-    if unknown:
-        sys.exit("bench: no such case: %s" % ", ".join(sorted(unknown)))
-    only = os.environ.get("ONLY")
-    contenders = [Contender("ours", False)]
-    if os.environ.get("ANCHOR") == "1":
-        contenders.append(Contender("apache", True))
-    if only:
-        contenders = [Contender(only, only == "apache")]
-    raw = open(os.environ["RAW"], "a") if os.environ.get("RAW") else None
-    print("%s, %d cores, Linux %s" % (platform.machine(), os.cpu_count(), platform.release()))
-    for name, text, _ in CASES:
-        print("  %-17s %s" % (name, text))
     try:
-        for round_number in range(ROUNDS):
-            order = contenders if round_number % 2 == 0 else contenders[::-1]
-            for contender in order:
-                run_round(contender, round_number, chosen, raw)
-    except servers.StartError as error:
-        sys.exit("bench: %s" % error)
-    print_table(contenders, chosen)
+        chosen = figures.parse_cases(os.environ.get("CASES", ""), list(cases.CASES), cases.SETS)
+    except ValueError as wrong:
+        sys.exit("bench: no such case: %s; CASES=list names them" % wrong)
+    # Servers are stopped and stores removed when this is told to end, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    os.makedirs(RESULTS, exist_ok=True)
+    base = os.path.join(RESULTS, time.strftime("%Y%m%d-%H%M%S"))
+    journal = Journal(contenders(), base + ".jsonl")
+    lines = machine_lines(tempfile.gettempdir())
+    journal.write(machine=lines, rounds=ROUNDS, duration_s=float(cases.DURATION))
+    print("\n".join(lines))
+    for case in chosen:
+        print("  %-16s %s" % (case, cases.CASES[case]))
+    run_rounds(journal, chosen)
+    table = report(journal, chosen)
+    print("\n" + "\n".join(table))
+    with open(base + ".txt", "w") as file:
+        file.write("\n".join(lines + [""] + table) + "\n")
+    print("\nfigures are in %s.jsonl, this table in %s.txt" % (base, base))
+    return 1 if journal.failures else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -134,27 +134,41 @@ class Servers:
         try:
             self.namesrv_pid = self._launch("namesrv", self._namesrv_command())
             self._await("the name server", lambda: call(self.namesrv, GET_BROKER_CLUSTER_INFO))
-            self.launched_ms = int(time.time() * 1000)
-            self.broker_pid = self._launch("broker", self._broker_command())
-            if wait:
-                self._await("the broker's registration", self._registered)
+            self.start_broker(wait)
         except BaseException:
             self.stop(keep=True)
             raise
         return self
 
+    def start_broker(self, wait=True):
+        self.launched_ms = int(time.time() * 1000)
+        self.broker_pid = self._launch("broker", self._broker_command())
+        if wait:
+            self._await("the broker's registration", self._registered)
+
+    def stop_broker(self, kill=False):
+        """The broker alone. Returns its exit status, as subprocess has it."""
+        broker = self.processes.pop()
+        if kill:
+            broker.kill()
+        self._end(broker)
+        return broker.wait()
+
     def stop(self, keep=False):
         for process in reversed(self.processes):
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-                try:
-                    process.wait(STOP_SECONDS)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
+            self._end(process)
         self.processes = []
         if not keep:
             shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _end(self, process):
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
     def logs(self):
         text = ""

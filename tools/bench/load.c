@@ -6,6 +6,8 @@
  *
  * Open loop (`rate`): every message has a due time, and its latency counts from there even when it
  * was sent late. A stall of the server is thus charged to every message it delays.
+ *
+ * Queues are numbered over all topics (load.h).
  */
 #include "tools/bench/load.h"
 
@@ -37,7 +39,7 @@
 struct slot {
     bool busy;
     uint32_t opaque;
-    int queue_id;
+    int queue;
     uint64_t due_ns;
     uint64_t sequence;
 };
@@ -80,7 +82,7 @@ struct load_worker {
     int queues_left;
     struct ledger_writer ledger;
     uint64_t last_success_ns;
-    _Atomic uint64_t messages; /* the counter that others may read */
+    _Atomic uint64_t messages; /* with those of the warm-up; others may read it */
     struct load_totals totals;
 };
 
@@ -172,14 +174,14 @@ static void send_one(struct connection *connection, uint64_t due_ns)
         .busy = true,
         .opaque =
             PAYLOAD_OPAQUE_BASE + (uint32_t)index + slot_count * (connection->generation++ % turns),
-        .queue_id = connection->next_queue,
+        .queue = connection->next_queue,
         .due_ns = due_ns,
         .sequence = connection->sequence,
     };
     connection->next_queue = (connection->next_queue + 1) % options->queues;
     connection->sequence += (uint64_t)options->send.batch;
 
-    const struct send_template *template = &worker->templates[slot->queue_id];
+    const struct send_template *template = &worker->templates[slot->queue];
     size_t frame_bytes = send_template_frame_bytes(template);
     struct payload_mark mark = {.run = options->send.run,
                                 .stream = connection->stream,
@@ -276,7 +278,7 @@ static void on_send_reply(struct connection *connection, const struct reply *rep
     int batch = options->send.batch;
     totals->messages += (uint64_t)batch;
     totals->bytes += (uint64_t)batch * options->send.body_bytes;
-    atomic_store_explicit(&worker->messages, totals->messages, memory_order_relaxed);
+    atomic_fetch_add_explicit(&worker->messages, (uint64_t)batch, memory_order_relaxed);
     histogram_add(&totals->latency, now - slot->due_ns);
     if (worker->last_success_ns != 0 && now - worker->last_success_ns > totals->longest_gap_ns)
         totals->longest_gap_ns = now - worker->last_success_ns;
@@ -286,26 +288,31 @@ static void on_send_reply(struct connection *connection, const struct reply *rep
     struct payload_mark mark = {.run = options->send.run, .stream = connection->stream};
     for (int i = 0; i < batch; i++) {
         mark.sequence = slot->sequence + (uint64_t)i;
-        ledger_writer_add(&worker->ledger, &mark, slot->queue_id, reply->queue_offset + i);
+        ledger_writer_add(&worker->ledger, &mark, slot->queue, reply->queue_offset + i);
     }
 }
 
 /* --- consuming --- */
 
+static int number_of(const struct load_worker *worker, const struct load_queue *queue)
+{
+    return (int)(queue - worker->load->queues);
+}
+
 static void send_pull(struct connection *connection, struct load_queue *queue)
 {
     struct load_worker *worker = connection->worker;
     queue->asked_ns = now_ns();
-    pull_append(&worker->options->pull, PAYLOAD_OPAQUE_BASE + (uint32_t)queue->id, queue->id,
-                queue->next, &worker->arena, &connection->out);
+    pull_append(&worker->options->pull, PAYLOAD_OPAQUE_BASE + (uint32_t)number_of(worker, queue),
+                queue->topic, queue->id, queue->next, &worker->arena, &connection->out);
 }
 
-static void check_order(struct load_worker *worker, const struct payload_mark *mark, int queue_id)
+static void check_order(struct load_worker *worker, const struct payload_mark *mark, int queue)
 {
     uint8_t key[12];
     put_u32(key, mark->run);
     put_u32(key + 4, mark->stream);
-    put_u32(key + 8, (uint32_t)queue_id);
+    put_u32(key + 8, (uint32_t)queue);
     struct order_entry *entry = map_get(&worker->order, slice_of(key, sizeof key));
     if (entry == NULL) {
         entry = xcalloc(1, sizeof *entry);
@@ -332,9 +339,9 @@ static void on_record(struct load_worker *worker, const struct load_queue *queue
     struct payload_mark mark;
     if (!sound || !payload_read(record->body, &mark))
         return;
-    check_order(worker, &mark, queue->id);
+    check_order(worker, &mark, number_of(worker, queue));
     if (options->ledger != NULL)
-        ledger_found(options->ledger, &mark, queue->id, record->queue_offset);
+        ledger_found(options->ledger, &mark, number_of(worker, queue), record->queue_offset);
     if (options->end_to_end && mark.run == options->send.run)
         histogram_add(&totals->latency, now - mark.time_ns);
 }
@@ -352,8 +359,9 @@ static void on_records(struct load_worker *worker, struct load_queue *queue, str
         on_record(worker, queue, &record, now);
         body = slice_from(body, (size_t)record.size);
     }
-    atomic_store_explicit(&worker->messages, worker->totals.messages, memory_order_relaxed);
-    atomic_fetch_add(&worker->load->issued, (int64_t)(worker->totals.messages - before));
+    uint64_t received = worker->totals.messages - before;
+    atomic_fetch_add_explicit(&worker->messages, received, memory_order_relaxed);
+    atomic_fetch_add(&worker->load->issued, (int64_t)received);
 }
 
 static void on_pull_reply(struct connection *connection, const struct reply *reply, uint64_t now)
@@ -501,7 +509,6 @@ static void enter_phase(struct load_worker *worker, enum load_phase phase, uint6
     if (phase == LOAD_MEASURE) {
         memset(&worker->totals, 0, sizeof worker->totals);
         worker->last_success_ns = 0;
-        atomic_store(&worker->messages, 0);
     } else if (phase == LOAD_DRAIN) {
         *drain_until_ns = now_ns() + DRAIN_NS;
     }
@@ -601,7 +608,9 @@ static enum status worker_new(struct load *load, int index, int first_stream, in
     if (options->role == LOAD_PRODUCE) {
         worker->templates = xcalloc((size_t)options->queues, sizeof *worker->templates);
         for (int i = 0; i < options->queues; i++)
-            send_template_init(&worker->templates[i], &options->send, i);
+            send_template_init(&worker->templates[i], &options->send,
+                               options->topics[i / options->queues_per_topic],
+                               i % options->queues_per_topic);
     } else {
         for (int i = index; i < options->queues; i += load->worker_count)
             worker->queues_left += !load->queues[i].done;

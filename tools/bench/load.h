@@ -31,7 +31,8 @@ enum load_role {
 
 /* One queue as a consumer sees it. */
 struct load_queue {
-    int id;
+    const char *topic;
+    int id;       /* in its topic */
     int64_t next; /* offset to ask for */
     int64_t end;  /* done when `next` reaches it; -1: never */
     bool done;
@@ -44,7 +45,10 @@ struct load_options {
     const char *address; /* of the broker */
     int connections;
     int in_flight; /* requests per connection; producers only */
-    int queues;
+    const char *const *topics;
+    int queues_per_topic;
+    int queues;     /* of all topics; number n is queue n % queues_per_topic of topic
+                     * n / queues_per_topic, and by these numbers the ledger knows them */
     double rate;    /* messages per second over all workers; 0: as fast as answers come */
     int64_t count;  /* stop after so many messages; 0: no limit */
     bool reconnect; /* open lost connections again */
@@ -96,7 +100,8 @@ void load_set_phase(struct load *load, enum load_phase phase);
 /* True when every worker has ended by itself: count or queue ends reached, all connections gone. */
 bool load_finished(const struct load *load);
 
-/* Messages counted so far, roughly; for a snapshot at the end of the measured time. */
+/* Messages so far, those of the warm-up too: it never goes back, so the difference of two looks is
+ * what came between them. */
 uint64_t load_messages(const struct load *load);
 
 /* Wait for the workers and add up what they counted. Frees the load. */

@@ -95,7 +95,8 @@ static void message_properties(const struct send_shape *shape, struct buf *out)
 {
     if (shape->keys)
         properties_append(out, SLICE_LITERAL(PROPERTY_KEYS), SLICE_LITERAL(KEYS_PLACEHOLDER));
-    properties_append(out, SLICE_LITERAL(PROPERTY_UNIQ_KEY), SLICE_LITERAL(UNIQUE_PLACEHOLDER));
+    if (!shape->no_unique)
+        properties_append(out, SLICE_LITERAL(PROPERTY_UNIQ_KEY), SLICE_LITERAL(UNIQUE_PLACEHOLDER));
     properties_append(out, SLICE_LITERAL(PROPERTY_WAIT), SLICE_LITERAL("true"));
     if (shape->tags != NULL)
         properties_append(out, SLICE_LITERAL(PROPERTY_TAGS), slice_of_cstr(shape->tags));
@@ -110,7 +111,7 @@ static size_t body_bytes_of(const struct send_template *template)
            (BATCH_ITEM_FIXED_BYTES + shape->body_bytes + template->properties.size);
 }
 
-static void encode_head(struct send_template *template, int queue_id)
+static void encode_head(struct send_template *template, const char *topic, int queue_id)
 {
     const struct send_shape *shape = template->shape;
     bool batch = shape->batch > 1;
@@ -118,7 +119,7 @@ static void encode_head(struct send_template *template, int queue_id)
     arena_init(&arena, 4096);
     SendMessageRequestHeaderV2 header = SEND_MESSAGE_REQUEST_HEADER_V2__INIT;
     header.a = arena_cstr(&arena, slice_of_cstr(shape->group));
-    header.b = arena_cstr(&arena, slice_of_cstr(shape->topic));
+    header.b = arena_cstr(&arena, slice_of_cstr(topic));
     header.c = arena_cstr(&arena, SLICE_LITERAL("TBW102"));
     header.d = 4;
     header.e = queue_id;
@@ -142,12 +143,12 @@ static void encode_head(struct send_template *template, int queue_id)
 }
 
 void send_template_init(struct send_template *template, const struct send_shape *shape,
-                        int queue_id)
+                        const char *topic, int queue_id)
 {
     memset(template, 0, sizeof *template);
     template->shape = shape;
     message_properties(shape, &template->properties);
-    encode_head(template, queue_id);
+    encode_head(template, topic, queue_id);
     const struct buf *marked = shape->batch == 1 ? &template->head : &template->properties;
     template->unique_at = place_of(marked, UNIQUE_PLACEHOLDER);
     template->keys_at = place_of(marked, KEYS_PLACEHOLDER);
@@ -156,7 +157,8 @@ void send_template_init(struct send_template *template, const struct send_shape 
     if (shape->codec == CODEC_JSON)
         template->opaque_at =
             place_of(&template->head, "\"opaque\":1000000000") + strlen("\"opaque\":");
-    CHECK(template->unique_at != 0 && template->born_at != 0 && template->opaque_at != 0);
+    CHECK((template->unique_at != 0) != shape->no_unique);
+    CHECK(template->born_at != 0 && template->opaque_at != 0);
 }
 
 void send_template_release(struct send_template *template)
@@ -185,7 +187,8 @@ static void write_batch(const struct send_template *template, const struct paylo
         uint8_t *tail = out + BATCH_ITEM_HEAD_BYTES + shape->body_bytes;
         put_u16(tail, (uint16_t)properties->size);
         memcpy(tail + 2, properties->data, properties->size);
-        write_unique(tail + 2 + template->unique_at, &mark);
+        if (template->unique_at != 0)
+            write_unique(tail + 2 + template->unique_at, &mark);
         if (template->keys_at != 0)
             write_unique(tail + 2 + template->keys_at, &mark);
     }
@@ -204,20 +207,21 @@ void send_template_write(const struct send_template *template, uint32_t opaque,
         write_batch(template, mark, out + template->head.size);
         return;
     }
-    write_unique(out + template->unique_at, mark);
+    if (template->unique_at != 0)
+        write_unique(out + template->unique_at, mark);
     if (template->keys_at != 0)
         write_unique(out + template->keys_at, mark);
     payload_write(out + template->head.size, template->shape->body_bytes, mark);
 }
 
-void pull_append(const struct pull_shape *shape, uint32_t opaque, int queue_id, int64_t offset,
-                 struct arena *arena, struct buf *out)
+void pull_append(const struct pull_shape *shape, uint32_t opaque, const char *topic, int queue_id,
+                 int64_t offset, struct arena *arena, struct buf *out)
 {
     enum { COMMIT_OFFSET = 1, SUSPEND = 2, SUBSCRIPTION = 4 };
     arena_reset(arena);
     PullMessageRequestHeader header = PULL_MESSAGE_REQUEST_HEADER__INIT;
     header.consumer_group = arena_cstr(arena, slice_of_cstr(shape->group));
-    header.topic = arena_cstr(arena, slice_of_cstr(shape->topic));
+    header.topic = arena_cstr(arena, slice_of_cstr(topic));
     header.queue_id = queue_id;
     header.queue_offset = offset;
     header.max_msg_nums = shape->max_messages;

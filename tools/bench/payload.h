@@ -49,9 +49,9 @@ bool payload_read(struct slice body, struct payload_mark *mark);
 struct send_shape {
     enum codec codec;
     const char *group;
-    const char *topic;
     const char *tags; /* NULL: none */
     bool keys;        /* a KEYS property beside UNIQ_KEY */
+    bool no_unique;   /* leave out UNIQ_KEY: the broker has nothing to put into its index */
     size_t body_bytes;
     int batch; /* messages per request; 1: a plain send */
     uint32_t run;
@@ -64,12 +64,12 @@ struct send_template {
     struct buf properties; /* of one message of a batch */
     size_t opaque_at;
     size_t born_at;
-    size_t unique_at; /* in `head` or, for a batch, in `properties` */
+    size_t unique_at; /* in `head` or, for a batch, in `properties`; 0: no UNIQ_KEY */
     size_t keys_at;   /* 0: no KEYS */
 };
 
 void send_template_init(struct send_template *template, const struct send_shape *shape,
-                        int queue_id);
+                        const char *topic, int queue_id);
 void send_template_release(struct send_template *template);
 
 /* Bytes of one whole frame. */
@@ -86,12 +86,11 @@ void send_template_write(const struct send_template *template, uint32_t opaque,
 struct pull_shape {
     enum codec codec;
     const char *group;
-    const char *topic;
     int max_messages;
     bool commit;
     int64_t suspend_ms;
 };
-void pull_append(const struct pull_shape *shape, uint32_t opaque, int queue_id, int64_t offset,
-                 struct arena *arena, struct buf *out);
+void pull_append(const struct pull_shape *shape, uint32_t opaque, const char *topic, int queue_id,
+                 int64_t offset, struct arena *arena, struct buf *out);
 
 #endif

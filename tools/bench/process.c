@@ -53,6 +53,7 @@ enum status process_usage_read(int pid, struct process_usage *out, struct err *e
         return status;
     out->rss_kb = field_of(text, "\nVmRSS:");
     out->rss_anonymous_kb = field_of(text, "\nRssAnon:");
+    out->rss_file_kb = field_of(text, "\nRssFile:");
     out->rss_peak_kb = field_of(text, "\nVmHWM:");
     out->threads = field_of(text, "\nThreads:");
     return STATUS_OK;

@@ -14,6 +14,7 @@ struct process_usage {
     double system_s;
     int64_t rss_kb;
     int64_t rss_anonymous_kb; /* without mapped files */
+    int64_t rss_file_kb;      /* mapped files: page cache that others may use too */
     int64_t rss_peak_kb;
     int64_t threads;
 };

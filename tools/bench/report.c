@@ -27,9 +27,10 @@ void report_cost_json(const struct report_cost *cost, double messages, double wa
            cost->after.system_s - cost->before.system_s, wall_s > 0 ? 100 * cpu_s / wall_s : 0,
            per_million(cpu_s, messages));
     printf(",\"server_rss_kb\":%" PRId64 ",\"server_rss_anonymous_kb\":%" PRId64
-           ",\"server_rss_peak_kb\":%" PRId64 ",\"server_threads\":%" PRId64,
-           cost->after.rss_kb, cost->after.rss_anonymous_kb, cost->after.rss_peak_kb,
-           cost->after.threads);
+           ",\"server_rss_file_kb\":%" PRId64 ",\"server_rss_peak_kb\":%" PRId64
+           ",\"server_threads\":%" PRId64,
+           cost->after.rss_kb, cost->after.rss_anonymous_kb, cost->after.rss_file_kb,
+           cost->after.rss_peak_kb, cost->after.threads);
 }
 
 void report_cost_text(const struct report_cost *cost, double messages, double wall_s)

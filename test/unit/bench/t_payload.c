@@ -26,7 +26,6 @@ static struct send_shape shape_of(enum codec codec, int batch)
     return (struct send_shape){
         .codec = codec,
         .group = "producers",
-        .topic = "topic-a",
         .tags = "TagA",
         .keys = true,
         .body_bytes = 100,
@@ -64,7 +63,7 @@ static struct slice written(const struct send_shape *shape, struct arena *arena,
                             struct command *command)
 {
     struct send_template template;
-    send_template_init(&template, shape, 3);
+    send_template_init(&template, shape, "topic-a", 3);
     struct payload_mark mark = {
         .run = shape->run, .stream = 7, .sequence = 0x1234, .time_ns = 123456789};
     size_t size = send_template_frame_bytes(&template);
@@ -131,6 +130,57 @@ static void batches(void **state)
     }
 }
 
+/* Without UNIQ_KEY and KEYS a broker has nothing to put into its index. */
+static void messages_without_keys(void **state)
+{
+    (void)state;
+    for (int batch = 1; batch <= 2; batch++) {
+        struct send_shape shape = shape_of(CODEC_JSON, batch);
+        shape.keys = false;
+        shape.no_unique = true;
+        struct arena arena;
+        arena_init(&arena, 4096);
+        struct command command;
+        struct slice body = written(&shape, &arena, &command);
+        struct slice properties;
+        assert_true(ext_find(&command.ext, SLICE_LITERAL("i"), &properties));
+        if (batch > 1) {
+            size_t cursor = 0;
+            struct batch_message message;
+            assert_int_equal(batch_next(body, &cursor, &message), STATUS_OK);
+            properties = message.properties;
+            body = message.body;
+        }
+        struct slice value;
+        assert_false(properties_find(properties, SLICE_LITERAL("UNIQ_KEY"), &value));
+        assert_false(properties_find(properties, SLICE_LITERAL("KEYS"), &value));
+        assert_property(properties, "TAGS", "TagA");
+        assert_mark(body, 0x1234);
+        arena_release(&arena);
+    }
+}
+
+static void pulls_name_their_queue(void **state)
+{
+    (void)state;
+    struct pull_shape shape = {
+        .codec = CODEC_JSON, .group = "consumers", .max_messages = 32, .commit = true};
+    struct arena arena;
+    arena_init(&arena, 4096);
+    struct buf out = BUF_EMPTY;
+    pull_append(&shape, PAYLOAD_OPAQUE_BASE + 9, "topic-b", 5, 77, &arena, &out);
+    struct frame frame;
+    assert_int_equal(frame_split(buf_slice(&out), sizeof bytes, &frame, NULL), STATUS_OK);
+    struct command command;
+    assert_int_equal(command_decode(frame.codec, frame.header, &arena, &command), STATUS_OK);
+    assert_int_equal(command.opaque, PAYLOAD_OPAQUE_BASE + 9);
+    assert_field(&command, "topic", "topic-b");
+    assert_field(&command, "queueId", "5");
+    assert_field(&command, "queueOffset", "77");
+    buf_release(&out);
+    arena_release(&arena);
+}
+
 static void foreign_bodies_are_not_ours(void **state)
 {
     (void)state;
@@ -195,6 +245,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(single_sends),
         cmocka_unit_test(batches),
+        cmocka_unit_test(messages_without_keys),
+        cmocka_unit_test(pulls_name_their_queue),
         cmocka_unit_test(foreign_bodies_are_not_ours),
         cmocka_unit_test(answers_are_scanned),
         cmocka_unit_test(cut_answers),

@@ -358,10 +358,6 @@ static void test_features_that_are_missing_are_refused(void **state)
     set(f, "aclEnable", "true");
     assert_int_equal(finish(f), STATUS_INVALID);
     assert_non_null(strstr(f->err.text, "aclEnable"));
-    set(f, "aclEnable", "false");
-    set(f, "storePathCommitLog", "/a,/b");
-    assert_int_equal(finish(f), STATUS_INVALID);
-    assert_non_null(strstr(f->err.text, "storePathCommitLog"));
 }
 
 static void test_name_server_lists(void **state)

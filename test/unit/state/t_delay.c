@@ -99,6 +99,9 @@ static int setup(void **state)
         .role = STORE_ROLE_MASTER,
         .flush = STORE_FLUSH_ASYNC,
         .flush_interval_ms = 20,
+        .flush_timed = true,
+        .flush_least_pages = 4,
+        .flush_queues_least_pages = 2,
         .flush_thorough_interval_ms = 10000,
         .flush_queues_interval_ms = 50,
         .flush_queues_thorough_interval_ms = 60000,
@@ -321,6 +324,38 @@ static void a_message_is_delivered_when_due(void **state)
     assert_int_equal(max_of(f, "Real", 3), 1);
 }
 
+/* 4.9.2 with enableConsumeQueueExt has the time elsewhere and a position in its place: the time is
+ * the store time and the level's delay. Source: ScheduleMessageService.java, executeOnTimeup. */
+static void a_time_that_the_queue_does_not_have_is_computed(void **state)
+{
+    struct fixture *f = *state;
+    char path[PATH_BYTES];
+    uint8_t elsewhere[8];
+    put_for(f, 2, "Real", 0, "first");
+    atomic_store(&wall_ms, START_MS + 10);
+    put_for(f, 2, "Real", 0, "second");
+    close_all(f);
+    FILE *file = fopen(
+        folder_file(&f->folder, "consumequeue/SCHEDULE_TOPIC_XXXX/1/00000000000000000000", path),
+        "r+b");
+    assert_non_null(file);
+    for (int i = 0; i < 2; i++) {
+        put_i64(elsewhere, INT64_MIN + 100 * i);
+        assert_int_equal(fseek(file, 20 * i + 12, SEEK_SET), 0);
+        assert_int_equal(fwrite(elsewhere, sizeof elsewhere, 1, file), 1);
+    }
+    assert_int_equal(fclose(file), 0);
+    open_store(f);
+    open_delay(f);
+    assert_int_equal(step_at(f, START_MS + 9990), 10);
+    assert_int_equal(delay_delivered(f->delay), 0);
+    assert_int_equal(step_at(f, START_MS + 10000), 10);
+    assert_body(f, "Real", 0, 0, "first");
+    assert_int_equal(delay_delivered(f->delay), 1);
+    (void)step_at(f, START_MS + 10010);
+    assert_body(f, "Real", 0, 1, "second");
+}
+
 static void levels_keep_their_order_and_do_not_wait_for_each_other(void **state)
 {
     struct fixture *f = *state;
@@ -495,6 +530,85 @@ static void progress_survives_a_restart(void **state)
     assert_int_equal(max_of(f, "Real", 0), 2);
 }
 
+static void journal_step(struct fixture *f)
+{
+    struct err err = {.text = ""};
+    if (delay_journal_step(f->delay, &err) != STATUS_OK)
+        fail_msg("%s", err.text);
+}
+
+/* After a crash what was delivered before the last step of the journal is not delivered again. */
+static void progress_survives_a_crash(void **state)
+{
+    struct fixture *f = *state;
+    put_for(f, 1, "Real", 0, "one");
+    put_for(f, 2, "Real", 0, "two");
+    assert_int_equal(delay_persist(f->delay, NULL), STATUS_OK);
+    for (int i = 1; i <= 3; i++) {
+        (void)step_at(f, START_MS + i * 1000);
+        journal_step(f);
+        reopen(f);
+        assert_int_equal(delay_offset(f->delay, 1), i);
+        assert_int_equal(delay_offset(f->delay, 2), 0);
+        put_for(f, 1, "Real", 0, "next");
+    }
+    (void)step_at(f, START_MS + 10000);
+    journal_step(f);
+    assert_int_equal(delay_persist(f->delay, NULL), STATUS_OK);
+    assert_file_is(f->path, "{\n\t\"offsetTable\":{1:4,2:1\n\t}\n}");
+    char journal[PATH_BYTES];
+    assert_false(file_exists(folder_file(&f->folder, "config/delayOffset.journal.0", journal)));
+    assert_false(file_exists(folder_file(&f->folder, "config/delayOffset.journal.1", journal)));
+    reopen(f);
+    (void)step_at(f, START_MS + 20000);
+    assert_int_equal(max_of(f, "Real", 0), 5);
+}
+
+/* Zeros from `pos` to the end of the log: what a power cut leaves of what was not synced. */
+static void lose_log(struct fixture *f, int64_t pos)
+{
+    char path[PATH_BYTES];
+    int fd;
+    (void)folder_file(&f->folder, "commitlog/00000000000000000000", path);
+    const struct vfs_ops *ops = vfs_posix()->ops;
+    assert_int_equal(ops->open(vfs_posix(), path, VFS_WRITE, &fd), STATUS_OK);
+    assert_int_equal(ops->zero(vfs_posix(), fd, pos, f->options.segment_bytes - pos, true),
+                     STATUS_OK);
+    assert_int_equal(ops->close(vfs_posix(), fd), STATUS_OK);
+}
+
+/* The journal was on disk and the delivered messages were not: they are delivered again. When the
+ * log has grown as far again with other messages, the journal does not count after all. */
+static void progress_is_not_ahead_of_a_log_that_was_lost(void **state)
+{
+    struct fixture *f = *state;
+    put_for(f, 1, "Real", 0, "one");
+    put_for(f, 1, "Real", 0, "two");
+    (void)step_at(f, START_MS + 1000);
+    journal_step(f);
+    put_for(f, 1, "Real", 0, "three");
+    int64_t lost_from = store_appended_pos(f->store);
+    (void)step_at(f, START_MS + 2000);
+    journal_step(f);
+    assert_int_equal(delay_offset(f->delay, 1), 3);
+    int64_t lost_to = store_appended_pos(f->store);
+    assert_true(lost_to > lost_from);
+
+    close_all(f);
+    lose_log(f, lost_from);
+    open_store(f);
+    assert_int_equal(store_appended_pos(f->store), lost_from);
+    open_delay(f);
+    assert_int_equal(delay_offset(f->delay, 1), 2);
+
+    while (store_appended_pos(f->store) < lost_to)
+        put_for(f, 2, "Real", 0, "other");
+    reopen(f);
+    assert_int_equal(delay_offset(f->delay, 1), 2);
+    (void)step_at(f, START_MS + 2000);
+    assert_body(f, "Real", 0, 2, "three");
+}
+
 static void the_file_of_4_9_2_is_kept_also_beyond_our_levels(void **state)
 {
     struct fixture *f = *state;
@@ -549,6 +663,7 @@ int main(void)
         cmocka_unit_test(bad_levels_are_named),
         TEST(nothing_to_do_waits),
         TEST(a_message_is_delivered_when_due),
+        TEST(a_time_that_the_queue_does_not_have_is_computed),
         TEST(levels_keep_their_order_and_do_not_wait_for_each_other),
         TEST(many_are_delivered_in_batches),
         TEST(a_clock_set_back_does_not_hold_messages),
@@ -557,6 +672,8 @@ int main(void)
         TEST(a_refused_append_loses_nothing),
         TEST(a_message_too_large_now_is_kept_and_holds_up_its_level_only),
         TEST(progress_survives_a_restart),
+        TEST(progress_survives_a_crash),
+        TEST(progress_is_not_ahead_of_a_log_that_was_lost),
         TEST(the_file_of_4_9_2_is_kept_also_beyond_our_levels),
         TEST(a_damaged_file_falls_back_or_is_refused),
     };

@@ -80,6 +80,18 @@ static void codes_are_compared_as_ints(void **state)
     subscription_unref(made);
 }
 
+/* 4.9.2 with enableConsumeQueueExt keeps the codes elsewhere: ConsumeQueueExt.java, MAX_ADDR. */
+static void an_unknown_code_matches(void **state)
+{
+    (void)state;
+    struct subscription *made = build("TagA", "TAG");
+    assert_true(subscription_match(made, INT64_MIN));
+    assert_true(subscription_match(made, INT64_MIN + (int64_t)48 * 1024 * 1024));
+    assert_true(subscription_match(made, (int64_t)INT32_MIN - 1));
+    assert_false(subscription_match(made, INT32_MIN));
+    subscription_unref(made);
+}
+
 static void many_tags_are_found_too(void **state)
 {
     (void)state;
@@ -198,6 +210,7 @@ int main(void)
         cmocka_unit_test(tags_are_split_trimmed_and_each_taken_once),
         cmocka_unit_test(only_double_bars_separate),
         cmocka_unit_test(codes_are_compared_as_ints),
+        cmocka_unit_test(an_unknown_code_matches),
         cmocka_unit_test(many_tags_are_found_too),
         cmocka_unit_test(what_cannot_be_a_subscription_is_refused),
         cmocka_unit_test(other_types_match_any_code),

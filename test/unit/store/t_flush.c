@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "broker/store/checkpoint.h"
+#include "broker/store/flush.h"
 #include "broker/store/store_internal.h"
 #include "test/unit/support/store_kit.h"
 
@@ -61,6 +62,11 @@ static bool not_writable(void *ctx)
     return !store_writable(observer->kit.store, NULL, 0) && atomic_load(&observer->reports) > 0;
 }
 
+static bool has_flushed(void *ctx)
+{
+    return store_flushed_pos(((struct observer *)ctx)->kit.store) > 0;
+}
+
 static void sync_covers_every_append(void **state)
 {
     (void)state;
@@ -97,6 +103,34 @@ static void async_waits_for_four_pages(void **state)
     observer_open(&observer);
     kit_put(&observer.kit, "A", 0, "less than four pages", "");
     kit_wait(all_reported, &observer);
+    kit_release(&observer.kit);
+}
+
+/* All intervals are hours: with flushCommitLogTimed=false, and beyond FLUSH_MOST_BYTES with any
+ * setting, the appends themselves begin a flush. */
+static void appends_begin_a_flush(void **state)
+{
+    (void)state;
+    struct observer observer;
+    observer_start(&observer, STORE_FLUSH_ASYNC);
+    observer.kit.options.flush_timed = false;
+    observer_open(&observer);
+    kit_put(&observer.kit, "A", 0, "less than four pages", "");
+    assert_int_equal(store_flushed_pos(observer.kit.store), 0);
+    kit_put_many(&observer.kit, "A", 0, 16384, 1);
+    kit_wait(all_reported, &observer);
+    kit_close(&observer.kit);
+
+    observer.kit.options.flush_timed = true;
+    observer.kit.options.segment_bytes = 8 << 20;
+    kit_remove(&observer.kit, "");
+    observer_open(&observer);
+    kit_put_many(&observer.kit, "A", 0, 1 << 20, 7);
+    kit_dispatched(&observer.kit);
+    assert_int_equal(store_flushed_pos(observer.kit.store), 0);
+    for (int64_t bytes = 7 << 20; bytes < FLUSH_MOST_BYTES; bytes += 7 << 20)
+        kit_put_many(&observer.kit, "A", 0, 1 << 20, 7);
+    kit_wait(has_flushed, &observer);
     kit_release(&observer.kit);
 }
 
@@ -334,6 +368,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sync_covers_every_append),
         cmocka_unit_test(async_waits_for_four_pages),
+        cmocka_unit_test(appends_begin_a_flush),
         cmocka_unit_test(close_flushes),
         cmocka_unit_test(failed_sync_is_final),
         cmocka_unit_test(failed_write_is_final),

@@ -12,6 +12,8 @@
 
 #include <cmocka.h>
 
+#include "broker/store/checkpoint.h"
+#include "broker/store/index.h"
 #include "broker/store/index_format.h"
 #include "proto/properties.h"
 #include "test/unit/support/random.h"
@@ -263,6 +265,20 @@ static void unfinished_files(void **state)
     kit_release(&kit);
 }
 
+/* The path of the store's only index file. */
+static void only_file(const struct kit *kit, char path[256])
+{
+    char command[512];
+    char relative[128] = "index/";
+    (void)snprintf(command, sizeof command, "ls %s/index", kit->root);
+    FILE *list = popen(command, "r");
+    assert_non_null(list);
+    assert_non_null(fgets(relative + 6, sizeof relative - 6, list));
+    assert_int_equal(pclose(list), 0);
+    relative[strcspn(relative, "\n")] = '\0';
+    kit_path(kit, relative, path);
+}
+
 /* Entries with the very time of the last sync may have come after it: the file is repaired. */
 static void same_millisecond_as_the_sync(void **state)
 {
@@ -289,17 +305,7 @@ static void same_millisecond_as_the_sync(void **state)
     folder_remove(path);
     kit_copy(synced, path);
     /* The pages of the later entries never came to the disk; the header did. */
-    char command[512];
-    char name[64] = "";
-    (void)snprintf(command, sizeof command, "ls %s/index", after.root);
-    FILE *list = popen(command, "r");
-    assert_non_null(list);
-    assert_non_null(fgets(name, sizeof name, list));
-    assert_int_equal(pclose(list), 0);
-    name[strcspn(name, "\n")] = '\0';
-    char index[128];
-    (void)snprintf(index, sizeof index, "index/%s", name);
-    kit_path(&after, index, path);
+    only_file(&after, path);
     uint8_t zeros[20 * INDEX_ENTRY_BYTES] = {0};
     kit_poke(path, INDEX_HEADER_BYTES + SLOTS * INDEX_SLOT_BYTES + 21 * INDEX_ENTRY_BYTES, zeros,
              sizeof zeros);
@@ -311,6 +317,124 @@ static void same_millisecond_as_the_sync(void **state)
                                        INT64_MAX, found, &last_ms, &last_pos),
                      40);
     kit_release(&after);
+    kit_release(&kit);
+}
+
+/* The store after a crash, with 20 messages under key k; and where its only index file is. */
+static void crashed_with_keys(struct kit *kit, struct kit *after, char index[256])
+{
+    kit_init(kit, "index");
+    kit_start(kit);
+    for (int i = 0; i < 20; i++)
+        kit_put(kit, "A", 0, "b", "KEYS\001k");
+    kit_dispatched(kit);
+    kit_crash(kit, after);
+    only_file(after, index);
+}
+
+static int count_of_k(struct kit *kit)
+{
+    int64_t found[64];
+    int64_t last_ms;
+    int64_t last_pos;
+    return store_query_index(kit->store, SLICE_LITERAL("A"), SLICE_LITERAL("k"), 64, 0, INT64_MAX,
+                             found, &last_ms, &last_pos);
+}
+
+/* Also the first file of all is made again when its header makes no sense. */
+static void senseless_first_file(void **state)
+{
+    (void)state;
+    struct kit kit;
+    struct kit after;
+    char path[256];
+    crashed_with_keys(&kit, &after, path);
+    kit_open(&after);
+    kit_close(&after); /* a clean stop: nothing would be read again because of a crash */
+    uint8_t nonsense[8] = {0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF};
+    kit_poke(path, 32, nonsense, sizeof nonsense);
+    kit_open(&after);
+    assert_int_equal(count_of_k(&after), 20);
+    kit_release(&after);
+    kit_release(&kit);
+}
+
+struct doubt {
+    int64_t valid_ms;
+    int calls;
+};
+
+static enum status refuse_repair(void *ctx, int64_t valid_ms, struct err *err)
+{
+    struct doubt *doubt = ctx;
+    doubt->valid_ms = valid_ms;
+    doubt->calls++;
+    return err_set(err, STATUS_IO, "not now");
+}
+
+/* A file is not touched before it is known that its contents count for nothing. */
+static void repair_asks_first(void **state)
+{
+    (void)state;
+    struct kit kit;
+    struct kit after;
+    struct index index;
+    struct doubt doubt = {0};
+    struct err err;
+    char path[256];
+    char *before;
+    char *behind;
+    size_t size;
+    int64_t resume_pos;
+    crashed_with_keys(&kit, &after, path);
+    assert_int_equal(vfs_read_file(vfs_posix(), path, 1 << 20, &before, &size), STATUS_OK);
+    index_init(&index, after.root, after.options.index_slots, after.options.index_entries,
+               vfs_posix(), clock_real());
+    struct index_load load = {
+        .repair = true, .log_end = 1 << 20, .before_repair = refuse_repair, .ctx = &doubt};
+    assert_int_equal(index_load(&index, &load, &resume_pos, &err), STATUS_IO);
+    assert_string_equal(err.text, "not now");
+    assert_int_equal(doubt.calls, 1);
+    assert_int_equal(doubt.valid_ms, get_i64((const uint8_t *)before) - 1);
+    index_release(&index);
+    assert_int_equal(vfs_read_file(vfs_posix(), path, 1 << 20, &behind, &size), STATUS_OK);
+    assert_memory_equal(before, behind, size);
+    free(before);
+    free(behind);
+    kit_release(&after);
+    kit_release(&kit);
+}
+
+/* After a crash 4.9.2 deletes the index files that end behind the checkpoint's index time and makes
+ * again what came after its times: those of a growing file must not be later than its beginning.
+ * Source: RocketMQ store/.../IndexService.java load, CommitLog.java recoverAbnormally. */
+static void checkpoint_is_enough_for_4_9_2(void **state)
+{
+    (void)state;
+    struct kit kit;
+    struct checkpoint checkpoint;
+    struct err err;
+    kit_init(&kit, "index");
+    for (int i = 0; i < ENTRIES; i += ENTRIES / 2) {
+        atomic_store(&kit.wall_ms, 1000000 + i * 1000);
+        kit_start(&kit);
+        for (int j = 1; j < ENTRIES / 2; j++) {
+            atomic_store(&kit.wall_ms, 1000000 + (i + j) * 1000);
+            kit_put(&kit, "A", 0, "b", "KEYS\001k");
+        }
+        kit_close(&kit);
+        assert_int_equal(checkpoint_load(vfs_posix(), kit.root, &checkpoint, &err), STATUS_OK);
+        assert_int_equal(checkpoint.queues_timestamp_ms, 1000000 + 1000);
+        assert_int_equal(checkpoint.index_timestamp_ms, checkpoint.log_timestamp_ms);
+    }
+    /* A file that is full is kept; nothing has to be made again for it. */
+    kit_start(&kit);
+    kit_put(&kit, "A", 0, "b", "KEYS\001k");
+    atomic_store(&kit.wall_ms, 3000000);
+    kit_put(&kit, "A", 0, "b", "KEYS\001k1 k2");
+    kit_close(&kit);
+    assert_int_equal(checkpoint_load(vfs_posix(), kit.root, &checkpoint, &err), STATUS_OK);
+    assert_int_equal(checkpoint.queues_timestamp_ms, 3000000);
     kit_release(&kit);
 }
 
@@ -338,6 +462,9 @@ int main(void)
         cmocka_unit_test(damaged_chains_end),
         cmocka_unit_test(repair),
         cmocka_unit_test(several_files),
+        cmocka_unit_test(senseless_first_file),
+        cmocka_unit_test(repair_asks_first),
+        cmocka_unit_test(checkpoint_is_enough_for_4_9_2),
         cmocka_unit_test(can_be_off),
         cmocka_unit_test(unfinished_files),
         cmocka_unit_test(same_millisecond_as_the_sync),

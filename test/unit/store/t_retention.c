@@ -147,7 +147,8 @@ static void used_disk_takes_old_files(void **state)
     int64_t until = clock_monotonic_ms(clock_real()) + 50;
     while (clock_monotonic_ms(clock_real()) < until)
         assert_int_equal(store_min_pos(kit.store), 0);
-    atomic_store(&kit.wall_ms, at_hour(12, 0) + 73 * HOUR_MS);
+    /* 72 h behind any time of today at which the files were written; not the hour of deleteWhen. */
+    atomic_store(&kit.wall_ms, at_hour(12, 0) + 97 * HOUR_MS);
     kit_wait(log_begins_late, &kit);
     kit_release(&kit);
 }

@@ -131,6 +131,28 @@ static void lock_excludes_a_second_open(void **state)
     folder_remove(folder);
 }
 
+/* Looking at a lock takes nothing, and does with a descriptor for reading. */
+static void lock_can_be_looked_at(void **state)
+{
+    (void)state;
+    char folder[FOLDER_BYTES];
+    char path[256];
+    folder_make("vfs", folder);
+    path_in(folder, "lock", path);
+    int holder;
+    int reader;
+    assert_int_equal(ops->open(vfs, path, VFS_READ | VFS_WRITE | VFS_CREATE, &holder), STATUS_OK);
+    assert_int_equal(ops->open(vfs, path, VFS_READ, &reader), STATUS_OK);
+    assert_int_equal(ops->look_at_lock(vfs, reader), STATUS_OK);
+    assert_int_equal(ops->look_at_lock(vfs, reader), STATUS_OK);
+    assert_int_equal(ops->lock(vfs, holder), STATUS_OK);
+    assert_int_equal(ops->look_at_lock(vfs, reader), STATUS_BUSY);
+    assert_int_equal(ops->close(vfs, holder), STATUS_OK);
+    assert_int_equal(ops->look_at_lock(vfs, reader), STATUS_OK);
+    assert_int_equal(ops->close(vfs, reader), STATUS_OK);
+    folder_remove(folder);
+}
+
 struct listing {
     char text[256];
 };
@@ -367,6 +389,7 @@ int main(void)
         cmocka_unit_test(writes_many_parts),
         cmocka_unit_test(reserves_maps_and_zeroes),
         cmocka_unit_test(lock_excludes_a_second_open),
+        cmocka_unit_test(lock_can_be_looked_at),
         cmocka_unit_test(durable_directories),
         cmocka_unit_test(tells_what_is_in_memory),
         cmocka_unit_test(finds_the_end_of_data),

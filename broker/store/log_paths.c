@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "broker/store/log_paths.h"
+
+#include "common/base/bytes.h"
+#include "common/base/check.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void add(struct log_paths *paths, struct slice directory, bool read_only)
+{
+    for (size_t i = 0; i < paths->count; i++) {
+        if (slice_equal(directory, slice_of_cstr(paths->at[i].directory))) {
+            paths->at[i].read_only |= read_only;
+            return;
+        }
+    }
+    paths->at = xrealloc(paths->at, (paths->count + 1) * sizeof *paths->at);
+    char *copy = xmalloc(directory.size + 1);
+    memcpy(copy, directory.data, directory.size);
+    copy[directory.size] = '\0';
+    paths->at[paths->count++] = (struct log_path){copy, read_only};
+}
+
+/* Without blanks around it and slashes behind it. */
+static struct slice trimmed(struct slice piece)
+{
+    while (piece.size > 0 && piece.data[0] <= ' ')
+        piece = slice_from(piece, 1);
+    while (piece.size > 0 && piece.data[piece.size - 1] <= ' ')
+        piece.size--;
+    while (piece.size > 1 && piece.data[piece.size - 1] == '/')
+        piece.size--;
+    return piece;
+}
+
+static void add_list(struct log_paths *paths, const char *list, bool read_only)
+{
+    struct slice rest = slice_of_cstr(list == NULL ? "" : list);
+    while (rest.size > 0) {
+        const uint8_t *comma = memchr(rest.data, ',', rest.size);
+        size_t size = comma == NULL ? rest.size : (size_t)(comma - rest.data);
+        struct slice piece = trimmed(slice_of(rest.data, size));
+        if (piece.size > 0)
+            add(paths, piece, read_only);
+        rest = slice_from(rest, comma == NULL ? rest.size : size + 1);
+    }
+}
+
+static int by_name(const void *a, const void *b)
+{
+    const struct log_path *left = a;
+    const struct log_path *right = b;
+    return strcmp(left->directory, right->directory);
+}
+
+enum status log_paths_parse(struct log_paths *paths, const char *writable, const char *read_only,
+                            struct err *err)
+{
+    *paths = (struct log_paths){NULL, 0};
+    add_list(paths, writable, false);
+    add_list(paths, read_only, true);
+    if (paths->count > 0)
+        qsort(paths->at, paths->count, sizeof *paths->at, by_name);
+    bool writable_any = false;
+    for (size_t i = 0; i < paths->count; i++) {
+        writable_any |= !paths->at[i].read_only;
+        if (strlen(paths->at[i].directory) + STORE_PATH_TAIL_BYTES > PATH_MAX)
+            return err_set(err, STATUS_INVALID, "storePathCommitLog: %.100s... is too long",
+                           paths->at[i].directory);
+    }
+    if (writable_any)
+        return STATUS_OK;
+    return err_set(err, STATUS_INVALID,
+                   "storePathCommitLog (%s) names no folder that is not in "
+                   "readOnlyCommitLogStorePaths too: new messages need one",
+                   writable);
+}
+
+void log_paths_release(struct log_paths *paths)
+{
+    for (size_t i = 0; i < paths->count; i++)
+        free(paths->at[i].directory);
+    free(paths->at);
+    *paths = (struct log_paths){NULL, 0};
+}
+
+int log_path_used_percent(struct vfs *vfs, const char *directory, struct vfs_space *space)
+{
+    *space = (struct vfs_space){0, 0};
+    if (vfs->ops->space(vfs, directory, space) != STATUS_OK || space->total_bytes <= 0)
+        return -1;
+    double used = (double)(space->total_bytes - space->free_bytes);
+    double percent = used * 100 / (double)space->total_bytes;
+    int whole = (int)percent;
+    return percent > whole ? whole + 1 : whole;
+}
+
+static bool has_room(struct vfs *vfs, const char *directory)
+{
+    struct vfs_space space;
+    return log_path_used_percent(vfs, directory, &space) <= LOG_PATH_FULL_PERCENT;
+}
+
+const char *log_paths_choose(const struct log_paths *paths, struct vfs *vfs, int64_t number)
+{
+    const char **candidates = xmalloc(paths->count * sizeof *candidates);
+    size_t count = 0;
+    for (int even_full = 0; even_full < 2 && count == 0; even_full++) {
+        for (size_t i = 0; i < paths->count; i++) {
+            const struct log_path *path = &paths->at[i];
+            if (!path->read_only && (even_full || has_room(vfs, path->directory)))
+                candidates[count++] = path->directory;
+        }
+    }
+    CHECK(count > 0 && number >= 0);
+    const char *chosen = candidates[(uint64_t)number % count];
+    free(candidates);
+    return chosen;
+}
