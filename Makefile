@@ -56,7 +56,7 @@ GENERATED_HEADERS := $(GENERATED:.c=.h)
 BINARIES := $(BUILD)/bin/mqnamesrv $(BUILD)/bin/mqbroker $(BUILD)/bin/mqstore \
             $(if $(wildcard tools/*.c),$(patsubst tools/%.c,$(BUILD)/bin/%,$(wildcard tools/*.c)))
 
-.PHONY: all unit-tests check bench soak fuzz fuzzers replay asan tsan tidy install clean help format docs
+.PHONY: all unit-tests check crash kill-drill bench soak fuzz fuzzers replay asan tsan tidy install clean help format docs
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -65,6 +65,8 @@ all: $(BINARIES)
 help:
 	@echo 'all      daemons and tools (V=1 shows the commands), into $(BUILD)/bin'
 	@echo 'check    unit tests and make tidy'
+	@echo 'crash    power cuts, failing calls and damage, CRASH_SECONDS (default 60) for each test'
+	@echo 'kill-drill  kill -9 under load, KILL_ROUNDS (default 100) for each flush mode'
 	@echo 'bench    measure (ANCHOR=1: beside Apache 4.9.2; CASES=list names the cases)'
 	@echo 'soak     100 million messages of backlog: memory, restarts, reading; needs 30 GB of disk'
 	@echo 'fuzz     run each fuzz target for FUZZ_SECONDS (default 30); needs clang'
@@ -145,6 +147,18 @@ $(BUILD)/test/interop/%: $(BUILD)/test/interop/%.o $(SUPPORT) $(call libraries,p
 
 check: unit-tests replay tidy
 	sh test/run unit
+
+# The crash tests of the unit suite for longer. A failure prints CRASH_SEED=<number>; with that in
+# the environment the same test runs it again.
+CRASH_SECONDS ?= 60
+CRASH_TESTS := $(addprefix $(BUILD)/test/unit/,store/t_powercut store/t_faults store/t_damage \
+               state/t_powercut_tables)
+crash: $(CRASH_TESTS)
+	@for test in $(CRASH_TESTS); do CRASH_SECONDS=$(CRASH_SECONDS) $$test || exit 1; done
+
+KILL_ROUNDS ?= 100
+kill-drill: all
+	BUILD=$(BUILD) KILL_ROUNDS=$(KILL_ROUNDS) python3 test/e2e/broker_kill.py
 
 # --- fuzz targets: test/fuzz/f_*.c --------------------------------------------------------------
 # fuzz/f_<name> searches with libFuzzer (clang only); replay/f_<name> runs the files it is given, with

@@ -21,6 +21,7 @@
 #include "common/base/check.h"
 #include "common/base/limits.h"
 #include "common/conf/broker_conf.h"
+#include "common/conf/conf_options.h"
 #include "common/conf/server_conf.h"
 #include "common/sys/log.h"
 
@@ -35,12 +36,51 @@
 #define WORKER_THREADS 4
 #define WORKER_QUEUE_MAX 20000
 
-static void die(const char *what, const struct err *err)
+enum {
+    EXIT_OTHER = 1, /* a port in use, no thread left ... */
+    /* 2: CONF_EXIT_USAGE */
+    EXIT_STORE_IN_USE = 3,
+    EXIT_STORE_DAMAGED = 4,
+    EXIT_FILES = 5, /* cannot be read or written: permissions, space, the disk */
+};
+
+/* The exit statuses are part of the interface: docs/store.md and --help list them. */
+static int exit_status_of(const struct err *err)
+{
+    switch (err->status) {
+    case STATUS_INVALID:
+    case STATUS_MALFORMED:
+        return CONF_EXIT_USAGE;
+    case STATUS_BUSY: /* with errno: for want of descriptors or memory */
+        return err->sys_errno == 0 ? EXIT_STORE_IN_USE : EXIT_FILES;
+    case STATUS_CORRUPT:
+        return EXIT_STORE_DAMAGED;
+    case STATUS_IO:
+    case STATUS_FULL:
+    case STATUS_NOT_FOUND:
+        return EXIT_FILES;
+    default:
+        return EXIT_OTHER;
+    }
+}
+
+static _Noreturn void die_with(int exit_status, const char *what, const struct err *err)
 {
     log_error("broker", what, "cause=\"%s\"", err->text);
     (void)fprintf(stderr, "mqbroker: %s: %s\n", what, err->text);
     log_close();
-    exit(1);
+    exit(exit_status);
+}
+
+/* A file, the store or a table of it; the status says what kind of trouble it is. */
+static _Noreturn void die_of_files(const char *what, const struct err *err)
+{
+    die_with(exit_status_of(err), what, err);
+}
+
+static _Noreturn void die(const char *what, const struct err *err)
+{
+    die_with(EXIT_OTHER, what, err);
 }
 
 static void start_log(const struct broker_conf *conf)
@@ -54,7 +94,7 @@ static void start_log(const struct broker_conf *conf)
         .level = (enum log_level)conf->logLevel,
     };
     if (log_open(&options, &err) != STATUS_OK)
-        die("the log can not be opened", &err);
+        die_with(EXIT_FILES, "the log can not be opened", &err);
 }
 
 int64_t broker_hot_bytes(const struct broker *broker)
@@ -69,7 +109,7 @@ static void open_store(struct broker *broker)
     struct err err = {0};
     if (delay_levels_parse(conf->messageDelayLevel, broker->delay_levels_ms,
                            &broker->delay_level_count, &err) != STATUS_OK)
-        die("messageDelayLevel can not be read", &err);
+        die_with(CONF_EXIT_USAGE, "messageDelayLevel can not be read", &err);
     struct store_options options = {
         .root = conf->storePathRootDir,
         .commit_log = conf->storePathCommitLog,
@@ -107,7 +147,7 @@ static void open_store(struct broker *broker)
         .cold_read_cache_bytes = conf->coldReadCacheBytes,
     };
     if (store_open(&options, broker->vfs, broker->clock, &broker->store, &err) != STATUS_OK)
-        die("the store can not be opened", &err);
+        die_of_files("the store can not be opened", &err);
 }
 
 static const char *config_path(const struct broker *broker, char out[PATH_BYTES], const char *file)
@@ -197,11 +237,11 @@ static void load_tables(struct broker *broker)
                     &broker->groups, &err) != STATUS_OK ||
         offsets_load(config_path(broker, path, "consumerOffset.json"), broker->vfs,
                      &broker->offsets, &err) != STATUS_OK)
-        die("a table of the store can not be loaded", &err);
+        die_of_files("a table of the store can not be loaded", &err);
     if (!broker->slave && delay_load(config_path(broker, path, "delayOffset.json"), broker->vfs,
                                      broker->store, broker->delay_levels_ms,
                                      broker->delay_level_count, &broker->delay, &err) != STATUS_OK)
-        die("the delay table of the store can not be loaded", &err);
+        die_of_files("the delay table of the store can not be loaded", &err);
     broker->clients = clients_new();
     broker->queue_locks = queue_locks_new(QUEUE_LOCK_MAX_LIVE_MS);
     broker->stats = stats_new(broker->boot_ms);
@@ -223,7 +263,7 @@ static void set_addresses(struct broker *broker)
                       "\"%s\" is not an IPv4 or IPv6 address; message ids hold this address, so "
                       "write a number, not a name",
                       (const char *)conf->brokerIP1);
-        die("brokerIP1 can not be used", &err);
+        die_with(CONF_EXIT_USAGE, "brokerIP1 can not be used", &err);
     }
     set_address(conf->brokerIP1, (int)conf->listenPort, broker->address);
     set_address(conf->brokerIP2, (int)conf->haListenPort, broker->ha_address);

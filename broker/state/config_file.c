@@ -95,20 +95,16 @@ enum status config_file_load(struct config_file *file, const char *what,
                    what, file->path, main_err.text, backup_err.text, what);
 }
 
-/* A new store has no config folder yet. */
-static enum status replace(const struct config_file *file, const struct buf *text)
+/* A new store has no config folder yet, and one that is there may not be durable: whoever made it
+ * may have been killed before that. */
+static enum status replace(struct config_file *file, const struct buf *text)
 {
-    enum status status =
-        vfs_replace_file(file->vfs, file->path, text->data, text->size, file->keep_backup);
-    const char *slash = strrchr(file->path, '/');
-    if (status != STATUS_NOT_FOUND || slash == NULL || slash == file->path)
-        return status;
-    char *folder = xstrdup(file->path);
-    folder[slash - file->path] = 0;
-    status = vfs_make_directories(file->vfs, folder);
-    free(folder);
-    if (status != STATUS_OK)
-        return status;
+    if (!file->folder_durable) {
+        enum status status = vfs_make_folder_of(file->vfs, file->path);
+        if (status != STATUS_OK)
+            return status;
+        file->folder_durable = true;
+    }
     return vfs_replace_file(file->vfs, file->path, text->data, text->size, file->keep_backup);
 }
 

@@ -36,7 +36,8 @@ struct config_file {
     struct content_id loaded;       /* the content that the load has taken */
     /* The table's change count that the file holds; written under `saving`, read anywhere. */
     _Atomic uint64_t saved_changes;
-    bool keep_backup; /* under `saving`: false while .bak is the only good copy */
+    bool keep_backup;    /* under `saving`: false while .bak is the only good copy */
+    bool folder_durable; /* the folder was made, or found, and synced by this process */
 };
 
 /* path, vfs  the path is copied; the vfs is borrowed */

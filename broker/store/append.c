@@ -6,8 +6,8 @@
  * current segment. A run is patched with offsets, positions and the time, and written by one
  * pwritev, together with the filler when the next run needs a new segment. Only then appended_pos
  * moves. When the write fails nothing has happened: queue offsets are taken back and the end of the
- * log stays; the bytes that may have arrived are zeroed before the next append, so that they can
- * never be taken for records.
+ * log stays; the bytes that may have arrived are zeroed, at the latest before the next append, so
+ * that they can never be taken for records.
  *
  * A record is never written unless 8 bytes remain behind it: the filler always fits.
  */
@@ -193,8 +193,10 @@ static bool append_run(struct commitlog *log, struct append_batch *batch, const 
     if (status == STATUS_OK) {
         run_stamp(batch, run, pos, now_ms);
         status = run_write(log, batch, run, pos, fill);
-        if (status != STATUS_OK)
+        if (status != STATUS_OK) {
             run_take_back(batch, run);
+            (void)clear_garbage(log, pos); /* else a restart takes what arrived for messages */
+        }
     }
     if (status != STATUS_OK) {
         refuse_from(batch, run->first, batch->count, PUT_SERVICE_NOT_AVAILABLE);

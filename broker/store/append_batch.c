@@ -7,6 +7,7 @@
 
 #include <stdlib.h>
 
+#define SECTOR_BYTES 512 /* the least that reaches a disk as a whole */
 #define FIRST_CAPACITY 64
 
 struct append_batch *append_batch_new(struct store *store)
@@ -35,12 +36,33 @@ static void batch_grow(struct append_batch *batch)
     batch->results = xrealloc(batch->results, batch->capacity * sizeof *batch->results);
 }
 
+/* After a crash, a disk sector of zeros in a record's properties means that they did not arrive:
+ * recovery cuts there. A message of its own must not look so, or it would take with it those that
+ * come after it. */
+static bool has_sector_of_zeros(struct slice properties)
+{
+    const uint8_t *at = properties.data;
+    const uint8_t *end = at + properties.size;
+    while (end - at >= SECTOR_BYTES) {
+        const uint8_t *zero = memchr(at, 0, (size_t)(end - at));
+        if (zero == NULL || end - zero < SECTOR_BYTES)
+            return false;
+        at = zero;
+        while (at < end && *at == 0)
+            at++;
+        if (at - zero >= SECTOR_BYTES)
+            return true;
+    }
+    return false;
+}
+
 enum status append_batch_add(struct append_batch *batch, struct queue *queue,
                              const struct record *message, bool glued, void *tag)
 {
     DCHECK(slice_equal(message->topic, queue->topic) && message->queue_id == queue->id);
     size_t size = record_size(message);
-    if (size > (size_t)batch->store->options.record_bytes_max)
+    if (size > (size_t)batch->store->options.record_bytes_max ||
+        has_sector_of_zeros(message->properties))
         return STATUS_TOO_LARGE;
     enum status status = record_encode(message, buf_reserve(&batch->bytes, size));
     if (status != STATUS_OK)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "broker/store/aside.h"
 
+#include "proto/record.h"
+
 #include <errno.h>
 #include <stdio.h>
 
@@ -78,4 +80,20 @@ enum status aside_move(struct vfs *vfs, const char *root, const struct segment *
     if (status == STATUS_OK && vfs->ops->unlink(vfs, path) != STATUS_OK)
         return err_set_errno(err, STATUS_IO, "cannot remove %s", path);
     return status;
+}
+
+int64_t aside_whole_records(const struct segment *segment, int64_t pos, int64_t end)
+{
+    int64_t count = 0;
+    while (pos < end) {
+        const uint8_t *at = segment->data + (pos - segment->base);
+        struct slice rest = slice_of(at, (size_t)(segment_end(segment) - pos));
+        struct record record;
+        bool whole = rest.size > RECORD_PHYSICAL_OFFSET_AT + 8 && get_u32(at + 4) == RECORD_MAGIC &&
+                     get_i64(at + RECORD_PHYSICAL_OFFSET_AT) == pos &&
+                     record_decode(rest, RECORD_CHECK_CRC, &record) == STATUS_OK;
+        count += whole;
+        pos += whole ? record.size : 1;
+    }
+    return count;
 }

@@ -24,4 +24,8 @@ enum status aside_copy(struct vfs *vfs, const char *root, const struct segment *
 enum status aside_move(struct vfs *vfs, const char *root, const struct segment *segment,
                        const char *path, int64_t end, char kept[PATH_MAX], struct err *err);
 
+/* How many whole records, checksum included, stand between two positions of a segment, wherever
+ * they begin. For the log line: whether messages are among what is cut. */
+int64_t aside_whole_records(const struct segment *segment, int64_t pos, int64_t end);
+
 #endif

@@ -46,12 +46,16 @@ void commitlog_install(struct commitlog *log, struct segment *segment)
 
 /* --- the end of the log --- */
 
-static void log_kept(const struct log_cut *cut, int64_t pos, int64_t bytes, const char *kept)
+/* Whole records behind the end were messages, perhaps acknowledged ones, that something in front of
+ * them cuts off: that is an error, and more than the end of a write that was under way. */
+static void log_kept(const struct log_cut *cut, int64_t pos, int64_t bytes, int64_t whole_records,
+                     const char *kept)
 {
-    log_warn("store", "bytes were cut from the end of the commit log and kept aside",
-             "log_end=%lld why=\"%s\" from=%lld bytes=%lld kept=%s", (long long)cut->end,
-             cut->why == NULL ? "the log ended before them" : cut->why, (long long)pos,
-             (long long)bytes, kept);
+    log_line(whole_records > 0 ? LOG_ERROR : LOG_WARN, "store",
+             "bytes were cut from the end of the commit log and kept aside",
+             "log_end=%lld why=\"%s\" from=%lld bytes=%lld whole_records=%lld kept=%s",
+             (long long)cut->end, cut->why == NULL ? "the log ended before them" : cut->why,
+             (long long)pos, (long long)bytes, (long long)whole_records, kept);
 }
 
 /* Where what is not zero ends in the segment, looking from `pos` on. */
@@ -80,10 +84,11 @@ static enum status drop_last(struct commitlog *log, const struct log_cut *cut, s
         return status;
     if (end > segment->base) {
         char kept[PATH_MAX];
+        int64_t whole = aside_whole_records(segment, segment->base, end);
         status = aside_move(log->vfs, cut->root, segment, path, end, kept, err);
         if (status != STATUS_OK)
             return status;
-        log_kept(cut, segment->base, end - segment->base, kept);
+        log_kept(cut, segment->base, end - segment->base, whole, kept);
     } else if (log->vfs->ops->unlink(log->vfs, path) != STATUS_OK) {
         return err_set_errno(err, STATUS_IO, "cannot remove %s", path);
     }
@@ -127,7 +132,8 @@ static enum status wipe_behind(struct commitlog *log, struct segment *segment,
     status = aside_copy(log->vfs, cut->root, segment, cut->end, data_end, kept, err);
     if (status != STATUS_OK)
         return status;
-    log_kept(cut, cut->end, data_end - cut->end, kept);
+    log_kept(cut, cut->end, data_end - cut->end, aside_whole_records(segment, cut->end, data_end),
+             kept);
     status = log->vfs->ops->zero(log->vfs, segment->fd, cut->end - segment->base,
                                  data_end - cut->end, true);
     if (status == STATUS_OK)
@@ -136,6 +142,17 @@ static enum status wipe_behind(struct commitlog *log, struct segment *segment,
         (void)err_set_errno(err, status, "cannot clear the end of %s/%020lld", segment->directory,
                             (long long)segment->base);
     return status;
+}
+
+/* A killed process may have made the file and not come to making it durable. */
+static enum status sync_last(struct commitlog *log, const struct segment *last, struct err *err)
+{
+    enum status status = log->vfs->ops->fdatasync(log->vfs, last->fd);
+    if (status == STATUS_OK)
+        status = log->vfs->ops->sync_directory(log->vfs, last->directory);
+    return status == STATUS_OK ? status
+                               : err_set_errno(err, status, "cannot sync %s/%020lld",
+                                               last->directory, (long long)last->base);
 }
 
 static enum status append_segment(struct commitlog *log, int64_t base, struct err *err)
@@ -163,6 +180,8 @@ enum status commitlog_cut(struct commitlog *log, const struct log_cut *cut, stru
         status = append_segment(log, cut->end, err);
     else if (status == STATUS_OK && cut->look)
         status = wipe_behind(log, last, cut, err);
+    if (status == STATUS_OK && cut->look)
+        status = sync_last(log, last, err);
     if (status != STATUS_OK)
         return status;
     log->current = log->segments[log->segment_count - 1];

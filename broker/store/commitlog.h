@@ -33,6 +33,7 @@ struct commitlog {
     struct health *health;
     struct log_paths paths;
     int64_t segment_bytes;
+    bool doubt_page_cache; /* the last run ended with a failed write or sync */
 
     pthread_mutex_t append_lock;
     struct segment *current;   /* takes the appends; borrowed from the table */

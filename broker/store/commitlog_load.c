@@ -146,9 +146,13 @@ static enum status load_one(struct commitlog *log, const struct found_segments *
     struct segment *segment;
     status = segment_open(log->vfs, found->at[i].directory, found->at[i].base, log->segment_bytes,
                           &segment, err);
-    if (status == STATUS_OK)
-        commitlog_install(log, segment);
-    return status;
+    if (status != STATUS_OK)
+        return status;
+    /* Read again what is on the disk. */
+    if (log->doubt_page_cache)
+        (void)log->vfs->ops->advise(log->vfs, segment->fd, 0, segment->size, VFS_ADVICE_DONT_NEED);
+    commitlog_install(log, segment);
+    return STATUS_OK;
 }
 
 enum status commitlog_load(struct commitlog *log, struct err *err)

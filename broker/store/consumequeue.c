@@ -142,15 +142,36 @@ static void files_reserve(struct queue *queue, size_t count)
     queue->files = xrealloc(queue->files, queue->file_capacity * sizeof(struct queue_file *));
 }
 
+/* Make the last file durable, name and all: a power cut must not leave a later one without it. Its
+ * own descriptor may be closed meanwhile. */
+static enum status last_file_sync(struct queue *queue)
+{
+    struct vfs *vfs = queue_vfs(queue);
+    char path[PATH_MAX];
+    file_path(queue, queue->first_file + (int64_t)queue->file_count - 1, path);
+    int fd;
+    enum status status = vfs->ops->open(vfs, path, VFS_READ | VFS_WRITE, &fd);
+    if (status != STATUS_OK)
+        return status;
+    status = vfs->ops->fdatasync(vfs, fd);
+    int kept = errno;
+    (void)vfs->ops->close(vfs, fd);
+    errno = kept;
+    directory_path(queue, path);
+    return status == STATUS_OK ? vfs->ops->sync_directory(vfs, path) : status;
+}
+
 /* Make the file behind the last one. */
 static enum status file_append(struct queue *queue)
 {
     struct vfs *vfs = queue_vfs(queue);
     char path[PATH_MAX];
-    enum status status = STATUS_OK;
+    enum status status;
     if (queue->file_count == 0) {
         directory_path(queue, path);
         status = vfs->ops->mkdirs(vfs, path);
+    } else {
+        status = last_file_sync(queue);
     }
     if (status != STATUS_OK)
         return status;
@@ -572,6 +593,7 @@ void queue_adopt_files(struct queue *queue, int64_t first, size_t count)
 }
 
 /* Check the size of a file; the last one is empty when a crash came before it was given its size.
+ * fd  -1: it is not the last
  */
 static enum status check_size(struct queue *queue, int fd, const char *path, bool last,
                               struct err *err)
@@ -644,6 +666,18 @@ static enum status remove_file(struct queue *queue, const char *path, struct err
     return STATUS_OK;
 }
 
+/* The files before the one that the queue ends in are mapped when somebody reads them. */
+static enum status check_older_sizes(struct queue *queue, size_t count, struct err *err)
+{
+    enum status status = STATUS_OK;
+    for (size_t i = 0; i < count && status == STATUS_OK; i++) {
+        char path[PATH_MAX];
+        file_path(queue, queue->first_file + (int64_t)i, path);
+        status = check_size(queue, -1, path, false, err);
+    }
+    return status;
+}
+
 enum status queue_recover(struct queue *queue, int64_t cut_pos, bool wipe, struct err *err)
 {
     struct vfs *vfs = queue_vfs(queue);
@@ -670,6 +704,9 @@ enum status queue_recover(struct queue *queue, int64_t cut_pos, bool wipe, struc
             queue->file_count--;
         }
     }
+    enum status older = check_older_sizes(queue, i, err);
+    if (older != STATUS_OK)
+        return older;
     queue->written_offset =
         (queue->first_file + (int64_t)i) * file_entries(queue) + (int64_t)entries;
     queue->synced_offset = queue->written_offset;

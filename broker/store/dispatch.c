@@ -174,6 +174,11 @@ static enum status align_queue(struct dispatcher *dispatcher, struct queue *queu
         queue_destroy_files(queue);
         return STATUS_OK;
     }
+    /* Files without an entry say where the queue went on in a log that is not there any more. */
+    if (gap < 0 && queue->last_end_pos == 0) {
+        queue_destroy_files(queue);
+        return queue_fill(queue, record->queue_offset);
+    }
     if (gap < 0 || (gap > GAP_ENTRIES_MAX && queue->file_count > 0)) {
         log_error("store", "a message's queue offset does not continue its queue; appended anyway",
                   "topic=%s id=%d expected=%lld found=%lld pos=%lld",

@@ -40,6 +40,8 @@ void health_fail(struct health *health, const char *format, ...)
     (void)pthread_mutex_unlock(&health->lock);
     if (first)
         log_error("store", "writing has ended until the next start", "why=\"%s\"", health->failure);
+    if (first && health->on_failure != NULL)
+        health->on_failure(health->on_failure_ctx);
 }
 
 void health_refuse(struct health *health, enum refusal reason, const char *format, ...)

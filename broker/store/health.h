@@ -25,8 +25,10 @@ enum refusal {
 struct health {
     _Atomic unsigned refusals;
     pthread_mutex_t lock;
-    char failure[ERR_TEXT_BYTES]; /* why REFUSAL_FAILED */
-    char space[ERR_TEXT_BYTES];   /* why one of the three passing reasons */
+    char failure[ERR_TEXT_BYTES];  /* why REFUSAL_FAILED */
+    char space[ERR_TEXT_BYTES];    /* why one of the three passing reasons */
+    void (*on_failure)(void *ctx); /* called once, when writing ends for good; NULL: nobody */
+    void *on_failure_ctx;
 };
 
 void health_init(struct health *health);

@@ -140,6 +140,8 @@ static enum status load_one(struct index *index, const char *name, bool last,
     bool unfinished = false;
     status = check_size(index, path, fd, last, &unfinished, err);
     if (status == STATUS_OK && !unfinished) {
+        if (index->doubt_page_cache)
+            (void)index->vfs->ops->advise(index->vfs, fd, 0, 0, VFS_ADVICE_DONT_NEED);
         status = file_map(index, name, fd, out);
         if (status != STATUS_OK)
             (void)err_set_errno(err, STATUS_IO, "cannot map %s", path);
@@ -168,6 +170,25 @@ static bool make_writable(const struct index *index, const char *name)
     return status == STATUS_OK;
 }
 
+/* Make everything behind the last entry zero: what stands there from before a repair would make
+ * sense again beside new entries of which a crash has lost some. */
+static bool clear_tail(const struct index *index, const struct index_file *file)
+{
+    char path[PATH_MAX];
+    file_path(index, file->name, path);
+    struct vfs *vfs = index->vfs;
+    int64_t from =
+        (int64_t)index_file_bytes(index->slots, index_header_read(&file->view).next_entry);
+    int64_t end = (int64_t)index_file_bytes(index->slots, index->entries);
+    int fd;
+    enum status status = vfs->ops->open(vfs, path, VFS_READ | VFS_WRITE, &fd);
+    if (status == STATUS_OK) {
+        status = vfs->ops->zero(vfs, fd, from, end - from, true);
+        (void)vfs->ops->close(vfs, fd);
+    }
+    return status == STATUS_OK;
+}
+
 static void delete_file(const struct index *index, const char *name)
 {
     char path[PATH_MAX];
@@ -176,88 +197,92 @@ static void delete_file(const struct index *index, const char *name)
         log_warn("store", "cannot delete an index file", "path=%s errno=%d", path, errno);
 }
 
-static bool needs_repair(const struct index_header *header, const struct index_load *load,
-                         bool last)
+struct index_load {
+    bool repair;
+    int64_t synced_ms;
+    int64_t log_end;
+    int64_t *resume_pos;
+    bool broken; /* out: behind a file that was repaired or removed nothing can be right */
+};
+
+/* A file whose header never reached the disk: all of it came after the checkpoint. */
+static bool never_synced(const struct index_header *header)
 {
-    if (header->end_pos >= load->log_end)
+    return header->next_entry == 0 && header->end_timestamp_ms == 0 && header->end_pos == 0;
+}
+
+static bool needs_repair(const struct index_view *view, const struct index_load *load, bool last)
+{
+    struct index_header header = index_header_read(view);
+    if (header.end_pos >= load->log_end)
         return true;
     /* Several records have the time of the last one: of those at synced_ms some may have come after
-     * the sync. */
-    return load->repair && (header->end_timestamp_ms > load->synced_ms ||
-                            (last && header->end_timestamp_ms == load->synced_ms));
+     * the sync. A file that is not the last was full before the next was begun; when its header
+     * does not say so, it is that of the sync, and what came later is lost. */
+    return load->repair &&
+           (header.end_timestamp_ms > load->synced_ms ||
+            (header.end_timestamp_ms == load->synced_ms && (last || !index_is_full(view))));
 }
 
-/* The file is senseless, or cannot be repaired: its keys are inserted again. */
-static void give_up(const struct index *index, const struct index_file *file, int64_t *resume_pos)
-{
-    log_warn("store", "an index file is damaged and was removed", "file=%s/%s", index->directory,
-             file->name);
-    *resume_pos = index->last_pos + 1;
-}
-
-/* Decide about one loaded file; *keep is false when it must go, and so must those behind it. */
-static enum status accept_file(struct index *index, struct index_file *file, bool last,
-                               const struct index_load *load, int64_t *resume_pos, bool *keep,
-                               struct err *err)
+/* Decide about one loaded file. False: it must go, and so must those behind it. */
+static bool accept_file(struct index *index, struct index_file *file, bool last,
+                        struct index_load *load)
 {
     struct index_header header = index_header_read(&file->view);
     bool sane = index_header_sane(&file->view);
-    bool repair = sane && header.next_entry > 1 && needs_repair(&header, load, last);
-    *keep = sane && (!repair || make_writable(index, file->name));
-    if (!*keep) {
-        give_up(index, file, resume_pos);
-        return STATUS_OK;
-    }
-    if (repair) {
-        enum status status =
-            load->before_repair == NULL
-                ? STATUS_OK
-                : load->before_repair(load->ctx, header.begin_timestamp_ms - 1, err);
-        if (status != STATUS_OK)
-            return status;
-        bool any = index_repair(&file->view, load->log_end, resume_pos);
+    /* A file without entries was made just now, or lost them to a repair that a crash ended. */
+    bool used = header.next_entry > 1 || header.end_timestamp_ms > 0;
+    bool repair = sane && used && needs_repair(&file->view, load, last);
+    load->broken = !sane || repair;
+    if (repair && make_writable(index, file->name)) {
+        (void)index_repair(&file->view, load->log_end, load->resume_pos);
         atomic_store(&file->dirty, true);
         log_info("store", "index file repaired", "file=%s/%s from_pos=%lld", index->directory,
-                 file->name, (long long)*resume_pos);
-        if (!any)
-            return STATUS_OK;
-        header = index_header_read(&file->view);
+                 file->name, (long long)*load->resume_pos);
+        sane = clear_tail(index, file);
+        repair = false;
     }
+    if (!sane || repair) {
+        log_warn("store", "an index file is damaged and was removed", "file=%s/%s",
+                 index->directory, file->name);
+        if (index->last_pos >= 0)
+            *load->resume_pos = index->last_pos; /* a record begins there; it is passed over */
+        else if (!never_synced(&header))
+            *load->resume_pos = 0;
+        return false;
+    }
+    header = index_header_read(&file->view);
     if (header.next_entry > 1)
         index->last_pos = header.end_pos;
-    return STATUS_OK;
+    return true;
 }
 
 static enum status load_files(struct index *index, const struct found_files *found,
-                              const struct index_load *load, int64_t *resume_pos, struct err *err)
+                              struct index_load *load, struct err *err)
 {
     for (size_t i = 0; i < found->count; i++) {
         const char *name = found->names[i];
         bool last = i + 1 == found->count;
-        bool keep = false;
         struct index_file *file = NULL;
-        enum status status = STATUS_OK;
-        /* Behind a repaired file nothing can be right: it is inserted again. */
-        if (*resume_pos == INT64_MAX)
-            status = load_one(index, name, last, &file, err);
-        if (status == STATUS_OK && file != NULL)
-            status = accept_file(index, file, last, load, resume_pos, &keep, err);
-        if (status == STATUS_OK && keep) {
+        if (!load->broken) {
+            enum status status = load_one(index, name, last, &file, err);
+            if (status != STATUS_OK)
+                return status;
+        }
+        if (file != NULL && accept_file(index, file, last, load)) {
             list_append(index, file);
             index->current = file;
             continue;
         }
         if (file != NULL)
             file_drop(file);
-        if (status != STATUS_OK)
-            return status;
         delete_file(index, name);
     }
     return STATUS_OK;
 }
 
-enum status index_load(struct index *index, const struct index_load *load, int64_t *resume_pos,
-                       struct err *err)
+enum status index_load(struct index *index, bool repair, int64_t synced_ms, int64_t log_end,
+                       int64_t *resume_pos, struct err *err)
 {
     *resume_pos = INT64_MAX;
     struct found_files found = {.index = index};
@@ -266,9 +291,16 @@ enum status index_load(struct index *index, const struct index_load *load, int64
         return STATUS_OK;
     if (status != STATUS_OK)
         (void)err_set_errno(err, status, "cannot list %s", index->directory);
+    struct index_load load = {repair, synced_ms, log_end, resume_pos, false};
     if (status == STATUS_OK)
-        status = load_files(index, &found, load, resume_pos, err);
+        status = load_files(index, &found, &load, err);
     free(found.names);
+    /* What was deleted must not come back behind a new file. */
+    if (status == STATUS_OK && load.broken) {
+        status = index->vfs->ops->sync_directory(index->vfs, index->directory);
+        if (status != STATUS_OK)
+            (void)err_set_errno(err, status, "cannot sync the directory %s", index->directory);
+    }
     struct index_file *current = index->current;
     if (current != NULL && (index_is_full(&current->view) || !make_writable(index, current->name)))
         index->current = NULL;
@@ -323,6 +355,11 @@ static enum status create_file(struct index *index)
         return status;
     struct index_file *file = NULL;
     status = vfs->ops->allocate(vfs, fd, (int64_t)index_file_bytes(index->slots, index->entries));
+    /* Its size and name, before the next one is begun: a power cut must not leave a gap. */
+    if (status == STATUS_OK)
+        status = vfs->ops->fdatasync(vfs, fd);
+    if (status == STATUS_OK)
+        status = vfs->ops->sync_directory(vfs, index->directory);
     if (status == STATUS_OK)
         status = file_map(index, name, fd, &file);
     int kept = errno;

@@ -35,6 +35,7 @@ struct index {
     struct vfs *vfs;
     const struct clock *clock;
     char *directory;
+    bool doubt_page_cache; /* the last run ended with a failed write or sync */
     int32_t slots;
     int32_t entries;
 
@@ -52,22 +53,12 @@ void index_init(struct index *index, const char *root, int32_t slots, int32_t en
                 struct vfs *vfs, const struct clock *clock);
 void index_release(struct index *index);
 
-struct index_load {
-    bool repair;       /* after a crash: files that may not be whole are repaired, that is those */
-    int64_t synced_ms; /* with entries newer than this, and the last of that very time */
-    int64_t log_end;
-    /* Called before a file is changed, with a time before its first entry: from here on, until the
-     * next index_sync, its contents count for nothing, also if the repair is cut off and only part
-     * of it reaches the disk. A failure ends the load. May be NULL. */
-    enum status (*before_repair)(void *ctx, int64_t valid_ms, struct err *err);
-    void *ctx;
-};
-
-/* Open the files.
+/* Open the files. After a crash (`repair`) those that may not be whole, that is those with entries
+ * newer than synced_ms, and the last of that very time, are repaired.
  * resume_pos  out: records from here on are missing in the index; INT64_MAX: none are
- * returns     OK | CORRUPT (a file of the wrong size) | IO, or what before_repair says */
-enum status index_load(struct index *index, const struct index_load *load, int64_t *resume_pos,
-                       struct err *err);
+ * returns     OK | CORRUPT (a file of the wrong size) | IO */
+enum status index_load(struct index *index, bool repair, int64_t synced_ms, int64_t log_end,
+                       int64_t *resume_pos, struct err *err);
 
 /* Insert the keys of one record (hashes by index_key_hash). A record at or before last_pos is there
  * already.

@@ -241,8 +241,8 @@ bool index_repair(const struct index_view *view, int64_t log_end, int64_t *resum
     publish_i32(view->data + NEXT_ENTRY_AT, end);
     if (end == 1)
         return false;
-    const uint8_t *last = entry_at(view, end - 1);
-    publish_i64(view->data + 24, get_i64(last + 4));
-    publish_i64(view->data + 8, header.begin_timestamp_ms + (int64_t)get_i32(last + 12) * 1000);
+    /* The time stays: until the entries that were dropped are there again, a crash must find the
+     * file as one that needs repair. */
+    publish_i64(view->data + 24, get_i64(entry_at(view, end - 1) + 4));
     return true;
 }

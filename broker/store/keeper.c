@@ -155,7 +155,9 @@ static enum status write_pending(struct keeper *keeper)
     keeper->is_pending = false;
     struct err err;
     enum status status = checkpoint_store(store->vfs, store->options.root, &checkpoint, &err);
-    if (status != STATUS_OK)
+    if (status == STATUS_OK)
+        keeper->checkpoint_pos = checkpoint.durable_pos;
+    else
         log_error("store", "the checkpoint cannot be written; a restart would take longer",
                   "why=\"%s\"", err.text);
     return status;
@@ -193,7 +195,7 @@ enum status keeper_sync(struct keeper *keeper, bool thorough)
         return status;
     keeper->pending = checkpoint_of(keeper, &mark, index_since_ms);
     keeper->is_pending = true;
-    keeper->checkpoint_pos = mark.pos;
+    keeper->begun_pos = mark.pos;
     int64_t now_ms = clock_monotonic_ms(store->clock);
     keeper->checkpoint_rest_ms = now_ms + CHECKPOINT_REST_FACTOR * (now_ms - began_ms);
     return write_pending(keeper);
@@ -206,7 +208,7 @@ static bool has_grown(const struct keeper *keeper, int64_t now_ms)
 {
     const struct store *store = keeper->store;
     int64_t bytes = store->options.checkpoint_bytes;
-    return bytes > 0 && store_dispatched_pos(store) - keeper->checkpoint_pos >= bytes &&
+    return bytes > 0 && store_dispatched_pos(store) - keeper->begun_pos >= bytes &&
            now_ms >= keeper->checkpoint_rest_ms;
 }
 

@@ -35,7 +35,8 @@ struct keeper {
     int64_t index_timestamp_ms; /* of the last index sync */
     struct checkpoint pending;  /* true as soon as the log is flushed up to its durable_pos ... */
     bool is_pending;            /* ... and then written */
-    int64_t checkpoint_pos;     /* durable_pos of the last one begun */
+    int64_t checkpoint_pos;     /* durable_pos of the checkpoint on disk, 0: none that counts */
+    int64_t begun_pos;          /* durable_pos of the last one begun */
     int64_t checkpoint_rest_ms; /* monotonic: none for the sake of checkpoint_bytes before it */
     int64_t seen_pos;           /* end of the log at the last step */
     struct queue **dirty;       /* kept for the next round */

@@ -35,11 +35,10 @@ struct recovery {
     int64_t end;
     int64_t records;
     int64_t last_timestamp_ms;
-    int64_t last_pos;     /* the last record before `end`, -1: not known */
-    int64_t previous_pos; /* and the one before that */
-    bool torn;            /* the last record looks torn */
-    bool rebuilt;         /* something was dispatched */
-    const char *why;      /* the log ends at `end`; NULL: there are zeros */
+    int64_t last_pos; /* the last record before `end`, -1: not known */
+    bool doubt;       /* writes may be there in parts */
+    bool rebuilt;     /* something was dispatched */
+    const char *why;  /* the log ends at `end`; NULL: there are zeros */
 };
 
 /* --- where to start --- */
@@ -107,6 +106,7 @@ static void choose_start(struct recovery *recovery)
                      (long long)durable_pos, (long long)first);
     }
     recovery->crash = recovery->aborted || recovery->trust == TRUST_NOTHING;
+    recovery->doubt = recovery->aborted || recovery->trust != TRUST_TIMES;
 }
 
 /* --- the end of the log --- */
@@ -125,20 +125,17 @@ static const char *describe(enum status status, struct slice bytes)
                                       : "a record's size, mark or checksum is wrong";
 }
 
-/* Is there a sector of the file of which the record's topic or properties have bytes, and every
- * byte that the record has in it from the topic on is zero? */
-static bool has_empty_sector(const struct segment *segment, const struct record *record)
+/* Is a sector of the file zero in which the record has topic or properties? Where a write did not
+ * arrive whole sectors are zero; a message has not so many zero bytes, see append_batch_add. */
+static bool lacks_sector(const struct segment *segment, const struct record *record)
 {
     struct slice last = record->properties.size > 0 ? record->properties : record->topic;
-    const uint8_t *end = last.data + last.size;
-    const uint8_t *at = record->topic.data;
-    while (at < end) {
-        size_t left = SECTOR_BYTES - (size_t)(at - segment->data) % SECTOR_BYTES;
-        if (left > (size_t)(end - at))
-            left = (size_t)(end - at);
-        if (all_zero(slice_of(at, left)))
+    size_t end = (size_t)(last.data + last.size - segment->data);
+    size_t at = (size_t)(record->topic.data - segment->data) / SECTOR_BYTES * SECTOR_BYTES;
+    for (; at < end; at += SECTOR_BYTES) {
+        size_t left = (size_t)segment->size - at;
+        if (all_zero(slice_of(segment->data + at, left < SECTOR_BYTES ? left : SECTOR_BYTES)))
             return true;
-        at += left;
     }
     return false;
 }
@@ -157,7 +154,6 @@ static bool scan_step(struct recovery *recovery, const struct segment *segment,
             return false;
         }
         recovery->end = segment_end(segment);
-        recovery->torn = false;
         return true;
     }
     if (status == STATUS_OK && record.physical_offset != recovery->end) {
@@ -168,8 +164,11 @@ static bool scan_step(struct recovery *recovery, const struct segment *segment,
         recovery->why = describe(status, bytes);
         return false;
     }
-    recovery->torn = has_empty_sector(segment, &record);
-    recovery->previous_pos = recovery->last_pos;
+    /* The checksum covers the body only. */
+    if (recovery->doubt && lacks_sector(segment, &record)) {
+        recovery->why = "a record's topic or properties are torn";
+        return false;
+    }
     recovery->last_pos = recovery->end;
     recovery->end += record.size;
     recovery->records++;
@@ -202,15 +201,6 @@ static void find_end(struct recovery *recovery)
     /* The checkpoint of a clean stop leaves nothing behind it. */
     if (recovery->trust == TRUST_POSITION && recovery->end != recovery->start)
         recovery->crash = true;
-    /* The checksum covers the body only. Where a write did not arrive whole sectors are zero, which
-     * the topic and the properties hardly ever are. Only the very last record, behind which nothing
-     * whole follows, is doubted for it. */
-    if (recovery->torn && recovery->crash) {
-        recovery->end = recovery->last_pos;
-        recovery->last_pos = recovery->previous_pos;
-        recovery->records--;
-        recovery->why = "the last record's topic or properties are torn";
-    }
 }
 
 static enum status cut_log(struct recovery *recovery, struct err *err)
@@ -286,29 +276,6 @@ static void close_queue(void *ctx, struct queue *queue)
     queue_close_files(queue);
 }
 
-/* Before an index file is changed in its place, the checkpoint must no longer vouch for it. */
-static enum status doubt_index(void *ctx, int64_t valid_ms, struct err *err)
-{
-    struct recovery *recovery = ctx;
-    struct store *store = recovery->store;
-    if (valid_ms >= recovery->checkpoint.index_timestamp_ms)
-        return STATUS_OK;
-    recovery->checkpoint.index_timestamp_ms = valid_ms;
-    return checkpoint_store(store->vfs, store->options.root, &recovery->checkpoint, err);
-}
-
-static enum status load_index(struct recovery *recovery, int64_t *index_from, struct err *err)
-{
-    struct index_load load = {
-        .repair = recovery->crash,
-        .synced_ms = recovery->checkpoint.index_timestamp_ms,
-        .log_end = recovery->end,
-        .before_repair = doubt_index,
-        .ctx = recovery,
-    };
-    return index_load(&recovery->store->index, &load, index_from, err);
-}
-
 static enum status rebuild(struct recovery *recovery, const struct queues_found *found,
                            struct err *err)
 {
@@ -317,7 +284,8 @@ static enum status rebuild(struct recovery *recovery, const struct queues_found 
     int64_t index_from = INT64_MAX;
     enum status status = STATUS_OK;
     if (store->options.index_enable)
-        status = load_index(recovery, &index_from, err);
+        status = index_load(&store->index, recovery->crash, recovery->checkpoint.index_timestamp_ms,
+                            recovery->end, &index_from, err);
     if (status != STATUS_OK)
         return status;
     int64_t min_pos = atomic_load(&store->log.min_pos);
@@ -346,7 +314,9 @@ static enum status settle(struct recovery *recovery, struct err *err)
 {
     struct store *store = recovery->store;
     store->keeper.index_timestamp_ms = recovery->checkpoint.index_timestamp_ms;
-    store->keeper.checkpoint_pos = recovery->end;
+    store->keeper.begun_pos = recovery->end;
+    if (recovery->trust == TRUST_POSITION)
+        store->keeper.checkpoint_pos = recovery->checkpoint.durable_pos;
     bool changed = recovery->crash || recovery->trust != TRUST_POSITION || recovery->rebuilt;
     if (commitlog_flush(&store->log) != STATUS_OK ||
         (changed && keeper_sync(&store->keeper, true) != STATUS_OK)) {

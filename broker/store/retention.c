@@ -114,16 +114,24 @@ static bool may_remove(struct retention *retention)
     return first_segment_old(store, now_ms);
 }
 
-/* Records not yet durable or not yet dispatched are never in the way: they are in newer segments,
- * unless everything is far behind; then nothing is deleted. */
+/* Records not yet durable, not yet dispatched or with queue entries that no checkpoint vouches for
+ * are never in the way: they are in newer segments, unless everything is far behind; then nothing
+ * is deleted. Entries that are lost with their records could not be made again, and the queue would
+ * not know its next offset. */
 static bool first_segment_done(struct store *store)
 {
     int64_t base;
     if (commitlog_segments(&store->log, &base) < 2)
         return false;
     int64_t end = base + store->options.segment_bytes;
-    return atomic_load(&store->dispatcher.dispatched_pos) >= end &&
-           atomic_load(&store->log.flushed_pos) >= end;
+    if (atomic_load(&store->dispatcher.dispatched_pos) < end ||
+        atomic_load(&store->log.flushed_pos) < end)
+        return false;
+    if (store->keeper.checkpoint_pos >= end)
+        return true;
+    keeper_want_checkpoint(&store->keeper);
+    store->keeper.retention.more = true; /* soon */
+    return false;
 }
 
 struct expiry {

@@ -79,6 +79,9 @@ enum status segment_create(struct vfs *vfs, const char *directory, int64_t base,
     if (status != STATUS_OK)
         return err_set_errno(err, status, "cannot create %s", path);
     status = vfs->ops->allocate(vfs, fd, size);
+    /* Else a power cut could leave it shorter than it must be, with a later one behind it. */
+    if (status == STATUS_OK)
+        status = vfs->ops->fdatasync(vfs, fd);
     if (status == STATUS_OK)
         status = segment_new(vfs, fd, directory, base, size, out);
     if (status == STATUS_OK)

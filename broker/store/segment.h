@@ -37,8 +37,8 @@ bool segment_name_parse(const char *name, int64_t *base);
 /* Where the segment's file lies. */
 void segment_path(const struct segment *segment, char path[PATH_MAX]);
 
-/* Make a new file of full size whose blocks are reserved. The directory entry is durable only after
- * sync_directory, which is the caller's.
+/* Make a new file of full size whose blocks are reserved. Its size is durable, the directory entry
+ * only after sync_directory, which is the caller's.
  * directory  borrowed for the segment's life
  * returns  OK | FULL | IO (nothing is left behind) */
 enum status segment_create(struct vfs *vfs, const char *directory, int64_t base, int64_t size,

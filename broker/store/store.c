@@ -40,6 +40,24 @@ static enum status options_check(const struct store_options *options, struct err
     return STATUS_OK;
 }
 
+/* After a failed write or sync the page cache may show what the disk does not have and will never
+ * get. The next start must not take it for durable; it learns of it from the abort mark, which
+ * needs to live no longer than the page cache. */
+static void doubt_page_cache(void *ctx)
+{
+    struct store *store = ctx;
+    struct vfs *vfs = store->vfs;
+    char path[PATH_MAX];
+    (void)snprintf(path, sizeof path, "%s/abort", store->options.root);
+    int fd;
+    if (vfs->ops->open(vfs, path, VFS_WRITE | VFS_CREATE, &fd) != STATUS_OK)
+        return;
+    char words[] = "a write or sync failed\n";
+    struct iovec part = {words, sizeof words - 1};
+    (void)vfs->ops->pwritev(vfs, fd, &part, 1, 0);
+    (void)vfs->ops->close(vfs, fd);
+}
+
 /* paths  taken over */
 static void store_init(struct store *store, const struct store_options *options,
                        struct log_paths paths, struct vfs *vfs, const struct clock *clock)
@@ -56,6 +74,8 @@ static void store_init(struct store *store, const struct store_options *options,
     store->clock = clock;
     store->lock_fd = -1;
     health_init(&store->health);
+    store->health.on_failure = doubt_page_cache;
+    store->health.on_failure_ctx = store;
     commitlog_init(&store->log, paths, options->segment_bytes, vfs, clock, &store->health);
     queue_table_init(&store->queues);
     index_init(&store->index, options->root, options->index_slots, options->index_entries, vfs,
@@ -112,7 +132,10 @@ static enum status make_directories(struct store *store, struct err *err)
     }
     return status == STATUS_OK
                ? STATUS_OK
-               : err_set_errno(err, STATUS_IO, "cannot make the directory %s", path);
+               : err_set_errno(err, STATUS_IO,
+                               "storePathRootDir and storePathCommitLog must be folders that the "
+                               "broker may write to; cannot make the directory %s",
+                               path);
 }
 
 static enum status take_lock(struct store *store, struct err *err)
@@ -123,7 +146,10 @@ static enum status take_lock(struct store *store, struct err *err)
     enum status status =
         vfs->ops->open(vfs, path, VFS_READ | VFS_WRITE | VFS_CREATE, &store->lock_fd);
     if (status != STATUS_OK)
-        return err_set_errno(err, STATUS_IO, "cannot open %s", path);
+        return err_set_errno(err, STATUS_IO,
+                             "storePathRootDir must be a folder that the broker may write to; "
+                             "cannot open %s",
+                             path);
     status = vfs->ops->lock(vfs, store->lock_fd);
     if (status == STATUS_BUSY)
         return err_set(err, STATUS_BUSY,
@@ -146,6 +172,7 @@ static enum status set_abort_mark(struct store *store, bool *aborted, struct err
     struct vfs *vfs = store->vfs;
     struct vfs_stat st;
     *aborted = vfs->ops->stat(vfs, path, &st) == STATUS_OK;
+    store->log.doubt_page_cache = store->index.doubt_page_cache = *aborted && st.size > 0;
     enum status status = STATUS_OK;
     if (!*aborted) {
         int fd;
@@ -194,6 +221,8 @@ enum status store_open(const struct store_options *options, struct vfs *vfs,
         status = recover_store(store, aborted, err);
     if (status != STATUS_OK) {
         take_back_abort_mark(store, status, aborted);
+        if (status != STATUS_CORRUPT && status != STATUS_BUSY)
+            doubt_page_cache(store);
         store_free(store);
         return status;
     }

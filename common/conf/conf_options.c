@@ -30,8 +30,10 @@ static void print_help(const struct conf_program *program, FILE *out)
         "  -h, --help                    this text\n"
         "  -v, --version                 the version\n"
         "\n"
+        "%s"
         "docs/configuration.md explains every option.\n",
-        program->name, program->what, program->namesrv_help);
+        program->name, program->what, program->namesrv_help,
+        program->exit_help == NULL ? "" : program->exit_help);
 }
 
 /* getopt leaves in optopt the letter, or 0 for an unknown long flag, or the value of a known long

@@ -14,6 +14,7 @@ struct conf_program {
     const char *name;         /* "mqbroker" */
     const char *what;         /* one line for --help */
     const char *namesrv_help; /* what -n does */
+    const char *exit_help;    /* exit statuses, lines of the help text; NULL: nothing to say */
     /* Works out and checks what no single key can tell. */
     enum status (*finish)(struct conf *conf, conf_warn warn, void *warn_ctx, struct err *err);
 };

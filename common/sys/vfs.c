@@ -519,10 +519,14 @@ static void parent_of(const char *path, char parent[PATH_MAX])
 enum status vfs_make_directories(struct vfs *vfs, const char *path)
 {
     struct vfs_stat st;
-    if (vfs->ops->stat(vfs, path, &st) == STATUS_OK && st.is_directory)
-        return STATUS_OK;
     char parent[PATH_MAX];
     parent_of(path, parent);
+    if (vfs->ops->stat(vfs, path, &st) == STATUS_OK && st.is_directory) {
+        /* Whoever made it may have been killed, or have failed, before it was durable. Where we may
+         * not look into the parent, we did not make it. */
+        enum status synced = vfs->ops->sync_directory(vfs, parent);
+        return synced == STATUS_OK || errno == EACCES ? STATUS_OK : synced;
+    }
     if (strlen(path) >= sizeof parent || strcmp(parent, path) == 0)
         return vfs->ops->mkdirs(vfs, path);
     enum status status = vfs_make_directories(vfs, parent);

@@ -334,7 +334,7 @@ class Damage(RestartTest):
         its size again, the log is recovered."""
         def refused(broker, last):
             broker.launch()
-            self.assertEqual(broker.wait(), 1)
+            self.assertEqual(broker.wait(), 4)
             self.assertIn(last, broker.output())
             self.assertIn("mappedFileSizeCommitLog", broker.output())
             os.truncate(last, SEGMENT_BYTES)
@@ -404,7 +404,7 @@ class Ends(RestartTest):
         first.start()
         second = self.broker(storePathRootDir=first.options["storePathRootDir"])
         status, output = self.launch(second)
-        self.assertEqual(status, 1)
+        self.assertEqual(status, 3)
         self.assertIn(first.options["storePathRootDir"], output)
         with first.client() as client:
             self.assertEqual(client.produce("T0").code, SUCCESS)

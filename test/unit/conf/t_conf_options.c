@@ -16,7 +16,7 @@
 
 #include <stdlib.h>
 
-static const struct conf_program PROGRAM = {"mqbroker", "What it is.", "what -n does", NULL};
+static const struct conf_program PROGRAM = {"mqbroker", "What it is.", "what -n does", NULL, NULL};
 
 struct outcome {
     bool run;

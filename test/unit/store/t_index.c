@@ -13,7 +13,6 @@
 #include <cmocka.h>
 
 #include "broker/store/checkpoint.h"
-#include "broker/store/index.h"
 #include "broker/store/index_format.h"
 #include "proto/properties.h"
 #include "test/unit/support/random.h"
@@ -359,52 +358,6 @@ static void senseless_first_file(void **state)
     kit_release(&kit);
 }
 
-struct doubt {
-    int64_t valid_ms;
-    int calls;
-};
-
-static enum status refuse_repair(void *ctx, int64_t valid_ms, struct err *err)
-{
-    struct doubt *doubt = ctx;
-    doubt->valid_ms = valid_ms;
-    doubt->calls++;
-    return err_set(err, STATUS_IO, "not now");
-}
-
-/* A file is not touched before it is known that its contents count for nothing. */
-static void repair_asks_first(void **state)
-{
-    (void)state;
-    struct kit kit;
-    struct kit after;
-    struct index index;
-    struct doubt doubt = {0};
-    struct err err;
-    char path[256];
-    char *before;
-    char *behind;
-    size_t size;
-    int64_t resume_pos;
-    crashed_with_keys(&kit, &after, path);
-    assert_int_equal(vfs_read_file(vfs_posix(), path, 1 << 20, &before, &size), STATUS_OK);
-    index_init(&index, after.root, after.options.index_slots, after.options.index_entries,
-               vfs_posix(), clock_real());
-    struct index_load load = {
-        .repair = true, .log_end = 1 << 20, .before_repair = refuse_repair, .ctx = &doubt};
-    assert_int_equal(index_load(&index, &load, &resume_pos, &err), STATUS_IO);
-    assert_string_equal(err.text, "not now");
-    assert_int_equal(doubt.calls, 1);
-    assert_int_equal(doubt.valid_ms, get_i64((const uint8_t *)before) - 1);
-    index_release(&index);
-    assert_int_equal(vfs_read_file(vfs_posix(), path, 1 << 20, &behind, &size), STATUS_OK);
-    assert_memory_equal(before, behind, size);
-    free(before);
-    free(behind);
-    kit_release(&after);
-    kit_release(&kit);
-}
-
 /* After a crash 4.9.2 deletes the index files that end behind the checkpoint's index time and makes
  * again what came after its times: those of a growing file must not be later than its beginning.
  * Source: RocketMQ store/.../IndexService.java load, CommitLog.java recoverAbnormally. */
@@ -463,7 +416,6 @@ int main(void)
         cmocka_unit_test(repair),
         cmocka_unit_test(several_files),
         cmocka_unit_test(senseless_first_file),
-        cmocka_unit_test(repair_asks_first),
         cmocka_unit_test(checkpoint_is_enough_for_4_9_2),
         cmocka_unit_test(can_be_off),
         cmocka_unit_test(unfinished_files),
