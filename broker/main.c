@@ -139,6 +139,8 @@ static void open_store(struct broker *broker)
         .transfer_count_memory = (int32_t)conf->maxTransferCountOnMessageInMemory,
         .transfer_bytes_disk = (int32_t)conf->maxTransferBytesOnMessageInDisk,
         .transfer_count_disk = (int32_t)conf->maxTransferCountOnMessageInDisk,
+        .cold_read_threads = (int)conf->coldReadThreads,
+        .cold_read_cache_bytes = conf->coldReadCacheBytes,
     };
     broker_set_retention(conf, &options);
     if (store_open(&options, broker->vfs, broker->clock, &broker->store, &err) != STATUS_OK)

@@ -41,7 +41,7 @@ static void detached_run(struct worker_task *task)
     free(detached);
 }
 
-static void run_on_worker(struct broker *broker, struct call *call, broker_handler handler)
+void handle_on_worker(struct broker *broker, struct call *call, broker_handler handler)
 {
     struct call *copy = call_detach(call);
     if (copy != NULL) {
@@ -70,7 +70,7 @@ void broker_on_request(void *ctx, struct call *call)
     const struct command_info *info = command_info(code);
     CHECK(info != NULL);
     if (info->executor == EXECUTOR_WORKER)
-        run_on_worker(broker, call, handler);
+        handle_on_worker(broker, call, handler);
     else
         handler(broker, call);
 }

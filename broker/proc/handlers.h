@@ -11,6 +11,10 @@
 
 typedef void (*broker_handler)(struct broker *broker, struct call *call);
 
+/* Run a handler on the worker pool, over a copy of the call; for one that finds on its loop that it
+ * would have to wait. Answers SYSTEM_BUSY when too much waits already. */
+void handle_on_worker(struct broker *broker, struct call *call, broker_handler handler);
+
 /* The processors: X(NAME of the code, function). */
 #define BROKER_HANDLERS(X)                                                               \
     X(SEND_MESSAGE, handle_send_message)                                                 \

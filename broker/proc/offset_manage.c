@@ -27,7 +27,22 @@ static bool readable_from_zero(struct broker *broker, struct queue *queue)
     return store_appended_pos(broker->store) - first.pos <= broker_hot_bytes(broker);
 }
 
-void handle_query_consumer_offset(struct broker *broker, struct call *call)
+/* Whether readable_from_zero would have to wait for the disk. */
+static bool needs_disk(struct queue *queue)
+{
+    return queue != NULL && queue_max_offset(queue) > 0 && queue_min_offset(queue) == 0 &&
+           !queue_entry_in_memory(queue, 0);
+}
+
+static void query_consumer_offset(struct broker *broker, struct call *call, bool may_wait);
+
+static void query_consumer_offset_waiting(struct broker *broker, struct call *call)
+{
+    query_consumer_offset(broker, call, true);
+}
+
+/* may_wait  on a worker thread, which the call comes to when the queue's first entry is on disk */
+static void query_consumer_offset(struct broker *broker, struct call *call, bool may_wait)
 {
     QueryConsumerOffsetRequestHeader header;
     QueryConsumerOffsetResponseHeader response;
@@ -38,7 +53,12 @@ void handle_query_consumer_offset(struct broker *broker, struct call *call)
     response.offset = offsets_get(broker->offsets, slice_of_cstr(header.topic),
                                   slice_of_cstr(header.consumer_group), header.queue_id);
     if (response.offset < 0) {
-        if (!readable_from_zero(broker, find_queue(broker, header.topic, header.queue_id))) {
+        struct queue *queue = find_queue(broker, header.topic, header.queue_id);
+        if (!may_wait && needs_disk(queue)) {
+            handle_on_worker(broker, call, query_consumer_offset_waiting);
+            return;
+        }
+        if (!readable_from_zero(broker, queue)) {
             call_fail(call, RESPONSE_QUERY_NOT_FOUND,
                       "Not found, V3_0_6_SNAPSHOT maybe this group consumer boot first");
             return;
@@ -46,6 +66,11 @@ void handle_query_consumer_offset(struct broker *broker, struct call *call)
         response.offset = 0;
     }
     call_succeed(call, &response.base);
+}
+
+void handle_query_consumer_offset(struct broker *broker, struct call *call)
+{
+    query_consumer_offset(broker, call, false);
 }
 
 void handle_update_consumer_offset(struct broker *broker, struct call *call)

@@ -6,6 +6,10 @@
  * Runs on the connection's loop. A pull that finds nothing new is held (broker/state/hold.h) and
  * looked at again when its queue grows: one that matches is answered, one whose new messages are
  * all filtered out stays held and remembers how far it has looked.
+ *
+ * A pull whose messages are on disk is handed to the store's cold readers and parked meanwhile; it
+ * comes back to the loop with what was read (cold_resume) and is answered with that. It is in the
+ * hands of the readers until then, also when its connection closes: that only cancels the read.
  */
 #include "broker/proc/pull.h"
 #include "broker/proc/acks.h"
@@ -30,17 +34,36 @@
 /* Bound of suspendTimeoutMillis: clients ask for 15 or 20 s. */
 #define SUSPEND_MAX_MS 600000
 
+#define NO_DEADLINE INT64_MIN
+
+struct pull;
+
+/* A pull while its messages are read from disk. */
+struct cold_pull {
+    struct cold_read read; /* first */
+    struct loop_task task;
+    struct pull *pull;
+    int64_t begun_ms;
+    bool removed; /* is out of the hold table already */
+    bool dropped; /* its connection has gone */
+};
+
 /* What a pull asks, once it has been checked; small enough to be kept while it is held. */
 struct pull {
     struct held held;
     struct broker_loop *bl;
     struct reply_to to;
-    struct slice topic; /* in the call's memory, or behind a held pull */
-    struct slice group;
-    struct queue *queue; /* NULL: nothing was ever stored there */
+    struct slice topic;     /* NUL behind; in the call's memory, or behind a kept pull */
+    struct slice group;     /* the same */
+    struct queue *queue;    /* NULL: nothing was ever stored there */
+    struct cold_pull *cold; /* NULL: not with the cold readers */
+    int64_t deadline_ms;    /* until when it may be held; NO_DEADLINE: not at all */
     int64_t queue_offset;
     int64_t looked_offset; /* everything before it was looked at and did not match */
     int32_t max_messages;
+    int32_t queue_id;
+    bool own_subscription;  /* it is this pull's alone */
+    bool kept;              /* a copy, malloc'ed */
     int64_t broker_id;      /* suggested while the group keeps up */
     int64_t slow_broker_id; /* and when it is far behind */
     struct subscription *subscription;
@@ -108,43 +131,78 @@ static void answer(const struct pull *pull, int32_t code, const struct get_resul
     net_reply(pull->to, &response);
 }
 
-static void read_queue(const struct pull *pull, int64_t from, struct arena *arena,
-                       struct get_result *got)
+/* An error; it has extFields, as every answer to a pull (RM-04). */
+static void fail(const struct pull *pull, int32_t code, const char *remark)
+{
+    struct response response = {.code = code, .remark = remark};
+    response.ext.present = true;
+    net_reply(pull->to, &response);
+}
+
+static struct get_request request_of(const struct pull *pull, int64_t from)
 {
     bool everything = pull->subscription == NULL || pull->subscription->match_all ||
                       !pull->subscription->tag_type;
-    struct broker *broker = pull->bl->broker;
-    int64_t started_ms = clock_monotonic_ms(broker->clock);
-    store_get(broker->store, pull->queue, from, pull->max_messages,
-              everything ? NULL : subscription_match, pull->subscription, arena, got);
-    stats_get_time(broker->stats, clock_monotonic_ms(broker->clock) - started_ms);
+    return (struct get_request){pull->queue, from, pull->max_messages,
+                                everything ? NULL : subscription_match, pull->subscription};
 }
 
-static void pull_release(struct pull *pull)
+/* False when it is on disk; see store_try_get. */
+static bool read_queue(const struct pull *pull, int64_t from, struct arena *arena,
+                       struct get_result *got)
+{
+    struct broker *broker = pull->bl->broker;
+    struct get_request request = request_of(pull, from);
+    int64_t started_ms = clock_monotonic_ms(broker->clock);
+    bool here = store_try_get(broker->store, &request, arena, got);
+    stats_get_time(broker->stats, clock_monotonic_ms(broker->clock) - started_ms);
+    return here;
+}
+
+/* A copy that outlives the call. Takes over the reference to the subscription. */
+static struct pull *keep(const struct pull *pull)
+{
+    struct pull *kept = xmalloc(sizeof *kept + pull->topic.size + 1 + pull->group.size + 1);
+    uint8_t *names = (uint8_t *)(kept + 1);
+    memcpy(names, pull->topic.data, pull->topic.size + 1);
+    memcpy(names + pull->topic.size + 1, pull->group.data, pull->group.size + 1);
+    *kept = *pull;
+    kept->topic = slice_of(names, pull->topic.size);
+    kept->group = slice_of(names + pull->topic.size + 1, pull->group.size);
+    kept->held.conn = pull->to.conn;
+    kept->kept = true;
+    return kept;
+}
+
+/* Memory of a kept pull. */
+static size_t bytes_of(const struct pull *pull)
+{
+    return sizeof *pull + pull->topic.size + pull->group.size + 2 +
+           (pull->own_subscription ? pull->subscription->bytes : 0);
+}
+
+/* The pull was answered, or declined. */
+static void end(struct pull *pull)
 {
     if (pull->subscription != NULL)
         subscription_unref(pull->subscription);
-}
-
-static void pull_free(struct pull *pull)
-{
-    pull_release(pull);
-    free(pull);
+    if (pull->kept)
+        free(pull);
 }
 
 /* PL-14: tell OFFSET_MOVED_EVENT that a consumer's offset was corrected. */
-static void offset_moved(const struct pull *pull, const char *group, const char *topic,
-                         int32_t queue_id, int64_t offset_new)
+static void offset_moved(const struct pull *pull, int64_t offset_new)
 {
     struct broker *broker = pull->bl->broker;
+    const char *group = (const char *)pull->group.data;
     struct topic_config config;
     if (!topics_get(broker->topics, SLICE_LITERAL(TOPIC_OFFSET_MOVED_EVENT), &config))
         return;
     MessageQueue message_queue;
     message_queue__init(&message_queue);
     message_queue.broker_name = (char *)(uintptr_t)(const char *)broker->conf.brokerName;
-    message_queue.queue_id = queue_id;
-    message_queue.topic = (char *)(uintptr_t)topic;
+    message_queue.queue_id = pull->queue_id;
+    message_queue.topic = (char *)(uintptr_t)pull->topic.data;
     OffsetMovedEvent event;
     offset_moved_event__init(&event);
     event.consumer_group = (char *)(uintptr_t)group;
@@ -172,7 +230,132 @@ static void offset_moved(const struct pull *pull, const char *group, const char 
     buf_release(&body);
 }
 
-/* --- holding --- */
+/* --- answering, holding, reading from disk --- */
+
+/* Have it held; false when it can not be: the queue can not exist, or the connection holds as much
+ * as it may. The pull is then the caller's still. */
+static bool hold(struct pull *pull)
+{
+    struct broker *broker = pull->bl->broker;
+    if (pull->queue == NULL)
+        pull->queue = store_queue(broker->store, pull->topic, pull->queue_id, true);
+    if (pull->queue == NULL)
+        return false;
+    struct pull *kept = keep(pull);
+    kept->looked_offset = kept->queue_offset;
+    kept->held.queue = kept->queue;
+    kept->held.deadline_ms = kept->deadline_ms;
+    kept->held.bytes = bytes_of(kept);
+    if (hold_add(kept->bl->holds, &kept->held) != STATUS_OK) {
+        free(kept);
+        return false;
+    }
+    /* Once more, because what arrived before hold_add is not reported. */
+    pull_on_arrival(kept->bl, &kept->held);
+    return true;
+}
+
+/* Answer, or hold when nothing is new and the client can wait. */
+static void settle(struct pull *pull, struct get_result *got, struct arena *arena)
+{
+    struct broker *broker = pull->bl->broker;
+    int32_t code = code_of(pull, got);
+    if (code == RESPONSE_PULL_NOT_FOUND && pull->deadline_ms != NO_DEADLINE && !broker->stopping &&
+        hold(pull))
+        return;
+    if (code == RESPONSE_PULL_OFFSET_MOVED) {
+        if (broker->slave && !broker->conf.offsetCheckInSlave) {
+            got->next_begin_offset = pull->queue_offset;
+            code = RESPONSE_PULL_RETRY_IMMEDIATELY;
+        } else if (!broker->slave) {
+            offset_moved(pull, got->next_begin_offset);
+        }
+    }
+    count(pull, code, got);
+    answer(pull, code, got, arena);
+    end(pull);
+}
+
+/* Nothing is read any more: as if nothing new had been found. */
+static void answer_nothing(const struct pull *pull, struct get_result *got, struct arena *arena)
+{
+    *got = (struct get_result){.status = GET_OFFSET_FOUND_NULL,
+                               .next_begin_offset = pull->looked_offset};
+    if (pull->queue != NULL) {
+        got->min_offset = queue_min_offset(pull->queue);
+        got->max_offset = queue_max_offset(pull->queue);
+    }
+    count(pull, RESPONSE_PULL_NOT_FOUND, got);
+    answer(pull, RESPONSE_PULL_NOT_FOUND, got, arena);
+}
+
+/* On the loop again, with what was read. */
+static void cold_resume(struct loop_task *task)
+{
+    struct cold_pull *cold = list_entry(task, struct cold_pull, task);
+    struct cold_read *read = &cold->read;
+    struct pull *pull = cold->pull;
+    struct broker *broker = pull->bl->broker;
+    if (!cold->removed)
+        hold_remove(pull->bl->holds, &pull->held);
+    pull->cold = NULL;
+    stats_get_time(broker->stats, clock_monotonic_ms(broker->clock) - cold->begun_ms);
+    if (cold->dropped) {
+        for (int i = 0; read->status == STATUS_OK && i < read->result.range_count; i++)
+            log_range_release(&read->result.ranges[i]);
+        end(pull);
+    } else if (read->status == STATUS_OK) {
+        /* It is not held any more: what could not be read would be tried again at once. */
+        pull->deadline_ms = NO_DEADLINE;
+        settle(pull, &read->result, &read->arena);
+    } else {
+        if (read->status == STATUS_CLOSED)
+            answer_nothing(pull, &read->result, &read->arena);
+        else
+            fail(pull, RESPONSE_SYSTEM_ERROR, read->err.text);
+        end(pull);
+    }
+    arena_release(&read->arena);
+    free(cold);
+}
+
+/* On a thread of the store. */
+static void cold_done(struct cold_read *read)
+{
+    struct cold_pull *cold = (struct cold_pull *)(void *)read;
+    loop_post(cold->pull->bl->loop, &cold->task);
+}
+
+/* Hand a kept pull, which is in no table, to the cold readers. */
+static void read_from_disk(struct pull *pull, int64_t from)
+{
+    struct broker *broker = pull->bl->broker;
+    struct cold_pull *cold = xcalloc(1, sizeof *cold);
+    cold->read.request = request_of(pull, from);
+    cold->read.client = (uint64_t)pull->to.conn.slot * (uint64_t)broker->loop_count +
+                        (uint64_t)loop_index(pull->bl->loop);
+    cold->read.done = cold_done;
+    cold->task.run = cold_resume;
+    cold->pull = pull;
+    cold->begun_ms = clock_monotonic_ms(broker->clock);
+    arena_init(&cold->read.arena, 1024);
+    pull->looked_offset = from;
+    pull->cold = cold;
+    pull->held.bytes = bytes_of(pull) + sizeof *cold;
+    enum status status = hold_park(pull->bl->holds, &pull->held);
+    if (status == STATUS_OK) {
+        status = store_read_cold(broker->store, &cold->read);
+        if (status == STATUS_OK)
+            return;
+        hold_remove(pull->bl->holds, &pull->held);
+    }
+    fail(pull, RESPONSE_SYSTEM_BUSY,
+         "[OVERLOAD]system busy, start flow control for a while: too many pulls wait for the "
+         "broker's disk; try again later");
+    end(pull);
+    arena_release(&cold->read.arena);
+    free(cold);
+}
 
 void pull_on_arrival(void *ctx, struct held *held)
 {
@@ -183,35 +366,57 @@ void pull_on_arrival(void *ctx, struct held *held)
     struct arena arena;
     struct get_result got;
     arena_init(&arena, 4096);
-    read_queue(pull, pull->looked_offset, &arena, &got);
-    if (got.status == GET_NO_MATCHED_MESSAGE) {
+    if (!read_queue(pull, pull->looked_offset, &arena, &got)) {
+        hold_remove(bl->holds, held);
+        read_from_disk(pull, pull->looked_offset);
+    } else if (got.status == GET_NO_MATCHED_MESSAGE) {
         pull->looked_offset = got.next_begin_offset;
     } else {
         int32_t code = code_of(pull, &got);
         hold_remove(bl->holds, held);
         count(pull, code, &got);
         answer(pull, code, &got, &arena);
-        pull_free(pull);
+        end(pull);
     }
     arena_release(&arena);
 }
 
-void pull_on_expire(void *ctx, struct held *held)
+/* The last look at a held pull. */
+static void expire(struct pull *pull, struct arena *arena)
 {
-    (void)ctx;
-    struct pull *pull = (struct pull *)(void *)held;
-    struct arena arena;
     struct get_result got;
-    arena_init(&arena, 4096);
-    read_queue(pull, pull->looked_offset, &arena, &got);
+    pull->deadline_ms = NO_DEADLINE;
+    if (!read_queue(pull, pull->looked_offset, arena, &got)) {
+        if (!pull->bl->broker->stopping) {
+            read_from_disk(pull, pull->looked_offset);
+            return;
+        }
+        answer_nothing(pull, &got, arena);
+        end(pull);
+        return;
+    }
     int32_t code = code_of(pull, &got);
     if (code == RESPONSE_PULL_NOT_FOUND && pull->looked_offset > pull->queue_offset) {
         got.status = GET_NO_MATCHED_MESSAGE;
         code = RESPONSE_PULL_RETRY_IMMEDIATELY;
     }
     count(pull, code, &got);
-    answer(pull, code, &got, &arena);
-    pull_free(pull);
+    answer(pull, code, &got, arena);
+    end(pull);
+}
+
+void pull_on_expire(void *ctx, struct held *held)
+{
+    (void)ctx;
+    struct pull *pull = (struct pull *)(void *)held;
+    if (pull->cold != NULL) { /* the broker stops: answered as soon as the readers give it back */
+        pull->cold->removed = true;
+        atomic_store(&pull->cold->read.cancelled, true);
+        return;
+    }
+    struct arena arena;
+    arena_init(&arena, 4096);
+    expire(pull, &arena);
     arena_release(&arena);
 }
 
@@ -220,41 +425,19 @@ void pull_on_drop(void *ctx, struct held *held)
     (void)ctx;
     struct pull *pull = (struct pull *)(void *)held;
     net_decline(pull->to);
-    pull_free(pull);
+    if (pull->cold != NULL) {
+        pull->cold->removed = true;
+        pull->cold->dropped = true;
+        atomic_store(&pull->cold->read.cancelled, true);
+        return;
+    }
+    end(pull);
 }
 
 void broker_on_arrival(void *ctx, struct queue *queue)
 {
     struct broker *broker = ctx;
     hold_arrival(broker->holds, queue);
-}
-
-/* Park a copy; then look once more, because what arrived before hold_add is not reported. False
- * when it can not be held: the queue can not exist, or the connection holds as much as it may.
- * own_subscription  the subscription is this pull's alone */
-static bool hold(const struct pull *pull, bool own_subscription, int64_t timeout_ms)
-{
-    if (pull->queue == NULL)
-        return false;
-    size_t size = sizeof *pull + pull->topic.size + pull->group.size;
-    struct pull *parked = xmalloc(size);
-    uint8_t *names = (uint8_t *)(parked + 1);
-    memcpy(names, pull->topic.data, pull->topic.size);
-    memcpy(names + pull->topic.size, pull->group.data, pull->group.size);
-    *parked = *pull;
-    parked->topic = slice_of(names, pull->topic.size);
-    parked->group = slice_of(names + pull->topic.size, pull->group.size);
-    parked->looked_offset = pull->queue_offset;
-    parked->held.queue = pull->queue;
-    parked->held.conn = pull->to.conn;
-    parked->held.deadline_ms = loop_now_ms(pull->bl->loop) + timeout_ms;
-    parked->held.bytes = size + (own_subscription ? pull->subscription->bytes : 0);
-    if (hold_add(pull->bl->holds, &parked->held) != STATUS_OK) {
-        free(parked);
-        return false;
-    }
-    pull_on_arrival(pull->bl, &parked->held);
-    return true;
 }
 
 /* --- checks --- */
@@ -368,38 +551,30 @@ static void commit(struct broker *broker, const PullMessageRequestHeader *header
                  header->topic, header->consumer_group, (int)header->queue_id, status_text(status));
 }
 
-/* The first pass: answer, or hold when nothing is new and the client can wait. */
+/* Until when the pull may be held, if at all. */
+static int64_t deadline_of(const struct pull *pull, const PullMessageRequestHeader *header)
+{
+    const struct broker_conf *conf = &pull->bl->broker->conf;
+    if ((header->sys_flag & PULL_FLAG_SUSPEND) == 0)
+        return NO_DEADLINE;
+    int64_t timeout_ms =
+        conf->longPollingEnable ? header->suspend_timeout_millis : conf->shortPollingTimeMills;
+    timeout_ms = timeout_ms < 0 ? 0 : timeout_ms > SUSPEND_MAX_MS ? SUSPEND_MAX_MS : timeout_ms;
+    return loop_now_ms(pull->bl->loop) + timeout_ms;
+}
+
+/* The first look. */
 static void serve(struct broker *broker, struct call *call, const PullMessageRequestHeader *header,
                   struct pull *pull)
 {
     struct get_result got;
-    read_queue(pull, pull->queue_offset, call->arena, &got);
-    int32_t code = code_of(pull, &got);
+    bool here = read_queue(pull, pull->queue_offset, call->arena, &got);
     if ((header->sys_flag & PULL_FLAG_COMMIT_OFFSET) != 0 && !broker->slave)
         commit(broker, header);
-    if (code == RESPONSE_PULL_NOT_FOUND && (header->sys_flag & PULL_FLAG_SUSPEND) != 0 &&
-        !broker->stopping) {
-        int64_t timeout_ms = broker->conf.longPollingEnable ? header->suspend_timeout_millis
-                                                            : broker->conf.shortPollingTimeMills;
-        timeout_ms = timeout_ms < 0 ? 0 : timeout_ms > SUSPEND_MAX_MS ? SUSPEND_MAX_MS : timeout_ms;
-        if (pull->queue == NULL)
-            pull->queue =
-                store_queue(broker->store, slice_of_cstr(header->topic), header->queue_id, true);
-        if (hold(pull, (header->sys_flag & PULL_FLAG_SUBSCRIPTION) != 0, timeout_ms))
-            return;
-    }
-    if (code == RESPONSE_PULL_OFFSET_MOVED) {
-        if (broker->slave && !broker->conf.offsetCheckInSlave) {
-            got.next_begin_offset = pull->queue_offset;
-            code = RESPONSE_PULL_RETRY_IMMEDIATELY;
-        } else if (!broker->slave) {
-            offset_moved(pull, header->consumer_group, header->topic, header->queue_id,
-                         got.next_begin_offset);
-        }
-    }
-    count(pull, code, &got);
-    answer(pull, code, &got, call->arena);
-    pull_release(pull);
+    if (here)
+        settle(pull, &got, call->arena);
+    else
+        read_from_disk(keep(pull), pull->queue_offset);
 }
 
 /* The header; what the flags do not ask for may be missing. False when the call was answered. */
@@ -445,7 +620,10 @@ void handle_pull_message(struct broker *broker, struct call *call)
                                                                  : header.max_msg_nums,
         .broker_id = group.broker_id,
         .slow_broker_id = group.which_broker_when_consume_slowly,
+        .queue_id = header.queue_id,
+        .own_subscription = (header.sys_flag & PULL_FLAG_SUBSCRIPTION) != 0,
         .subscription = subscription,
     };
+    pull.deadline_ms = deadline_of(&pull, &header);
     serve(broker, call, &header, &pull);
 }

@@ -20,8 +20,12 @@ void handle_view_message_by_id(struct broker *broker, struct call *call)
     view_message_request_header__init(&header);
     if (!call_bind(call, &header.base))
         return;
-    if (store_read_record(broker->store, header.offset, &range) != STATUS_OK) {
-        call_fail(call, RESPONSE_SYSTEM_ERROR, "can not find message by the offset, %lld",
+    enum status status = store_read_record(broker->store, header.offset, &range);
+    if (status != STATUS_OK) {
+        call_fail(call, RESPONSE_SYSTEM_ERROR,
+                  status == STATUS_IO ? "the disk of the broker refuses to read the message at the "
+                                        "offset, %lld; the broker's log names the file"
+                                      : "can not find message by the offset, %lld",
                   (long long)header.offset);
         return;
     }

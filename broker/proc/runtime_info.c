@@ -140,6 +140,18 @@ static void put_store(struct info *info)
     put_number(info, "remainTransientStoreBufferNumbs", INT32_MAX);
 }
 
+/* Not of 4.9.2: what the store's cold readers did. */
+static void put_cold_reads(struct info *info)
+{
+    struct store_cold cold = store_cold(info->broker->store);
+    put_number(info, "coldReads", cold.reads);
+    put_number(info, "coldReadsWaiting", cold.waiting);
+    put_number(info, "coldReadBytes", cold.read_bytes);
+    put_number(info, "coldReadBytesKept", cold.kept_bytes);
+    put_number(info, "coldReadBytesDropped", cold.dropped_bytes);
+    put_number(info, "coldReadFailures", cold.failures);
+}
+
 static void put_delays(struct info *info)
 {
     struct broker *broker = info->broker;
@@ -182,6 +194,7 @@ void handle_get_broker_runtime_info(struct broker *broker, struct call *call)
     info.table.table = info.entries;
     put_statistics(&info, clock_wall_ms(broker->clock));
     put_store(&info);
+    put_cold_reads(&info);
     put_delays(&info);
     put_pools(&info);
     put(&info, "brokerVersionDesc", "V4_9_2");

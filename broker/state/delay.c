@@ -331,7 +331,18 @@ static enum taken take(struct delay *delay, int index, int64_t offset,
 {
     struct log_range range;
     struct record record;
-    if (store_read_record(delay->store, entry->pos, &range) != STATUS_OK)
+    enum status status = store_read_record(delay->store, entry->pos, &range);
+    if (status == STATUS_IO) {
+        static struct log_gate gate;
+        int64_t suppressed;
+        if (log_gate_open(&gate, &suppressed))
+            log_error("state", "delayed message cannot be read, trying again",
+                      "level=%d offset=%lld pos=%lld retry_ms=%d mend=\"look at the disk: the "
+                      "level waits until the file can be read\"",
+                      index + 1, (long long)offset, (long long)entry->pos, RETRY_MS);
+        return TAKEN_LATER;
+    }
+    if (status != STATUS_OK)
         return drop(index, offset, entry->pos, "there is no record at its position");
     enum taken taken = TAKEN_ADDED;
     const char *cause = NULL;

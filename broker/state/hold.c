@@ -6,8 +6,9 @@
  * held.
  *
  * Invariants: a held request is in exactly three lists (queue, deadline slot, connection bucket) of
- * its loop's table; `count` of a waiters slot equals the length of its list; interest in a queue is
- * counted once per held request; its connection's share and the total count it and its bytes.
+ * its loop's table, a parked one only in that of its connection; `count` of a waiters slot equals
+ * the length of its list; interest in a queue is counted once per held request; its connection's
+ * share and the total count it and its bytes.
  *
  * A waiters is made once per queue, under `lock`, and lives until hold_tables_free: queues are
  * never freed while the store is open.
@@ -218,6 +219,7 @@ enum status hold_add(struct hold_table *table, struct held *held)
         return STATUS_BUSY;
     struct waiters *waiters = waiters_of(table->tables, held->queue);
     struct waiters_slot *slot = &waiters->slots[table->index];
+    held->parked = false;
     int64_t now_ms = loop_now_ms(table->loop);
     if (held->deadline_ms < now_ms)
         held->deadline_ms = now_ms;
@@ -235,8 +237,22 @@ enum status hold_add(struct hold_table *table, struct held *held)
     return STATUS_OK;
 }
 
+enum status hold_park(struct hold_table *table, struct held *held)
+{
+    if (!take_room(table, held))
+        return STATUS_BUSY;
+    held->parked = true;
+    list_append(conn_bucket(table, held->conn), &held->by_conn);
+    return STATUS_OK;
+}
+
 void hold_remove(struct hold_table *table, struct held *held)
 {
+    if (held->parked) {
+        list_remove(&held->by_conn);
+        give_room_back(table, held);
+        return;
+    }
     struct waiters *waiters = queue_context(held->queue);
     queue_set_interest(held->queue, false);
     atomic_fetch_sub(&waiters->slots[table->index].count, 1);
@@ -289,6 +305,12 @@ void hold_expire_all(struct hold_table *table)
 {
     for (int slot = 0; slot < WHEEL_SLOTS; slot++)
         expire_slot(table, &table->wheel[slot], INT64_MAX);
+    for (int bucket = 0; bucket < CONN_BUCKETS; bucket++)
+        list_for_each (node, &table->conns[bucket]) {
+            struct held *held = list_entry(node, struct held, by_conn);
+            hold_remove(table, held);
+            table->callbacks.on_expire(table->callbacks.ctx, held);
+        }
 }
 
 void hold_arrival(void *ctx, struct queue *queue)

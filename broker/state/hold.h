@@ -3,6 +3,9 @@
  * Held pulls (long polling): requests parked until a message arrives in their queue or their time
  * is up. One table per loop, used on that loop only; the store's dispatch thread reports arrivals
  * through hold_arrival, which posts to each loop that holds a pull of the queue.
+ *
+ * Requests that wait for something else (their messages are being read from disk) are parked in the
+ * same table, so that they count against the same bounds and hear of their connection's end.
  */
 #ifndef BROKER_STATE_HOLD_H
 #define BROKER_STATE_HOLD_H
@@ -21,6 +24,7 @@ struct held {
     struct conn_ref conn;
     int64_t deadline_ms; /* monotonic, of the loop */
     size_t bytes;        /* memory that the request keeps; does not change while held */
+    bool parked;         /* set by hold_park and hold_add */
 };
 
 struct hold_callbacks {
@@ -45,6 +49,11 @@ struct hold_table *hold_tables_get(struct hold_tables *tables, int loop_index);
  * is not reported.
  * returns  OK | BUSY (CONNECTION_HELD_MAX, CONNECTION_HELD_BYTES_MAX or HELD_BYTES_MAX reached) */
 MUST_CHECK enum status hold_add(struct hold_table *table, struct held *held);
+
+/* The same for one that neither arrivals nor a deadline concern; `queue` and `deadline_ms` are not
+ * used. Its owner ends it by hold_remove; on_drop and hold_expire_all's on_expire tell that it
+ * should. */
+MUST_CHECK enum status hold_park(struct hold_table *table, struct held *held);
 void hold_remove(struct hold_table *table, struct held *held);
 
 /* Drop everything held for a connection. */

@@ -31,6 +31,7 @@ struct queue *queue_new(struct store *store, struct slice topic, int32_t id, uin
     queue->id = id;
     queue->hash = hash;
     atomic_init(&queue->min_pos, -1);
+    atomic_init(&queue->hot_pos, -1);
     CHECK(pthread_mutex_init(&queue->files_lock, NULL) == 0);
     return queue;
 }
@@ -122,6 +123,23 @@ enum status queue_acquire(struct queue *queue, int64_t queue_offset, struct queu
     if (status == STATUS_OK)
         *bytes = slice_from(slice_of((*out)->data, (*out)->size), (size_t)(at % file_bytes(queue)));
     return status;
+}
+
+enum status queue_acquire_open(struct queue *queue, int64_t queue_offset, struct queue_file **out,
+                               struct slice *bytes)
+{
+    int64_t at = queue_offset * QUEUE_ENTRY_BYTES;
+    enum status status = queue_file_mapped(queue, at / file_bytes(queue), out);
+    if (status == STATUS_OK)
+        *bytes = slice_from(slice_of((*out)->data, (*out)->size), (size_t)(at % file_bytes(queue)));
+    return status;
+}
+
+int64_t queue_entry_path(const struct queue *queue, int64_t queue_offset, char *path)
+{
+    int64_t at = queue_offset * QUEUE_ENTRY_BYTES;
+    queue_file_path(queue, at / file_bytes(queue), path);
+    return at % file_bytes(queue);
 }
 
 int64_t queue_next_file_offset(const struct queue *queue, int64_t queue_offset)

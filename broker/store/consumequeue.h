@@ -15,7 +15,8 @@
  *     drop_before_pos, round_...
  *     files                              under files_lock (innermost); files are added, removed
  *                                        and written with dispatch_lock held as well
- *     min_offset, max_offset, interest   atomics
+ *     min_offset, max_offset, interest,  atomics
+ *     hot_offset, hot_pos
  */
 #ifndef BROKER_STORE_CONSUMEQUEUE_H
 #define BROKER_STORE_CONSUMEQUEUE_H
@@ -38,6 +39,11 @@ struct queue {
     _Atomic int64_t min_offset;
     _Atomic int64_t max_offset;
     _Atomic int64_t min_pos; /* record of the entry at min_offset; saves looking */
+
+    /* Entries from hot_offset on speak of records at or behind hot_pos (reader.c learns it, and
+     * needs it only about right). */
+    _Atomic int64_t hot_offset;
+    _Atomic int64_t hot_pos;
 
     int64_t next_offset;
 
@@ -120,6 +126,13 @@ void queue_close_files(struct queue *queue);
  * returns  OK | NOT_FOUND (there is no such file) | BUSY, IO (it cannot be opened now) */
 enum status queue_acquire(struct queue *queue, int64_t queue_offset, struct queue_file **out,
                           struct slice *bytes);
+/* The same for threads that must not wait: BUSY when the file would have to be opened first. */
+enum status queue_acquire_open(struct queue *queue, int64_t queue_offset, struct queue_file **out,
+                               struct slice *bytes);
+
+/* The path of the file that holds queue_offset, and where in it the entry lies.
+ * path  room for PATH_MAX bytes */
+int64_t queue_entry_path(const struct queue *queue, int64_t queue_offset, char *path);
 
 /* First offset of the file behind the one that holds queue_offset. */
 int64_t queue_next_file_offset(const struct queue *queue, int64_t queue_offset);

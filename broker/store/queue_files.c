@@ -410,6 +410,16 @@ static enum status open_or_map(struct queue *queue, int64_t number, bool mapped,
     }
 }
 
+enum status queue_file_mapped(struct queue *queue, int64_t number, struct queue_file **out)
+{
+    bool exists;
+    uint32_t life;
+    *out = look(queue, number, true, &exists, &life);
+    if (*out != NULL)
+        return STATUS_OK;
+    return exists ? STATUS_BUSY : STATUS_NOT_FOUND;
+}
+
 enum status queue_file_map(struct queue *queue, int64_t number, struct queue_file **out)
 {
     return open_or_map(queue, number, true, out);

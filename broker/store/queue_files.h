@@ -96,6 +96,9 @@ void queue_directory_path(const struct queue *queue, char path[PATH_MAX]);
 /* The file mapped, or open for writing, with a reference.
  * returns  OK | NOT_FOUND (there is no such file) | BUSY, IO (it cannot be opened now) */
 enum status queue_file_map(struct queue *queue, int64_t number, struct queue_file **out);
+
+/* The same for threads that must not wait: BUSY when it would have to be mapped first. */
+enum status queue_file_mapped(struct queue *queue, int64_t number, struct queue_file **out);
 enum status queue_file_open(struct queue *queue, int64_t number, struct queue_file **out);
 
 /* Make the file `number` behind the last one, empty, of full size, and count it.

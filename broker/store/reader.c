@@ -1,17 +1,34 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Reading: pulls, searches by time, records by position. Any thread; no allocation but the ranges'
- * table from the caller's arena.
+ * Reading: pulls, searches by time, records by position. No allocation but the ranges' table from
+ * the caller's arena, as long as nothing has to be read from disk.
+ *
+ * Nothing is looked at through a mapping before reach_log or reach_entries said that it is in
+ * memory, or brought it there. Whoever must not wait has no loader, and stops where they say BUSY.
  *
  * Source: RocketMQ store/.../DefaultMessageStore.java getMessage, ConsumeQueue.java
  * getOffsetInQueueByTime. Difference: the file to search by time is chosen by the store time of its
  * last entry, not by its modification time, which copying a store would change.
  */
+#include "broker/store/reader.h"
+
 #include "broker/store/store_internal.h"
+#include "common/base/check.h"
 #include "proto/properties.h"
+
+#include <limits.h>
 
 /* Bytes of entries one pull may look at, 4.9.2's maxFilterMessageCount. */
 #define SCAN_BYTES_MIN 16000
+
+/* Entries are read from disk in pieces of this size: those of some 3,000 messages. */
+#define ENTRIES_LOAD_BYTES 65536
+
+/* The bytes of a record that hold its size. */
+#define RECORD_HEAD_BYTES 4
+
+/* The bytes that commitlog_store_time looks at. */
+#define STORE_TIME_BYTES 76
 
 const char *get_status_name(enum get_status status)
 {
@@ -42,10 +59,89 @@ void log_range_release(struct log_range *range)
     *range = (struct log_range){NULL, 0, NULL};
 }
 
+/* --- what may be looked at --- */
+
+/* How far a reader goes for what it needs. */
+struct reach {
+    struct cold_loader *loader; /* NULL: it must not wait for the disk */
+    struct err *err;            /* may be NULL */
+};
+
+/* Have [pos, pos + size) of the log in memory; inside one segment and before the end of the log.
+ * returns  OK | BUSY (it is on disk, and the reader must not wait) | IO */
+static enum status reach_log(struct store *store, struct segment *segment, int64_t pos,
+                             int64_t size, const struct reach *reach)
+{
+    if (pos >= store_hot_pos(store))
+        return STATUS_OK;
+    int64_t written = store_appended_pos(store) - segment->base;
+    struct mapped file = {segment->data, (size_t)segment->size};
+    if (written < segment->size)
+        file.size = (size_t)written;
+    if (residency_prefix(&store->residency, file, (size_t)(pos - segment->base), (size_t)size) ==
+        (size_t)size)
+        return STATUS_OK;
+    if (reach->loader == NULL)
+        return STATUS_BUSY;
+    return cold_cache_load(&store->cold_cache, segment, pos, size, reach->loader, reach->err);
+}
+
+/* Entries whose records are at the end of the log were written by this process, too. */
+static bool entries_are_hot(struct queue *queue, int64_t queue_offset)
+{
+    return atomic_load_explicit(&queue->hot_pos, memory_order_relaxed) >=
+               store_hot_pos(queue->store) &&
+           queue_offset >= atomic_load_explicit(&queue->hot_offset, memory_order_relaxed);
+}
+
+/* Remember an entry that was seen to be hot, when the one remembered is so no longer. */
+static void learn_hot(struct queue *queue, int64_t queue_offset, int64_t pos)
+{
+    int64_t hot_pos = store_hot_pos(queue->store);
+    if (pos < hot_pos || atomic_load_explicit(&queue->hot_pos, memory_order_relaxed) >= hot_pos)
+        return;
+    atomic_store_explicit(&queue->hot_offset, queue_offset, memory_order_relaxed);
+    atomic_store_explicit(&queue->hot_pos, pos, memory_order_relaxed);
+}
+
+/* Have entries from queue_offset on in memory.
+ * entries  in: those wanted, at least one, below the queue's end; out: those that may be looked at,
+ *          at least one when OK */
+static enum status reach_entries(struct queue *queue, const struct queue_file *file,
+                                 int64_t queue_offset, struct slice *entries,
+                                 const struct reach *reach)
+{
+    struct store *store = queue->store;
+    if (entries_are_hot(queue, queue_offset))
+        return STATUS_OK;
+    size_t at = (size_t)(entries->data - file->data);
+    int64_t left = (queue_max_offset(queue) - queue_offset) * QUEUE_ENTRY_BYTES;
+    struct mapped written = {file->data, file->size};
+    if (left < (int64_t)(file->size - at))
+        written.size = at + (left < (int64_t)entries->size ? entries->size : (size_t)left);
+    size_t here = residency_prefix(&store->residency, written, at, entries->size);
+    if (here == entries->size)
+        return STATUS_OK;
+    if (reach->loader == NULL) {
+        entries->size = here / QUEUE_ENTRY_BYTES * QUEUE_ENTRY_BYTES;
+        return entries->size == 0 ? STATUS_BUSY : STATUS_OK;
+    }
+    char path[PATH_MAX];
+    size_t size = entries->size < ENTRIES_LOAD_BYTES ? ENTRIES_LOAD_BYTES : entries->size;
+    if (size > written.size - at)
+        size = written.size - at;
+    return cold_cache_load_file(&store->cold_cache, path,
+                                queue_entry_path(queue, queue_offset, path), size, reach->loader,
+                                reach->err);
+}
+
 /* --- pull --- */
 
 struct pull {
     struct store *store;
+    struct queue *queue;
+    struct reach reach;
+    enum status stopped; /* OK, or why the next record cannot be had */
     struct get_result *out;
     struct segment *segment; /* the one read last; held */
     int max_messages;
@@ -114,6 +210,8 @@ static void pull_entries(struct pull *pull, struct slice entries, int64_t queue_
                 out->status = GET_MESSAGE_WAS_REMOVING;
             continue;
         }
+        if (at == 0)
+            learn_hot(pull->queue, queue_offset, pos);
         last_pos = pos;
         if (pos < skip_to_pos)
             continue;
@@ -127,6 +225,9 @@ static void pull_entries(struct pull *pull, struct slice entries, int64_t queue_
             skip_to_pos = (pos / segment_bytes + 1) * segment_bytes;
             continue;
         }
+        pull->stopped = reach_log(pull->store, pull->segment, pos, size, &pull->reach);
+        if (pull->stopped != STATUS_OK)
+            break;
         pull_take(pull, pos, size);
         out->status = GET_FOUND;
         skip_to_pos = INT64_MIN;
@@ -166,60 +267,162 @@ static struct slice scan_window(struct slice bytes, int64_t available, int max_m
     return slice_of(bytes.data, bytes.size < window ? bytes.size : window);
 }
 
-void store_get(struct store *store, struct queue *queue, int64_t queue_offset, int max_messages,
-               tags_filter filter, void *filter_ctx, struct arena *arena, struct get_result *out)
+/* The file that holds the entry, held; opened first where waiting is allowed, or where it waits for
+ * nothing because the file is in use by dispatch. */
+static enum status acquire_file(struct queue *queue, int64_t queue_offset,
+                                const struct reach *reach, struct queue_file **file,
+                                struct slice *bytes)
 {
+    return reach->loader == NULL && !entries_are_hot(queue, queue_offset)
+               ? queue_acquire_open(queue, queue_offset, file, bytes)
+               : queue_acquire(queue, queue_offset, file, bytes);
+}
+
+/* returns  OK | BUSY (on disk, and the reader must not wait) | IO */
+static enum status get_from_file(struct pull *pull, int64_t queue_offset,
+                                 const struct get_request *request, struct arena *arena)
+{
+    struct get_result *out = pull->out;
+    struct slice bytes;
+    struct queue_file *file;
+    enum status status = acquire_file(pull->queue, queue_offset, &pull->reach, &file, &bytes);
+    if (status == STATUS_BUSY && pull->reach.loader == NULL)
+        return STATUS_BUSY; /* its file is not open; or none can be, which the reader will find */
+    if (status != STATUS_OK) {
+        /* A file that is gone is passed over; one that cannot be opened now is asked for again. */
+        out->status = GET_OFFSET_FOUND_NULL;
+        if (status == STATUS_NOT_FOUND)
+            out->next_begin_offset = queue_next_file_offset(pull->queue, queue_offset);
+        return STATUS_OK;
+    }
+    struct slice entries = scan_window(bytes, out->max_offset - queue_offset, pull->max_messages);
+    status = reach_entries(pull->queue, file, queue_offset, &entries, &pull->reach);
+    if (status == STATUS_OK) {
+        size_t ranges_max = entries.size / QUEUE_ENTRY_BYTES;
+        if (ranges_max > (size_t)pull->max_messages)
+            ranges_max = (size_t)pull->max_messages;
+        out->ranges = arena_alloc(arena, ranges_max * sizeof(struct log_range));
+        pull_entries(pull, entries, queue_offset, request->filter, request->filter_ctx);
+        if (pull->segment != NULL)
+            segment_drop(pull->segment);
+        if (out->count == 0)
+            status = pull->stopped;
+    }
+    queue_file_drop(file);
+    return status;
+}
+
+static enum status get(struct store *store, const struct get_request *request, struct reach reach,
+                       struct arena *arena, struct get_result *out)
+{
+    struct queue *queue = request->queue;
+    int64_t queue_offset = request->queue_offset;
     *out = (struct get_result){.status = GET_NO_MATCHED_LOGIC_QUEUE};
     if (queue == NULL)
-        return;
+        return STATUS_OK;
     /* The queue's end is read before the log's: every entry then points below that. */
     out->max_offset = queue_max_offset(queue);
     out->min_offset = queue_min_offset(queue);
     out->next_begin_offset = queue_offset;
     if (settled_by_bounds(queue_offset, out))
-        return;
-    if (max_messages > GET_MESSAGES_MAX)
-        max_messages = GET_MESSAGES_MAX;
-    if (max_messages < 1)
-        max_messages = 1;
-    struct slice bytes;
-    struct queue_file *file;
-    enum status status = queue_acquire(queue, queue_offset, &file, &bytes);
+        return STATUS_OK;
+    struct pull pull = {.store = store,
+                        .queue = queue,
+                        .reach = reach,
+                        .out = out,
+                        .max_messages = request->max_messages,
+                        .log_end = store_appended_pos(store)};
+    if (pull.max_messages > GET_MESSAGES_MAX)
+        pull.max_messages = GET_MESSAGES_MAX;
+    if (pull.max_messages < 1)
+        pull.max_messages = 1;
+    enum status status = get_from_file(&pull, queue_offset, request, arena);
     if (status != STATUS_OK) {
-        /* A file that is gone is passed over; one that cannot be opened now is asked for again. */
         out->status = GET_OFFSET_FOUND_NULL;
-        if (status == STATUS_NOT_FOUND)
-            out->next_begin_offset = queue_next_file_offset(queue, queue_offset);
-        return;
+        out->next_begin_offset = queue_offset;
     }
-    struct slice entries = scan_window(bytes, out->max_offset - queue_offset, max_messages);
-    size_t ranges_max = entries.size / QUEUE_ENTRY_BYTES;
-    if (ranges_max > (size_t)max_messages)
-        ranges_max = (size_t)max_messages;
-    out->ranges = arena_alloc(arena, ranges_max * sizeof(struct log_range));
-    struct pull pull = {store, out, NULL, max_messages, store_appended_pos(store)};
-    pull_entries(&pull, entries, queue_offset, filter, filter_ctx);
-    if (pull.segment != NULL)
-        segment_drop(pull.segment);
-    queue_file_drop(file);
+    return status;
+}
+
+bool store_try_get(struct store *store, const struct get_request *request, struct arena *arena,
+                   struct get_result *out)
+{
+    return get(store, request, (struct reach){NULL, NULL}, arena, out) == STATUS_OK;
+}
+
+enum status reader_get(struct store *store, const struct get_request *request,
+                       struct cold_loader *loader, struct arena *arena, struct get_result *out,
+                       struct err *err)
+{
+    return get(store, request, (struct reach){loader, err}, arena, out);
+}
+
+void store_get(struct store *store, struct queue *queue, int64_t queue_offset, int max_messages,
+               tags_filter filter, void *filter_ctx, struct arena *arena, struct get_result *out)
+{
+    struct get_request request = {queue, queue_offset, max_messages, filter, filter_ctx};
+    struct cold_loader loader = {0};
+    (void)reader_get(store, &request, &loader, arena, out, NULL);
+    cold_loader_release(&loader);
 }
 
 /* --- entries and times --- */
 
-bool queue_entry_at(struct queue *queue, int64_t queue_offset, struct queue_entry *out)
+/* Hold the file of an entry that is there, with the entry in memory. */
+static enum status reach_entry(struct queue *queue, int64_t queue_offset, const struct reach *reach,
+                               struct queue_file **file, struct slice *entry)
 {
     if (queue_offset < queue_min_offset(queue) || queue_offset >= queue_max_offset(queue))
-        return false;
+        return STATUS_NOT_FOUND;
     struct slice bytes;
+    enum status status = acquire_file(queue, queue_offset, reach, file, &bytes);
+    if (status != STATUS_OK)
+        return status;
+    *entry = slice_of(bytes.data, QUEUE_ENTRY_BYTES);
+    status = reach_entries(queue, *file, queue_offset, entry, reach);
+    if (status != STATUS_OK)
+        queue_file_drop(*file);
+    return status;
+}
+
+bool queue_entry_at(struct queue *queue, int64_t queue_offset, struct queue_entry *out)
+{
+    struct slice entry;
     struct queue_file *file;
-    if (queue_acquire(queue, queue_offset, &file, &bytes) != STATUS_OK)
+    struct cold_loader loader = {0};
+    enum status status =
+        reach_entry(queue, queue_offset, &(struct reach){&loader, NULL}, &file, &entry);
+    cold_loader_release(&loader);
+    if (status != STATUS_OK)
         return false;
-    bool filler = queue_entry_is_filler(bytes.data);
-    out->pos = filler ? -1 : queue_entry_pos(bytes.data);
-    out->size = filler ? 0 : queue_entry_size(bytes.data);
-    out->tags_code = queue_entry_tags_code(bytes.data);
+    bool filler = queue_entry_is_filler(entry.data);
+    out->pos = filler ? -1 : queue_entry_pos(entry.data);
+    out->size = filler ? 0 : queue_entry_size(entry.data);
+    out->tags_code = queue_entry_tags_code(entry.data);
     queue_file_drop(file);
     return true;
+}
+
+bool queue_entry_in_memory(struct queue *queue, int64_t queue_offset)
+{
+    struct slice entry;
+    struct queue_file *file;
+    enum status status =
+        reach_entry(queue, queue_offset, &(struct reach){NULL, NULL}, &file, &entry);
+    if (status == STATUS_OK)
+        queue_file_drop(file);
+    return status != STATUS_BUSY;
+}
+
+/* Store time of the record at `pos`, -1 when it is not in the log or cannot be read. */
+static int64_t store_time_at(struct store *store, int64_t pos, const struct reach *reach)
+{
+    struct segment *segment;
+    if (commitlog_read(&store->log, pos, STORE_TIME_BYTES, &segment).data == NULL)
+        return -1;
+    enum status status = reach_log(store, segment, pos, STORE_TIME_BYTES, reach);
+    segment_drop(segment);
+    return status == STATUS_OK ? commitlog_store_time(&store->log, pos) : -1;
 }
 
 int64_t queue_store_time(struct queue *queue, int64_t queue_offset)
@@ -227,11 +430,16 @@ int64_t queue_store_time(struct queue *queue, int64_t queue_offset)
     struct queue_entry entry;
     if (!queue_entry_at(queue, queue_offset, &entry))
         return -1;
-    return commitlog_store_time(&queue->store->log, entry.pos);
+    struct cold_loader loader = {0};
+    int64_t time_ms = store_time_at(queue->store, entry.pos, &(struct reach){&loader, NULL});
+    cold_loader_release(&loader);
+    return time_ms;
 }
 
 /* Entries of one file, from offset `first` on. */
 struct span {
+    struct queue *queue;
+    struct reach reach;
     struct queue_file *file;
     struct slice entries;
     int64_t first;
@@ -241,6 +449,10 @@ struct span {
  * filler. False when there is none. */
 static bool span_look(const struct span *span, int64_t offset, int64_t *found, int64_t *pos)
 {
+    struct slice entry = slice_of(
+        span->entries.data + (size_t)(offset - span->first) * QUEUE_ENTRY_BYTES, QUEUE_ENTRY_BYTES);
+    if (reach_entries(span->queue, span->file, offset, &entry, &span->reach) != STATUS_OK)
+        return false;
     int64_t number = queue_entry_before(span->entries, offset - span->first);
     if (number < 0)
         return false;
@@ -251,8 +463,9 @@ static bool span_look(const struct span *span, int64_t offset, int64_t *found, i
 
 /* The span of the first file whose last message is not older than timestamp_ms, else of the last
  * file. */
-static bool time_span(struct queue *queue, int64_t timestamp_ms, struct span *span)
+static bool time_span(struct span *span, int64_t timestamp_ms)
 {
+    struct queue *queue = span->queue;
     int64_t max_offset = queue_max_offset(queue);
     span->first = queue_min_offset(queue);
     for (;;) {
@@ -265,7 +478,7 @@ static bool time_span(struct queue *queue, int64_t timestamp_ms, struct span *sp
             return false;
         span->entries = slice_of(bytes.data, (size_t)(end - span->first) * QUEUE_ENTRY_BYTES);
         if (next >= max_offset || (span_look(span, end - 1, &found, &pos) &&
-                                   commitlog_store_time(&queue->store->log, pos) >= timestamp_ms))
+                                   store_time_at(queue->store, pos, &span->reach) >= timestamp_ms))
             return true;
         queue_file_drop(span->file);
         span->first = next;
@@ -273,11 +486,12 @@ static bool time_span(struct queue *queue, int64_t timestamp_ms, struct span *sp
 }
 
 /* The offset in the span whose time is nearest; 0 when the log does not hold what an entry says. */
-static int64_t search_span(struct commitlog *log, const struct span *span, int64_t timestamp_ms)
+static int64_t search_span(const struct span *span, int64_t timestamp_ms)
 {
+    struct store *store = span->queue->store;
     int64_t low = span->first;
     int64_t high = low + (int64_t)(span->entries.size / QUEUE_ENTRY_BYTES) - 1;
-    int64_t min_pos = atomic_load_explicit(&log->min_pos, memory_order_acquire);
+    int64_t min_pos = store_min_pos(store);
     int64_t left = -1; /* newest offset that is older, and its time */
     int64_t left_ms = -1;
     int64_t right = -1; /* oldest offset that is newer */
@@ -291,7 +505,7 @@ static int64_t search_span(struct commitlog *log, const struct span *span, int64
             low = middle + 1;
             continue;
         }
-        int64_t time_ms = commitlog_store_time(log, pos);
+        int64_t time_ms = store_time_at(store, pos, &span->reach);
         if (time_ms < 0)
             return 0;
         if (time_ms == timestamp_ms)
@@ -315,16 +529,34 @@ static int64_t search_span(struct commitlog *log, const struct span *span, int64
 
 int64_t queue_offset_by_time(struct queue *queue, int64_t timestamp_ms)
 {
-    struct span span;
-    if (queue_max_offset(queue) <= queue_min_offset(queue) ||
-        !time_span(queue, timestamp_ms, &span))
-        return 0;
-    int64_t offset = search_span(&queue->store->log, &span, timestamp_ms);
-    queue_file_drop(span.file);
+    struct cold_loader loader = {0};
+    struct span span = {.queue = queue, .reach = {&loader, NULL}};
+    int64_t offset = 0;
+    if (queue_max_offset(queue) > queue_min_offset(queue) && time_span(&span, timestamp_ms)) {
+        offset = search_span(&span, timestamp_ms);
+        queue_file_drop(span.file);
+    }
+    cold_loader_release(&loader);
     return offset;
 }
 
 /* --- by position and by key --- */
+
+/* Have the record at `pos` in memory, as far as its head says where it ends.
+ * end  of the log, or of the segment */
+static enum status reach_record(struct store *store, struct segment *segment, int64_t pos,
+                                int64_t end, const struct reach *reach)
+{
+    if (end - pos < RECORD_HEAD_BYTES)
+        return STATUS_NOT_FOUND;
+    enum status status = reach_log(store, segment, pos, RECORD_HEAD_BYTES, reach);
+    if (status != STATUS_OK)
+        return status;
+    int64_t size = get_i32(segment->data + (pos - segment->base));
+    if (size < RECORD_HEAD_BYTES || size > end - pos)
+        return STATUS_NOT_FOUND;
+    return reach_log(store, segment, pos, size, reach);
+}
 
 enum status store_read_record(struct store *store, int64_t pos, struct log_range *out)
 {
@@ -336,8 +568,11 @@ enum status store_read_record(struct store *store, int64_t pos, struct log_range
     int64_t end = store_appended_pos(store);
     if (end > segment_end(segment))
         end = segment_end(segment);
-    struct record record;
-    if (pos < end) {
+    struct cold_loader loader = {0};
+    enum status status = reach_record(store, segment, pos, end, &(struct reach){&loader, NULL});
+    cold_loader_release(&loader);
+    if (status == STATUS_OK) {
+        struct record record;
         const uint8_t *data = segment->data + (pos - segment->base);
         if (record_decode(slice_of(data, (size_t)(end - pos)), RECORD_CHECK_FRAME, &record) ==
                 STATUS_OK &&
@@ -345,9 +580,10 @@ enum status store_read_record(struct store *store, int64_t pos, struct log_range
             *out = (struct log_range){data, (size_t)record.size, segment};
             return STATUS_OK;
         }
+        status = STATUS_NOT_FOUND;
     }
     segment_drop(segment);
-    return STATUS_NOT_FOUND;
+    return status;
 }
 
 int store_query_index(struct store *store, struct slice topic, struct slice key, int max_count,

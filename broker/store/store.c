@@ -16,6 +16,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define COLD_READ_THREADS 2
+#define COLD_READ_CACHE_BYTES (INT64_C(128) * 1024 * 1024)
+
 /* --- open --- */
 
 static enum status options_check(const struct store_options *options, struct err *err)
@@ -83,12 +86,21 @@ static void store_init(struct store *store, const struct store_options *options,
     zeroer_init(&store->zeroer, store);
     dispatcher_init(&store->dispatcher, store);
     keeper_init(&store->keeper, store);
+    residency_init(&store->residency, vfs, clock);
+    if (store->options.cold_read_threads == 0)
+        store->options.cold_read_threads = COLD_READ_THREADS;
+    if (store->options.cold_read_cache_bytes == 0)
+        store->options.cold_read_cache_bytes = COLD_READ_CACHE_BYTES;
+    cold_cache_init(&store->cold_cache, store, store->options.cold_read_cache_bytes);
+    cold_reader_init(&store->cold_reader, store);
     if (options->role == STORE_ROLE_SLAVE)
         health_set(&store->health, REFUSAL_SLAVE);
 }
 
 static void store_free(struct store *store)
 {
+    cold_reader_release(&store->cold_reader);
+    cold_cache_release(&store->cold_cache);
     keeper_release(&store->keeper);
     dispatcher_release(&store->dispatcher);
     zeroer_release(&store->zeroer);
@@ -217,6 +229,7 @@ enum status store_open(const struct store_options *options, struct vfs *vfs,
         store_free(store);
         return status;
     }
+    store->opened_pos = store_appended_pos(store);
     retention_watch_disk(&store->keeper.retention);
     *out = store;
     return STATUS_OK;
@@ -236,6 +249,8 @@ enum status store_start(struct store *store, struct err *err)
         status = keeper_start(&store->keeper, err);
     if (status == STATUS_OK)
         status = zeroer_start(&store->zeroer, err);
+    if (status == STATUS_OK)
+        status = cold_reader_start(&store->cold_reader, store->options.cold_read_threads, err);
     return status;
 }
 
@@ -259,6 +274,7 @@ void store_stop(struct store *store)
         return;
     store->stopped = true;
     health_set(&store->health, REFUSAL_CLOSING);
+    cold_reader_stop(&store->cold_reader);
     zeroer_stop(&store->zeroer);
     keeper_stop(&store->keeper);
     flusher_stop(&store->flusher);
@@ -336,6 +352,26 @@ struct store_disk store_disk(const struct store *store)
         .queues_percent = atomic_load(&retention->queues_percent),
         .total_bytes = atomic_load(&retention->total_bytes),
         .free_bytes = atomic_load(&retention->free_bytes),
+    };
+}
+
+/* --- cold reads --- */
+
+enum status store_read_cold(struct store *store, struct cold_read *read)
+{
+    return cold_reader_add(&store->cold_reader, read);
+}
+
+struct store_cold store_cold(struct store *store)
+{
+    struct cold_cache *cache = &store->cold_cache;
+    return (struct store_cold){
+        .reads = atomic_load_explicit(&store->cold_reader.reads, memory_order_relaxed),
+        .waiting = cold_reader_waiting(&store->cold_reader),
+        .read_bytes = atomic_load_explicit(&cache->read_bytes, memory_order_relaxed),
+        .kept_bytes = atomic_load_explicit(&cache->kept_bytes, memory_order_relaxed),
+        .dropped_bytes = atomic_load_explicit(&cache->dropped_bytes, memory_order_relaxed),
+        .failures = atomic_load_explicit(&cache->failures, memory_order_relaxed),
     };
 }
 

@@ -3,11 +3,12 @@
  * The message store: a commit log that all messages go to, one consume queue per topic and queue id
  * that points into it, and a hash index by key. A library without networking.
  *
- * Threads. Any thread may append and read. The store runs three of its own: flush (fdatasync, then
- * the flushed watermark moves), dispatch (follows the log, writes consume queues and index, then
- * reports arrivals) and keeper (files made ahead, syncing of queues, checkpoint, cleaning).
- * Positions in the log are bytes (int64_t ..._pos), offsets in a queue count messages (int64_t
- * queue_offset).
+ * Threads. Any thread may append and read; what reads says whether it may wait for the disk. The
+ * store runs some of its own: flush (fdatasync, then the flushed watermark moves), dispatch
+ * (follows the log, writes consume queues and index, then reports arrivals), keeper (files made
+ * ahead, syncing of queues, checkpoint, cleaning) and the cold readers (pulls whose messages are on
+ * disk). Positions in the log are bytes (int64_t ..._pos), offsets in a queue count messages
+ * (int64_t queue_offset).
  *
  * What is on disk is RocketMQ 4.9.2's format; docs/store.md tells it all.
  */
@@ -15,11 +16,13 @@
 #define BROKER_STORE_STORE_H
 
 #include "common/base/arena.h"
+#include "common/base/list.h"
 #include "common/base/status.h"
 #include "common/sys/clock.h"
 #include "common/sys/vfs.h"
 #include "proto/record.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 
 enum store_role {
@@ -77,6 +80,8 @@ struct store_options {
     int64_t memory_bytes_hot; /* "in memory": within this many bytes of the end of the log */
     int32_t transfer_bytes_memory, transfer_count_memory; /* one pull's limits, hot and cold */
     int32_t transfer_bytes_disk, transfer_count_disk;
+    int cold_read_threads;         /* 0: 2 */
+    int64_t cold_read_cache_bytes; /* page cache that cold reads may fill; 0: 128 MiB */
 };
 
 struct store;
@@ -228,8 +233,11 @@ struct queue_entry {
     int64_t tags_code;
 };
 
-/* Read one entry. False outside [min, max). */
+/* Read one entry. False outside [min, max), or when it cannot be read. May read from disk. */
 bool queue_entry_at(struct queue *queue, int64_t queue_offset, struct queue_entry *out);
+
+/* Whether queue_entry_at would not wait for the disk now. */
+bool queue_entry_in_memory(struct queue *queue, int64_t queue_offset);
 
 /* --- reading --- */
 
@@ -276,15 +284,66 @@ struct get_result {
     int range_count;
 };
 
-/* Pull from a queue with 4.9.2's limits and corrections (PL-12 to PL-15).
- * queue   may be NULL: NO_MATCHED_LOGIC_QUEUE
- * filter  may be NULL: everything
- * arena   takes the ranges' table */
+struct get_request {
+    struct queue *queue; /* may be NULL: NO_MATCHED_LOGIC_QUEUE */
+    int64_t queue_offset;
+    int max_messages;
+    tags_filter filter; /* NULL: everything. It may be called on a thread of the store */
+    void *filter_ctx;
+};
+
+/* Pull from a queue with 4.9.2's limits and corrections (PL-12 to PL-15), for threads that must not
+ * wait: looks at nothing that is not in memory, as far as can be told. What is in memory in front
+ * of it is served.
+ * arena    takes the ranges' table
+ * returns  false: the first thing it needs is on disk, *out is empty but for the queue's bounds;
+ *          give the request to store_read_cold */
+bool store_try_get(struct store *store, const struct get_request *request, struct arena *arena,
+                   struct get_result *out);
+
+/* The same for threads that may wait for the disk. When it fails the answer is OFFSET_FOUND_NULL at
+ * the same offset. */
 void store_get(struct store *store, struct queue *queue, int64_t queue_offset, int max_messages,
                tags_filter filter, void *filter_ctx, struct arena *arena, struct get_result *out);
 
-/* The record at a log position.
- * returns  OK | NOT_FOUND (outside the log, or no record starts there) */
+/* A pull on its way to the disk and back; embed it. It belongs to the store from store_read_cold
+ * until `done`. */
+struct cold_read {
+    struct get_request request;
+    uint64_t client; /* reads of one client wait for each other; those of others go in turn */
+    /* Called once, on a thread of the store; must be quick. */
+    void (*done)(struct cold_read *read);
+    atomic_bool cancelled; /* set any time: nobody wants it any more, do not begin */
+
+    /* From `done` on: OK (result; its ranges are the receiver's) | IO (err says what, for the
+     * client too) | CLOSED (cancelled, or the store stops; nothing was read). */
+    enum status status;
+    struct get_result result;
+    struct err err;
+    struct arena arena; /* holds result.ranges' table; the owner's, initialized before */
+
+    struct list in_lane; /* the store's */
+};
+
+/* Have a request served from disk: the result is complete, nothing has to be asked again, however
+ * soon the bytes are evicted once more.
+ * returns  OK | BUSY (COLD_READS_MAX wait already) | CLOSED (the threads do not run) */
+MUST_CHECK enum status store_read_cold(struct store *store, struct cold_read *read);
+
+struct store_cold {
+    int64_t reads;         /* served by the cold readers */
+    int64_t waiting;       /* now */
+    int64_t read_bytes;    /* by any thread that asked for something cold; what was begun ahead of
+                              them is not counted */
+    int64_t kept_bytes;    /* brought in by either, in the page cache now unless evicted */
+    int64_t dropped_bytes; /* taken out of the page cache again */
+    int64_t failures;      /* reads that the disk refused */
+};
+struct store_cold store_cold(struct store *store);
+
+/* The record at a log position, all of it in memory. May read from disk.
+ * returns  OK | NOT_FOUND (outside the log, or no record starts there) | IO (it is, or may be,
+ *          there, but cannot be read; the log says which file) */
 enum status store_read_record(struct store *store, int64_t pos, struct log_range *out);
 
 /* Positions of messages with that key, by the index, newest first, unverified (hash only).

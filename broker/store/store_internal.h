@@ -5,6 +5,8 @@
 #ifndef BROKER_STORE_STORE_INTERNAL_H
 #define BROKER_STORE_STORE_INTERNAL_H
 
+#include "broker/store/cold_cache.h"
+#include "broker/store/cold_reader.h"
 #include "broker/store/commitlog.h"
 #include "broker/store/dispatch.h"
 #include "broker/store/flush.h"
@@ -12,8 +14,10 @@
 #include "broker/store/index.h"
 #include "broker/store/keeper.h"
 #include "broker/store/queue_table.h"
+#include "broker/store/residency.h"
 #include "broker/store/store.h"
 #include "broker/store/zeroer.h"
+#include "common/base/limits.h"
 
 struct store {
     struct store_options options; /* its strings are copies, except the delay levels */
@@ -32,6 +36,17 @@ struct store {
     struct zeroer zeroer;
     struct dispatcher dispatcher;
     struct keeper keeper;
+    struct residency residency;
+    struct cold_cache cold_cache;
+    struct cold_reader cold_reader;
+    int64_t opened_pos; /* the end of the log when it was opened */
 };
+
+/* From here to the end the log counts as in memory: this process wrote it, not long ago. */
+static inline int64_t store_hot_pos(const struct store *store)
+{
+    int64_t pos = store_appended_pos(store) - LOG_HOT_BYTES;
+    return pos < store->opened_pos ? store->opened_pos : pos;
+}
 
 #endif

@@ -61,6 +61,15 @@
 #define CONNECTION_HELD_BYTES_MAX (8 * 1024 * 1024)
 #define HELD_BYTES_MAX (512LL * 1024 * 1024)
 
+/* What was appended within this many bytes of the end of the log, since the store was opened, is
+ * taken to be in memory without asking the kernel. Small beside any machine's memory, large beside
+ * what consumers that keep up are behind. */
+#define LOG_HOT_BYTES (64LL * 1024 * 1024)
+
+/* Pulls that may wait for the disk, over all connections. Two threads of a slow disk read so many
+ * in about 20 s, after which the client has given up. */
+#define COLD_READS_MAX 4096
+
 /* Bytes of members and subscriptions over all groups; beyond it heartbeats add nothing. */
 #define CLIENTS_BYTES_MAX (512LL * 1024 * 1024)
 

@@ -15,6 +15,7 @@
 #include <limits.h>
 #include <linux/fiemap.h>
 #include <linux/fs.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -431,6 +432,42 @@ static enum status posix_find_data(struct vfs *vfs, int fd, int64_t offset, int6
     return STATUS_OK;
 }
 
+static enum status posix_resident(struct vfs *vfs, const void *memory, size_t size, uint8_t *pages)
+{
+    (void)vfs;
+    if (mincore((void *)(uintptr_t)memory, size, pages) == -1)
+        return status_of_errno();
+    /* The other bits of each byte mean nothing. */
+    size_t count = (size + vfs_page_bytes() - 1) / vfs_page_bytes();
+    for (size_t i = 0; i < count; i++)
+        pages[i] &= 1;
+    return STATUS_OK;
+}
+
+static enum status posix_advise_map(struct vfs *vfs, const void *memory, size_t size,
+                                    enum vfs_advice advice)
+{
+    (void)vfs;
+    static const int advices[] = {
+        [VFS_ADVICE_SEQUENTIAL] = MADV_SEQUENTIAL,
+        [VFS_ADVICE_WILL_NEED] = MADV_WILLNEED,
+        [VFS_ADVICE_DONT_NEED] = MADV_DONTNEED,
+        [VFS_ADVICE_RANDOM] = MADV_RANDOM,
+    };
+    return status_of(madvise((void *)(uintptr_t)memory, size, advices[advice]));
+}
+
+size_t vfs_page_bytes(void)
+{
+    static _Atomic size_t bytes;
+    size_t known = atomic_load_explicit(&bytes, memory_order_relaxed);
+    if (known == 0) {
+        known = (size_t)sysconf(_SC_PAGESIZE);
+        atomic_store_explicit(&bytes, known, memory_order_relaxed);
+    }
+    return known;
+}
+
 struct vfs *vfs_posix(void)
 {
     static const struct vfs_ops ops = {
@@ -459,6 +496,8 @@ struct vfs *vfs_posix(void)
         .space = posix_space,
         .zero = posix_zero,
         .find_data = posix_find_data,
+        .resident = posix_resident,
+        .advise_map = posix_advise_map,
     };
     static struct vfs posix = {&ops};
     return &posix;

@@ -30,8 +30,8 @@ enum vfs_open_flags {
 enum vfs_advice {
     VFS_ADVICE_SEQUENTIAL,
     VFS_ADVICE_WILL_NEED,
-    VFS_ADVICE_DONT_NEED,
-    VFS_ADVICE_RANDOM, /* nothing beside what is read will be read */
+    VFS_ADVICE_DONT_NEED, /* of a mapping: its pages stay in the page cache */
+    VFS_ADVICE_RANDOM,    /* the kernel reads nothing ahead of what is asked for */
 };
 
 struct vfs_stat {
@@ -99,6 +99,14 @@ struct vfs_ops {
      * when there is none. Passes over holes and reserved blocks; `offset` itself where the file
      * system cannot tell. */
     enum status (*find_data)(struct vfs *vfs, int fd, int64_t offset, int64_t *found);
+    /* Which pages of a file's mapping are in memory, so that a look at them waits for no disk: one
+     * byte for each page of vfs_page_bytes() that [memory, memory + size) touches, 1 when it is.
+     * All are where the system does not tell. NULL: this layer keeps every file in memory.
+     * memory  at the start of a page */
+    enum status (*resident)(struct vfs *vfs, const void *memory, size_t size, uint8_t *pages);
+    /* A hint for a mapping; `memory` as above. NULL: as above. */
+    enum status (*advise_map)(struct vfs *vfs, const void *memory, size_t size,
+                              enum vfs_advice advice);
 };
 
 struct vfs {
@@ -107,6 +115,9 @@ struct vfs {
 
 /* The real thing; static storage, any thread. */
 struct vfs *vfs_posix(void);
+
+/* The size of a page of memory. */
+size_t vfs_page_bytes(void);
 
 /* Make the directory and its parents, durably. Also OK when it exists. */
 enum status vfs_make_directories(struct vfs *vfs, const char *path);

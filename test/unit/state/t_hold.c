@@ -186,6 +186,18 @@ static void do_hold(struct fixture *f, struct hold_table *table, struct held_req
     request->added = hold_add(table, &request->held);
 }
 
+static void do_park(struct fixture *f, struct hold_table *table, struct held_request *request)
+{
+    (void)f;
+    request->added = hold_park(table, &request->held);
+}
+
+static void do_remove(struct fixture *f, struct hold_table *table, struct held_request *request)
+{
+    (void)f;
+    hold_remove(table, &request->held);
+}
+
 static void do_close(struct fixture *f, struct hold_table *table, struct held_request *request)
 {
     (void)f;
@@ -321,6 +333,40 @@ static enum status hold_more(struct fixture *f, struct held_request *request, ui
     return request->added;
 }
 
+/* Parked requests hear of their connection's end and of the broker's, and count against the same
+ * bounds. */
+static void parked_ones_share_the_bounds(void **state)
+{
+    (void)state;
+    struct fixture *f = calloc(1, sizeof *f);
+    start(f);
+    struct held_request *parked = &f->requests[0];
+    struct held_request *gone = &f->requests[1];
+    struct held_request *last = &f->requests[2];
+    parked->held.conn = (struct conn_ref){f->loops[0], 0, 1};
+    parked->held.bytes = CONNECTION_HELD_BYTES_MAX;
+    on_loop(f, 0, parked, do_park);
+    assert_int_equal(parked->added, STATUS_OK);
+    assert_int_equal(hold_more(f, &f->requests[3], 0, 1), STATUS_BUSY);
+    on_loop(f, 0, parked, do_remove);
+    assert_int_equal(hold_more(f, &f->requests[3], 0, CONNECTION_HELD_BYTES_MAX), STATUS_OK);
+    on_loop(f, 0, parked, do_park);
+    assert_int_equal(parked->added, STATUS_BUSY);
+
+    gone->held.conn = (struct conn_ref){f->loops[0], 5, 1};
+    on_loop(f, 0, gone, do_park);
+    on_loop(f, 0, gone, do_close);
+    assert_int_equal(atomic_load(&gone->dropped), 1);
+    last->held.conn = (struct conn_ref){f->loops[0], 6, 1};
+    on_loop(f, 0, last, do_park);
+    on_loop(f, 0, NULL, do_expire_all);
+    assert_int_equal(atomic_load(&last->expired), 1);
+    assert_int_equal(atomic_load(&parked->dropped) + atomic_load(&parked->expired), 0);
+    finish(f);
+    assert_int_equal(atomic_load(&last->dropped) + atomic_load(&gone->expired), 0);
+    free(f);
+}
+
 static void one_connection_holds_so_many_bytes(void **state)
 {
     (void)state;
@@ -373,6 +419,7 @@ int main(void)
         cmocka_unit_test(time_ends_a_hold),
         cmocka_unit_test(a_closed_connection_drops_its_own),
         cmocka_unit_test(crossing_arrivals_are_not_lost),
+        cmocka_unit_test(parked_ones_share_the_bounds),
         cmocka_unit_test(one_connection_holds_so_many_bytes),
         cmocka_unit_test(one_connection_holds_so_many_requests),
     };

@@ -158,6 +158,77 @@ static enum status kit_space(struct vfs *vfs, const char *path, struct vfs_space
     return STATUS_OK;
 }
 
+static enum status kit_map(struct vfs *vfs, int fd, size_t size, bool writable, void **memory)
+{
+    struct kit_vfs *kit = kit_of(vfs);
+    enum status status = real()->map(vfs, fd, size, writable, memory);
+    for (size_t i = 0; status == STATUS_OK && i < KIT_MAPS; i++) {
+        uintptr_t unused = 0;
+        if (!atomic_compare_exchange_strong(&kit->maps[i].memory, &unused, (uintptr_t)*memory))
+            continue;
+        atomic_store(&kit->maps[i].kind,
+                     fd < KIT_DESCRIPTORS ? atomic_load(&kit->kinds[fd]) : KIT_NOTHING);
+        atomic_store(&kit->maps[i].size, size);
+        break;
+    }
+    return status;
+}
+
+static enum status kit_unmap(struct vfs *vfs, void *memory, size_t size)
+{
+    struct kit_vfs *kit = kit_of(vfs);
+    for (size_t i = 0; i < KIT_MAPS; i++) {
+        if (atomic_load(&kit->maps[i].memory) != (uintptr_t)memory)
+            continue;
+        atomic_store(&kit->maps[i].size, 0);
+        atomic_store(&kit->maps[i].memory, 0);
+        break;
+    }
+    return real()->unmap(vfs, memory, size);
+}
+
+static enum status kit_resident(struct vfs *vfs, const void *memory, size_t size, uint8_t *pages)
+{
+    struct kit_vfs *kit = kit_of(vfs);
+    atomic_fetch_add(&kit->asked, 1);
+    int target = atomic_load(&kit->cold_target);
+    if (target == KIT_NOTHING)
+        return real()->resident(vfs, memory, size, pages);
+    size_t page_bytes = vfs_page_bytes();
+    memset(pages, 1, (size + page_bytes - 1) / page_bytes);
+    for (size_t i = 0; i < KIT_MAPS; i++) {
+        uintptr_t begin = atomic_load(&kit->maps[i].memory);
+        size_t offset = (uintptr_t)memory - begin;
+        if (begin == 0 || (uintptr_t)memory < begin || offset >= atomic_load(&kit->maps[i].size))
+            continue;
+        if (target != KIT_EVERYTHING && target != atomic_load(&kit->maps[i].kind))
+            continue;
+        for (size_t page = 0; page * page_bytes < size; page++)
+            if ((int64_t)(offset + page * page_bytes) >= atomic_load(&kit->cold_from))
+                pages[page] = 0;
+    }
+    return STATUS_OK;
+}
+
+static enum status kit_pread(struct vfs *vfs, int fd, void *data, size_t size, int64_t offset,
+                             size_t *got)
+{
+    struct kit_vfs *kit = kit_of(vfs);
+    if (fd < KIT_DESCRIPTORS && atomic_load(&kit->kinds[fd]) == KIT_COMMIT_LOG) {
+        atomic_fetch_add(&kit->reading, 1);
+        while (atomic_load(&kit->read_held)) {
+            struct timespec pause = {0, 1000000};
+            (void)nanosleep(&pause, NULL);
+        }
+    }
+    if (hits(kit, &kit->read_target, fd) && offset < atomic_load(&kit->read_bad_to) &&
+        offset + (int64_t)size > atomic_load(&kit->read_bad_from)) {
+        errno = EIO;
+        return STATUS_IO;
+    }
+    return real()->pread(vfs, fd, data, size, offset, got);
+}
+
 static void kit_vfs_init(struct kit_vfs *kit)
 {
     memset(kit, 0, sizeof *kit);
@@ -170,6 +241,10 @@ static void kit_vfs_init(struct kit_vfs *kit)
     kit->ops.allocate = kit_allocate;
     kit->ops.space = kit_space;
     kit->ops.unlink = kit_unlink;
+    kit->ops.map = kit_map;
+    kit->ops.unmap = kit_unmap;
+    kit->ops.resident = kit_resident;
+    kit->ops.pread = kit_pread;
     kit->vfs.ops = &kit->ops;
     atomic_store(&kit->write_errno, ENOSPC);
 }

@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 
 #define KIT_DESCRIPTORS 1024
+#define KIT_MAPS 1024
 
 /* Which files a fault applies to. */
 enum kit_target {
@@ -41,6 +42,21 @@ struct kit_vfs {
     _Atomic int64_t queue_descriptors;     /* of consume queue files that are open */
     _Atomic int64_t queue_descriptors_top; /* the most of them at a time */
     _Atomic int64_t writes;                /* pwritevs to commit log files */
+
+    /* What is in memory: as it is, or, with a target, all but this. */
+    _Atomic int cold_target;       /* mappings of these files are said not to be in memory */
+    _Atomic int64_t cold_from;     /* from this offset in each file on */
+    _Atomic int64_t asked;         /* how often that was asked */
+    _Atomic int read_target;       /* pread on these files fails with EIO ... */
+    _Atomic int64_t read_bad_from; /* ... when it comes to a byte in [read_bad_from, ... */
+    _Atomic int64_t read_bad_to;   /* ... read_bad_to) */
+    _Atomic bool read_held;        /* preads of commit log files wait until it is false again */
+    _Atomic int reading;           /* preads of commit log files that have begun */
+    struct {
+        _Atomic uintptr_t memory; /* 0: unused */
+        _Atomic size_t size;
+        _Atomic int kind; /* enum kit_target */
+    } maps[KIT_MAPS];
 };
 
 struct kit {

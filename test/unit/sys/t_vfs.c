@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The posix file layer does what vfs.h promises: whole writes, reserved space, zeroed ranges, locks
- * that exclude, atomic replacement of a file with its backup.
+ * that exclude, atomic replacement of a file with its backup, which pages are in memory.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -234,6 +234,56 @@ static void durable_directories(void **state)
     folder_remove(folder);
 }
 
+static size_t pages_in_memory(const uint8_t *pages, size_t count)
+{
+    size_t sum = 0;
+    for (size_t i = 0; i < count; i++) {
+        assert_true(pages[i] <= 1);
+        sum += pages[i];
+    }
+    return sum;
+}
+
+/* Pages leave the page cache when the mapping has let go of them, and come back by a read. */
+static void tells_what_is_in_memory(void **state)
+{
+    (void)state;
+    enum { COUNT = 64 };
+    char folder[FOLDER_BYTES];
+    char path[256];
+    uint8_t pages[COUNT];
+    size_t page_bytes = vfs_page_bytes();
+    size_t size = COUNT * page_bytes;
+    uint8_t *data = calloc(1, size);
+    assert_non_null(data);
+    assert_true(page_bytes >= 4096);
+    folder_make("vfs", folder);
+    path_in(folder, "file", path);
+    int fd;
+    assert_int_equal(ops->open(vfs, path, VFS_READ | VFS_WRITE | VFS_CREATE, &fd), STATUS_OK);
+    struct iovec part = {data, size};
+    assert_int_equal(ops->pwritev(vfs, fd, &part, 1, 0), STATUS_OK);
+    assert_int_equal(ops->fdatasync(vfs, fd), STATUS_OK);
+    void *memory;
+    assert_int_equal(ops->map(vfs, fd, size, false, &memory), STATUS_OK);
+    assert_int_equal(ops->resident(vfs, memory, size, pages), STATUS_OK);
+    assert_int_equal(pages_in_memory(pages, COUNT), COUNT);
+    assert_memory_equal(memory, data, size); /* now it is in the page table, too */
+    assert_int_equal(ops->advise_map(vfs, memory, size, VFS_ADVICE_DONT_NEED), STATUS_OK);
+    assert_int_equal(ops->advise(vfs, fd, 0, (int64_t)size, VFS_ADVICE_DONT_NEED), STATUS_OK);
+    assert_int_equal(ops->resident(vfs, memory, size, pages), STATUS_OK);
+    size_t left = pages_in_memory(pages, COUNT);
+    assert_true(left == 0 || left == COUNT); /* COUNT: a file system that lives in memory */
+    size_t got;
+    assert_int_equal(ops->pread(vfs, fd, data, size, 0, &got), STATUS_OK);
+    assert_int_equal(ops->resident(vfs, memory, size, pages), STATUS_OK);
+    assert_int_equal(pages_in_memory(pages, COUNT), COUNT);
+    assert_int_equal(ops->unmap(vfs, memory, size), STATUS_OK);
+    assert_int_equal(ops->close(vfs, fd), STATUS_OK);
+    free(data);
+    folder_remove(folder);
+}
+
 /* Where the bytes end, over holes, reserved blocks, zeros that were written, and the file's end. */
 static void finds_the_end_of_data(void **state)
 {
@@ -367,6 +417,7 @@ int main(void)
         cmocka_unit_test(lock_excludes_a_second_open),
         cmocka_unit_test(lock_can_be_looked_at),
         cmocka_unit_test(durable_directories),
+        cmocka_unit_test(tells_what_is_in_memory),
         cmocka_unit_test(finds_the_end_of_data),
         cmocka_unit_test(no_descriptors_left),
         cmocka_unit_test(directories),
