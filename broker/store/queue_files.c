@@ -417,7 +417,13 @@ enum status queue_file_mapped(struct queue *queue, int64_t number, struct queue_
     *out = look(queue, number, true, &exists, &life);
     if (*out != NULL)
         return STATUS_OK;
-    return exists ? STATUS_BUSY : STATUS_NOT_FOUND;
+    if (!exists)
+        return STATUS_NOT_FOUND;
+    struct queue_file *writing = look(queue, number, false, &exists, &life);
+    if (writing == NULL)
+        return STATUS_BUSY;
+    queue_file_drop(writing);
+    return queue_file_map(queue, number, out);
 }
 
 enum status queue_file_map(struct queue *queue, int64_t number, struct queue_file **out)
