@@ -45,7 +45,6 @@ void dispatcher_release(struct dispatcher *dispatcher)
     free(dispatcher->items);
     free(dispatcher->staging);
     free(dispatcher->touched);
-    sleeper_release(&dispatcher->sleeper);
     (void)pthread_mutex_destroy(&dispatcher->lock);
 }
 

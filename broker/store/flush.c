@@ -18,11 +18,6 @@ void flusher_init(struct flusher *flusher, struct store *store)
     sleeper_init(&flusher->sleeper);
 }
 
-void flusher_release(struct flusher *flusher)
-{
-    sleeper_release(&flusher->sleeper);
-}
-
 static int64_t dirty_bytes(struct flusher *flusher)
 {
     struct commitlog *log = &flusher->store->log;

@@ -13,6 +13,8 @@
 #include "broker/store/sleeper.h"
 #include "broker/store/store.h"
 
+#include <pthread.h>
+
 #define STORE_PAGE_BYTES 4096
 #define FLUSH_MOST_BYTES (INT64_C(64) * 1024 * 1024) /* what a power cut may cost, and a flush */
 
@@ -29,7 +31,6 @@ struct flusher {
 };
 
 void flusher_init(struct flusher *flusher, struct store *store);
-void flusher_release(struct flusher *flusher);
 enum status flusher_start(struct flusher *flusher, struct err *err);
 
 /* Flush what was appended, then end the thread. */

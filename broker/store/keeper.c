@@ -36,7 +36,6 @@ void keeper_release(struct keeper *keeper)
     free(keeper->dirty);
     free(keeper->targets);
     retention_release(&keeper->retention);
-    sleeper_release(&keeper->sleeper);
 }
 
 /* --- queues, index, checkpoint --- */

@@ -16,6 +16,8 @@
 #include "broker/store/sleeper.h"
 #include "broker/store/store.h"
 
+#include <pthread.h>
+
 struct keeper {
     struct store *store;
     pthread_t thread;

@@ -1,29 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * `depth` is set by the sleeping thread and reset to SLEEP_AWAKE by whoever wakes it, always under
- * the lock except in sleeper_prepare, which only raises it from SLEEP_AWAKE.
+ * `depth` is a futex: the sleeping thread raises it from SLEEP_AWAKE and waits for it to change,
+ * whoever wakes it sets it back. No mutex stands beside it: a condition variable's costs the thread
+ * that wakes one system call more, between an append and the sync that it waits for.
  */
 #include "broker/store/sleeper.h"
 
-#include "common/base/check.h"
-
+#include <errno.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 void sleeper_init(struct sleeper *sleeper)
 {
-    pthread_condattr_t attributes;
-    CHECK(pthread_condattr_init(&attributes) == 0);
-    CHECK(pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC) == 0);
-    CHECK(pthread_cond_init(&sleeper->wakened, &attributes) == 0);
-    CHECK(pthread_condattr_destroy(&attributes) == 0);
-    CHECK(pthread_mutex_init(&sleeper->lock, NULL) == 0);
     atomic_init(&sleeper->depth, SLEEP_AWAKE);
-}
-
-void sleeper_release(struct sleeper *sleeper)
-{
-    (void)pthread_cond_destroy(&sleeper->wakened);
-    (void)pthread_mutex_destroy(&sleeper->lock);
 }
 
 void sleeper_prepare(struct sleeper *sleeper, enum sleep_depth depth)
@@ -39,28 +30,26 @@ void sleeper_cancel(struct sleeper *sleeper)
 void sleeper_wait(struct sleeper *sleeper, int64_t timeout_us)
 {
     struct timespec until;
-    (void)clock_gettime(CLOCK_MONOTONIC, &until);
     if (timeout_us >= 0) {
+        (void)clock_gettime(CLOCK_MONOTONIC, &until);
         int64_t ns = until.tv_nsec + timeout_us % 1000000 * 1000;
         until.tv_sec += (time_t)(timeout_us / 1000000 + ns / 1000000000);
         until.tv_nsec = (long)(ns % 1000000000);
     }
-    (void)pthread_mutex_lock(&sleeper->lock);
-    int result = 0;
-    while (atomic_load(&sleeper->depth) != SLEEP_AWAKE && result == 0) {
-        if (timeout_us < 0)
-            result = pthread_cond_wait(&sleeper->wakened, &sleeper->lock);
-        else
-            result = pthread_cond_timedwait(&sleeper->wakened, &sleeper->lock, &until);
+    int depth = atomic_load_explicit(&sleeper->depth, memory_order_seq_cst);
+    bool in_time = true;
+    while (depth != SLEEP_AWAKE && in_time) {
+        /* Returns also without cause; only the time, which is absolute, ends the loop then. */
+        in_time = syscall(SYS_futex, &sleeper->depth, FUTEX_WAIT_BITSET_PRIVATE, depth,
+                          timeout_us < 0 ? NULL : &until, NULL, FUTEX_BITSET_MATCH_ANY) == 0 ||
+                  errno != ETIMEDOUT;
+        depth = atomic_load_explicit(&sleeper->depth, memory_order_seq_cst);
     }
-    atomic_store(&sleeper->depth, SLEEP_AWAKE);
-    (void)pthread_mutex_unlock(&sleeper->lock);
+    sleeper_cancel(sleeper);
 }
 
 void sleeper_wake_slow(struct sleeper *sleeper)
 {
-    (void)pthread_mutex_lock(&sleeper->lock);
-    atomic_store(&sleeper->depth, SLEEP_AWAKE);
-    (void)pthread_cond_signal(&sleeper->wakened);
-    (void)pthread_mutex_unlock(&sleeper->lock);
+    if (atomic_exchange_explicit(&sleeper->depth, SLEEP_AWAKE, memory_order_seq_cst) != SLEEP_AWAKE)
+        (void)syscall(SYS_futex, &sleeper->depth, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }

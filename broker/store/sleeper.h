@@ -11,7 +11,6 @@
 #ifndef BROKER_STORE_SLEEPER_H
 #define BROKER_STORE_SLEEPER_H
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -23,13 +22,10 @@ enum sleep_depth {
 };
 
 struct sleeper {
-    _Atomic int depth;
-    pthread_mutex_t lock;
-    pthread_cond_t wakened;
+    _Atomic int depth; /* enum sleep_depth */
 };
 
 void sleeper_init(struct sleeper *sleeper);
-void sleeper_release(struct sleeper *sleeper);
 
 /* Announce that the thread is about to sleep; after this it looks for work once more. */
 void sleeper_prepare(struct sleeper *sleeper, enum sleep_depth depth);

@@ -103,8 +103,6 @@ static void store_free(struct store *store)
     cold_cache_release(&store->cold_cache);
     keeper_release(&store->keeper);
     dispatcher_release(&store->dispatcher);
-    zeroer_release(&store->zeroer);
-    flusher_release(&store->flusher);
     index_release(&store->index);
     queue_table_release(&store->queues);
     queue_files_release(&store->queue_files);

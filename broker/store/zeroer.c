@@ -20,11 +20,6 @@ void zeroer_init(struct zeroer *zeroer, struct store *store)
     sleeper_init(&zeroer->sleeper);
 }
 
-void zeroer_release(struct zeroer *zeroer)
-{
-    sleeper_release(&zeroer->sleeper);
-}
-
 /* Write zeros over the slice, unless its blocks were written before. */
 static enum status write_slice(struct zeroer *zeroer, const struct zero_claim *claim)
 {

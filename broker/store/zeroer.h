@@ -21,6 +21,8 @@
 #include "broker/store/sleeper.h"
 #include "broker/store/store.h"
 
+#include <pthread.h>
+
 #define ZERO_SLICE_BYTES (256 * 1024)
 #define ZERO_WINDOW_BYTES (32 * 1024 * 1024)
 #define ZERO_BURST_BYTES (8 * 1024 * 1024)                /* begun when so much of it is used up */
@@ -44,7 +46,6 @@ struct zeroer {
 };
 
 void zeroer_init(struct zeroer *zeroer, struct store *store);
-void zeroer_release(struct zeroer *zeroer);
 
 /* Start the thread, when the store's mode is SYNC_FLUSH. */
 enum status zeroer_start(struct zeroer *zeroer, struct err *err);
