@@ -41,7 +41,7 @@ static void every_row_and_nothing_else(void **state)
         assert_int_equal(info->code, code);
         assert_true(strlen(info->name) > 3);
     }
-    /* RequestCode of 4.9.2 has 94 constants; DELETE_EXPIRED_COMMITLOG is of 4.9.3. */
+    /* RequestCode of 4.9.2 has 94 constants; DELETE_EXPIRED_COMMITLOG is of 4.9.4. */
     assert_int_equal(rows, 95);
     assert_int_equal(command_info(329)->server, SERVER_BROKER);
     assert_null(command_info(INT32_MIN));
