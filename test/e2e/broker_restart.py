@@ -525,6 +525,9 @@ class Ends(RestartTest):
         broker.start()
         with broker.client() as client:
             client.create_topic("T0")
+            with server.connect() as route:
+                wait_until(lambda: route.call(ROUTE, {"topic": "T0"}).code == SUCCESS,
+                           "the name server knows it")
             server.signal(signal.SIGSTOP)
             broker.signal(signal.SIGTERM)
             wait_until(lambda: "stopping" in broker.log(), "it is stopping")

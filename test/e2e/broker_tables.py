@@ -390,7 +390,7 @@ class Lost(TablesTest):
             with open(name, "w", encoding="utf-8") as file:
                 file.write('{"offsetTable":{"T@')
         broker.launch()
-        self.assertEqual(broker.wait(), 1)
+        self.assertEqual(broker.wait(), 4)
         self.assertIn(path, broker.output())
         self.assertIn("put back one of them from a copy", broker.output())
 
