@@ -108,7 +108,7 @@ class Routes(RegisterTest):
     def test_a_dead_one_does_not_delay_the_other(self):
         """One refuses connections, one accepts and never answers."""
         good, deaf = self.name_server(), self.name_server()
-        deaf.signal(signal.SIGSTOP)
+        deaf.freeze()
         self.addCleanup(deaf.kill)
         self.start(f"127.0.0.1:{free_port()}", deaf, good, registerBrokerTimeoutMills=6000)
         wait_until(lambda: self.is_registered(good), "the broker is registered", 3)
@@ -158,7 +158,7 @@ class Routes(RegisterTest):
         self.start(first, second)
         wait_until(lambda: self.is_registered(second), "both know the broker")
         self.addCleanup(second.signal, signal.SIGCONT)
-        second.signal(signal.SIGSTOP)
+        second.freeze()
         self.client.call(17, {
             "topic": "Ordered", "defaultTopic": "TBW102", "readQueueNums": 1, "writeQueueNums": 1,
             "perm": 6, "topicFilterType": "SINGLE_TAG", "topicSysFlag": 0, "order": "false"})

@@ -501,7 +501,7 @@ class Ends(RestartTest):
         wait_until(lambda: deaf.max_offset("T0") == 20, "all are dispatched")
         deaf.send_bytes(b"".join(Command(PULL, pull_header("T0", 0, 0), opaque=i).encode()
                                  for i in range(300)))
-        server.signal(signal.SIGSTOP)
+        server.freeze()
         started = time.monotonic()
         self.assertEqual(broker.stop(), 0)
         self.assertLess(time.monotonic() - started, 10)
@@ -528,7 +528,7 @@ class Ends(RestartTest):
             with server.connect() as route:
                 wait_until(lambda: route.call(ROUTE, {"topic": "T0"}).code == SUCCESS,
                            "the name server knows it")
-            server.signal(signal.SIGSTOP)
+            server.freeze()
             broker.signal(signal.SIGTERM)
             wait_until(lambda: "stopping" in broker.log(), "it is stopping")
             opaque = client.start_pull("T0")

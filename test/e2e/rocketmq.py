@@ -448,6 +448,20 @@ class Daemon:
     def signal(self, number):
         self.process.send_signal(number)
 
+    def freeze(self):
+        """Stop all of its threads until SIGCONT. The signal alone takes effect a moment later."""
+        self.signal(signal.SIGSTOP)
+        tasks = f"/proc/{self.process.pid}/task"
+
+        def is_frozen():
+            for task in os.listdir(tasks):
+                with open(f"{tasks}/{task}/stat", encoding="ascii", errors="replace") as stat:
+                    if stat.read().rpartition(")")[2].split()[0] != "T":
+                        return False
+            return True
+
+        wait_until(is_frozen, f"{self.name} is frozen")
+
     def wait(self):
         """The exit status."""
         status = self.process.wait(DEADLINE_S)
