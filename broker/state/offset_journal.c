@@ -18,11 +18,12 @@
  *     B, n+1                           n+1
  *
  * The order on disk is the same: n is synced when n+1 is begun, n+1 and its name when it has named
- * B, the directory with B before n is removed. When a save fails after the naming, n+1 goes on, and
- * the next save uses it: it was begun before that snapshot, too. So there are never more than two.
- * If A comes back when n is gone (as the .bak of a B that was damaged), a journal over B is
- * replayed over it, for it names what was there before B, too: what it says is newer, and the rest
- * is A's.
+ * B, the directory with B before n is removed. An n+1 without changes is removed, too, but not
+ * before n is gone for good, for without n+1 it would look like one that belongs to nothing. When a
+ * save fails after the naming, n+1 goes on, and the next save uses it: it was begun before that
+ * snapshot, too. So there are never more than two. If A comes back when n is gone (as the .bak of a
+ * B that was damaged), a journal over B is replayed over it, for it names what was there before B,
+ * too: what it says is newer, and the rest is A's.
  *
  * A block is only taken when its sequence is larger than that of the one before, so that leftovers
  * of a write that failed are not taken for blocks.
@@ -550,12 +551,25 @@ enum status offset_journal_name(struct offset_journal *journal, struct content_i
     return STATUS_IO;
 }
 
+/* While the current one is there: the next to be begun has the name of this. */
+static void remove_older(struct offset_journal *journal)
+{
+    journal_lock(journal);
+    CHECK(journal->fd != NO_FILE);
+    const char *older = path_of(journal, journal->generation - 1);
+    journal_unlock(journal);
+    remove_file(journal, older);
+    (void)sync_folder(journal); /* at worst it is there once more, and known as replaced */
+    journal->has_older = false;
+}
+
 void offset_journal_replaced(struct offset_journal *journal)
 {
     int fd = NO_FILE;
+    if (journal->has_older)
+        remove_older(journal);
     journal_lock(journal);
     const char *current = path_of(journal, journal->generation);
-    const char *older = path_of(journal, journal->generation - 1);
     if (journal->json.bytes == CONTENT_NONE)
         journal->before = journal->next;
     else if (!content_id_equal(journal->json, journal->next))
@@ -568,13 +582,9 @@ void offset_journal_replaced(struct offset_journal *journal)
         journal->refusing = false;
     }
     journal_unlock(journal);
-    if (journal->has_older)
-        remove_file(journal, older);
-    if (fd != NO_FILE) {
-        close_file(journal, fd);
-        remove_file(journal, current);
-    }
-    if (journal->has_older || fd != NO_FILE)
-        (void)sync_folder(journal); /* at worst they are there once more, and known as replaced */
-    journal->has_older = false;
+    if (fd == NO_FILE)
+        return;
+    close_file(journal, fd);
+    remove_file(journal, current);
+    (void)sync_folder(journal);
 }
