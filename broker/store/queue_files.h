@@ -97,8 +97,8 @@ void queue_directory_path(const struct queue *queue, char path[PATH_MAX]);
  * returns  OK | NOT_FOUND (there is no such file) | BUSY, IO (it cannot be opened now) */
 enum status queue_file_map(struct queue *queue, int64_t number, struct queue_file **out);
 
-/* The same for threads that must not wait: BUSY when it would have to be mapped first and is not open
- * for writing either, so that the disk may have to be asked for its name. */
+/* The same for threads that must not wait: BUSY when it would have to be mapped first and is not
+ * open for writing either, so that the disk may have to be asked for its name. */
 enum status queue_file_mapped(struct queue *queue, int64_t number, struct queue_file **out);
 enum status queue_file_open(struct queue *queue, int64_t number, struct queue_file **out);
 
