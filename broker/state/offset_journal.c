@@ -550,12 +550,20 @@ enum status offset_journal_name(struct offset_journal *journal, struct content_i
     return STATUS_IO;
 }
 
+/* The older journal is removed before the current one is given up: from then on the thread that
+ * appends may begin a new one, which has the older one's name. */
 void offset_journal_replaced(struct offset_journal *journal)
 {
     int fd = NO_FILE;
+    bool had_older = journal->has_older;
+    journal_lock(journal);
+    const char *older = path_of(journal, journal->generation - 1);
+    journal_unlock(journal);
+    if (had_older)
+        remove_file(journal, older);
+    journal->has_older = false;
     journal_lock(journal);
     const char *current = path_of(journal, journal->generation);
-    const char *older = path_of(journal, journal->generation - 1);
     if (journal->json.bytes == CONTENT_NONE)
         journal->before = journal->next;
     else if (!content_id_equal(journal->json, journal->next))
@@ -568,13 +576,10 @@ void offset_journal_replaced(struct offset_journal *journal)
         journal->refusing = false;
     }
     journal_unlock(journal);
-    if (journal->has_older)
-        remove_file(journal, older);
     if (fd != NO_FILE) {
         close_file(journal, fd);
         remove_file(journal, current);
     }
-    if (journal->has_older || fd != NO_FILE)
+    if (had_older || fd != NO_FILE)
         (void)sync_folder(journal); /* at worst they are there once more, and known as replaced */
-    journal->has_older = false;
 }
