@@ -41,8 +41,8 @@ enum {
     EXIT_OTHER = 1, /* a port in use, no thread left ... */
     /* 2: CONF_EXIT_USAGE */
     EXIT_STORE_IN_USE = 3,
-    EXIT_STORE_DAMAGED = 4,
-    EXIT_FILES = 5, /* cannot be read or written: permissions, space, the disk */
+    EXIT_STORE_DAMAGED = 4, /* or a part of it is missing */
+    EXIT_FILES = 5,         /* cannot be read or written: permissions, space, the disk */
 };
 
 /* The exit statuses are part of the interface: docs/store.md and --help list them. */
@@ -182,7 +182,8 @@ static void expect_files(const struct broker *broker)
         if (config_file_expect(broker->vfs, config_path(broker, path, needed[i].file),
                                needed[i].loss, &err) != STATUS_OK) {
             store_close(broker->store); /* the log is all right; no crash is left behind */
-            die("a table of the store has been lost", &err);
+            die_with(err.status == STATUS_NOT_FOUND ? EXIT_STORE_DAMAGED : exit_status_of(&err),
+                     "a table of the store has been lost", &err);
         }
     }
 }

@@ -30,9 +30,10 @@ MUST_CHECK enum status delay_load(const char *path, struct vfs *vfs, struct stor
 void delay_free(struct delay *delay);
 
 /* Deliver what is due, a bounded number per call, in order per level. One thread. A level whose
- * head cannot be appended tries again after 10 s; the others go on. now_ms  wall clock returns
- * milliseconds until the next step is useful, 0 when there is more to do now, at most 100 (a new
- * message may be due before those known) */
+ * head cannot be read or appended tries again after 10 s; the others go on.
+ * now_ms   wall clock
+ * returns  milliseconds until the next step is useful, 0 when there is more to do now, at most 100
+ *          (a new message may be due before those known) */
 int64_t delay_step(struct delay *delay, int64_t now_ms);
 
 /* Messages delivered so far; any thread. */
@@ -43,10 +44,10 @@ void delay_wrap(const struct delay *delay, struct arena *arena, DelayOffsetSeria
 /* Next offset of a level (1..count), 0 while it has no message; any thread. */
 int64_t delay_offset(const struct delay *delay, int level);
 
-/* Write the file when something changed since the last time; before that, have the log
- * flushed and wait up to 2 s until what was delivered is on disk, for a progress that outlived a
- * delivery would lose messages. Worker threads only. returns  OK | TIMEOUT (not flushed; nothing
- * written) | IO | FULL | BUSY */
+/* Write the file when something changed since the last time; before that, have the log flushed and
+ * wait up to 2 s until what was delivered is on disk, for a progress that outlived a delivery would
+ * lose messages. Worker threads only.
+ * returns  OK | TIMEOUT (not flushed; nothing written) | IO | FULL | BUSY */
 MUST_CHECK enum status delay_persist(struct delay *delay, struct err *err);
 
 /* The journal beside the file: as offsets_journal_step, _is_due and _sync. */

@@ -36,8 +36,10 @@ typedef bool (*offset_journal_apply)(void *ctx, int64_t log_pos, struct slice ch
 
 /* Replay what belongs to the JSON file that has been loaded, cut off what is torn, and be ready to
  * append. What does not belong to it is put aside as NAME.journal.N.ignored, with a warning.
- * Start-up only, before anything else. json      what was loaded replayed  out: whether anything
- * was applied returns  OK | IO (a journal is there and cannot be read or cut) */
+ * Start-up only, before anything else.
+ * json      what was loaded
+ * replayed  out: whether anything was applied
+ * returns  OK | IO (a journal is there and cannot be read or cut) */
 MUST_CHECK enum status offset_journal_load(struct offset_journal *journal, struct content_id json,
                                            offset_journal_apply apply, void *ctx, bool *replayed,
                                            struct err *err);

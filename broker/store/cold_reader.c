@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Invariants: `waiting` counts the reads of all lanes; a read that was taken in is in one lane or
- * in the hands of one thread, and is reported once.
+ * Invariants: `waiting` counts the reads of all lanes, `waiting_in` those of each; a read that was
+ * taken in is in one lane or in the hands of one thread, and is reported once.
  */
 #include "broker/store/cold_reader.h"
 
@@ -40,6 +40,7 @@ static struct cold_read *next_read(struct cold_reader *reader)
     struct cold_read *read =
         list_entry(reader->lanes[reader->next_lane].next, struct cold_read, in_lane);
     list_remove(&read->in_lane);
+    reader->waiting_in[reader->next_lane]--;
     reader->next_lane = (reader->next_lane + 1) % COLD_LANES;
     reader->waiting--;
     return read;
@@ -115,13 +116,15 @@ void cold_reader_stop(struct cold_reader *reader)
 enum status cold_reader_add(struct cold_reader *reader, struct cold_read *read)
 {
     enum status status = STATUS_OK;
+    size_t lane = read->client % COLD_LANES;
     (void)pthread_mutex_lock(&reader->lock);
     if (reader->closed)
         status = STATUS_CLOSED;
-    else if (reader->waiting == COLD_READS_MAX)
+    else if (reader->waiting >= COLD_READS_MAX && reader->waiting_in[lane] >= COLD_LANE_READS)
         status = STATUS_BUSY;
     if (status == STATUS_OK) {
-        list_append(&reader->lanes[read->client % COLD_LANES], &read->in_lane);
+        list_append(&reader->lanes[lane], &read->in_lane);
+        reader->waiting_in[lane]++;
         reader->waiting++;
         (void)pthread_cond_signal(&reader->changed);
     }

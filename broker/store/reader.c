@@ -14,6 +14,7 @@
 
 #include "broker/store/store_internal.h"
 #include "common/base/check.h"
+#include "common/sys/log.h"
 #include "proto/properties.h"
 
 #include <limits.h>
@@ -26,6 +27,13 @@
 
 /* The bytes of a record that hold its size. */
 #define RECORD_HEAD_BYTES 4
+
+/* The bytes of a record that say what it is: size, magic, and where it lies. */
+#define RECORD_NAME_BYTES (RECORD_PHYSICAL_OFFSET_AT + 8)
+
+/* An entry that claims a larger record is only believed when the record's first bytes agree: a
+ * damaged size would have up to a whole segment read from disk. */
+#define ENTRY_BELIEVED_BYTES (128 * 1024)
 
 /* The bytes that commitlog_store_time looks at. */
 #define STORE_TIME_BYTES 76
@@ -98,7 +106,8 @@ static bool entries_are_hot(struct queue *queue, int64_t queue_offset)
 static void learn_hot(struct queue *queue, int64_t queue_offset, int64_t pos)
 {
     int64_t hot_pos = store_hot_pos(queue->store);
-    if (pos < hot_pos || atomic_load_explicit(&queue->hot_pos, memory_order_relaxed) >= hot_pos)
+    if (pos < hot_pos || pos >= store_appended_pos(queue->store) ||
+        atomic_load_explicit(&queue->hot_pos, memory_order_relaxed) >= hot_pos)
         return;
     atomic_store_explicit(&queue->hot_offset, queue_offset, memory_order_relaxed);
     atomic_store_explicit(&queue->hot_pos, pos, memory_order_relaxed);
@@ -162,7 +171,8 @@ static bool batch_is_full(const struct pull *pull, int64_t pos, int32_t size)
     return (int64_t)out->bytes + size > bytes_max || out->count >= count_max;
 }
 
-/* Hold the segment of the record; false when it is not, or no longer, in the log. */
+/* Hold the segment of the record; false when there can be no such record in the log, or no
+ * longer. */
 static bool pull_segment(struct pull *pull, int64_t pos, int32_t size)
 {
     struct segment *segment = pull->segment;
@@ -174,6 +184,48 @@ static bool pull_segment(struct pull *pull, int64_t pos, int32_t size)
         segment = pull->segment = commitlog_acquire(&pull->store->log, pos);
     }
     return segment != NULL && pos + size <= segment_end(segment);
+}
+
+/* The record that an entry speaks of begins there. What was read of it is in memory. */
+static bool record_is_named(const struct pull *pull, int64_t pos, int32_t size)
+{
+    const uint8_t *data = pull->segment->data + (pos - pull->segment->base);
+    return get_i32(data) == size && get_u32(data + 4) == RECORD_MAGIC &&
+           get_i64(data + RECORD_PHYSICAL_OFFSET_AT) == pos;
+}
+
+/* Have the record of an entry in memory, in the segment held.
+ * returns  OK | BUSY | IO, as reach_log | NOT_FOUND (it is not there: the entry is damaged, or the
+ *          log) */
+static enum status reach_named(struct pull *pull, int64_t pos, int32_t size)
+{
+    enum status status = STATUS_OK;
+    if (size < RECORD_NAME_BYTES)
+        return STATUS_NOT_FOUND;
+    if (size > ENTRY_BELIEVED_BYTES) {
+        status = reach_log(pull->store, pull->segment, pos, RECORD_NAME_BYTES, &pull->reach);
+        if (status == STATUS_OK && !record_is_named(pull, pos, size))
+            return STATUS_NOT_FOUND;
+    }
+    if (status == STATUS_OK)
+        status = reach_log(pull->store, pull->segment, pos, size, &pull->reach);
+    if (status == STATUS_OK && !record_is_named(pull, pos, size))
+        return STATUS_NOT_FOUND;
+    return status;
+}
+
+/* An entry whose record is not where it says, although the log has not been deleted there. */
+static void pass_over(const struct pull *pull, int64_t queue_offset, int64_t pos, int32_t size)
+{
+    static struct log_gate gate;
+    int64_t suppressed;
+    if (log_gate_open(&gate, &suppressed))
+        log_error("store", "queue entry without its record passed over",
+                  "topic=%.*s queue=%d offset=%lld pos=%lld size=%d others=%lld "
+                  "mend=\"the queue file or the log is damaged: look with mqstore verify; mqstore "
+                  "repair makes the queues anew from the log\"",
+                  SLICE_ARGS(pull->queue->topic), (int)pull->queue->id, (long long)queue_offset,
+                  (long long)pos, (int)size, (long long)suppressed);
 }
 
 /* Add a record's bytes, to the last range when they follow it directly. */
@@ -219,13 +271,18 @@ static void pull_entries(struct pull *pull, struct slice entries, int64_t queue_
             break;
         if (filter != NULL && !filter(filter_ctx, queue_entry_tags_code(entry)))
             continue;
-        if (!pull_segment(pull, pos, size)) {
+        pull->stopped =
+            pull_segment(pull, pos, size) ? reach_named(pull, pos, size) : STATUS_NOT_FOUND;
+        if (pull->stopped == STATUS_NOT_FOUND) {
+            pull->stopped = STATUS_OK;
             if (out->count == 0)
                 out->status = GET_MESSAGE_WAS_REMOVING;
-            skip_to_pos = (pos / segment_bytes + 1) * segment_bytes;
+            if (pos >= 0 && pos < store_min_pos(pull->store))
+                skip_to_pos = (pos / segment_bytes + 1) * segment_bytes;
+            else
+                pass_over(pull, queue_offset + (int64_t)(at / QUEUE_ENTRY_BYTES), pos, size);
             continue;
         }
-        pull->stopped = reach_log(pull->store, pull->segment, pos, size, &pull->reach);
         if (pull->stopped != STATUS_OK)
             break;
         pull_take(pull, pos, size);

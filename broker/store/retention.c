@@ -181,7 +181,9 @@ static bool first_segment_done(struct store *store)
         return false;
     if (store->keeper.checkpoint_pos >= end)
         return true;
-    keeper_want_checkpoint(&store->keeper);
+    if (!store->keeper.is_pending) /* one that is about to be written is not put off */
+        keeper_want_checkpoint(&store->keeper);
+    store->keeper.retention.waits = true;
     atomic_store(&store->keeper.retention.round_wanted, true); /* as soon as it is written */
     return false;
 }
@@ -246,6 +248,10 @@ static void round_begin(struct retention *retention, int64_t now_ms)
     retention->next_ms = now_ms;
     retention->in_round = true;
     retention->removed = 0;
+    if (retention->waits) { /* an administrator's rounds are not used up by waiting */
+        retention->waits = false;
+        return;
+    }
     int rounds = atomic_load(&retention->manual_rounds);
     retention->manual = rounds > 0;
     if (retention->manual)

@@ -43,6 +43,7 @@ struct retention {
 
     bool in_round;
     bool manual;  /* this round was asked for */
+    bool waits;   /* it ended for want of a checkpoint, and goes on in the next one */
     int removed;  /* files in this round */
     bool in_walk; /* through the queues, after a round that deleted something */
     struct queue_walk walk;

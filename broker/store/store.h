@@ -327,7 +327,8 @@ struct cold_read {
 
 /* Have a request served from disk: the result is complete, nothing has to be asked again, however
  * soon the bytes are evicted once more.
- * returns  OK | BUSY (COLD_READS_MAX wait already) | CLOSED (the threads do not run) */
+ * returns  OK | BUSY (COLD_READS_MAX wait already, many of them for this client) | CLOSED (the
+ * threads do not run) */
 MUST_CHECK enum status store_read_cold(struct store *store, struct cold_read *read);
 
 struct store_cold {

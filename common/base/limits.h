@@ -67,7 +67,7 @@
 #define LOG_HOT_BYTES (64LL * 1024 * 1024)
 
 /* Pulls that may wait for the disk, over all connections. Two threads of a slow disk read so many
- * in about 20 s, after which the client has given up. */
+ * in about 20 s, after which the client has given up. A client with few of them gets some more. */
 #define COLD_READS_MAX 4096
 
 /* Bytes of members and subscriptions over all groups; beyond it heartbeats add nothing. */

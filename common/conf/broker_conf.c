@@ -294,8 +294,8 @@ static const struct conf_program PROGRAM = {
     .namesrv_help = "name servers, host:port;host:port (goes before the file)",
     .exit_help =
         "exit status: 0 after a stop; 2 wrong flags or options; 3 another process uses the\n"
-        "store; 4 the store, or a table in it, is damaged and was refused; 5 a file cannot\n"
-        "be read or written (permissions, space, the disk); 1 anything else\n\n",
+        "store; 4 the store, or a table in it, is damaged or missing and was refused; 5 a\n"
+        "file cannot be read or written (permissions, space, the disk); 1 anything else\n\n",
     .finish = broker_conf_finish,
 };
 

@@ -17,6 +17,8 @@ import rocketmq
 from broker import Broker, QUERY_OFFSET, SUCCESS, UPDATE_GROUP, UPDATE_OFFSET
 from rocketmq import Closed, parse_json, wait_until
 
+STORE_DAMAGED = 4  # exit status, docs/store.md
+
 DATA = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "data")
 
 # What is promised is 100 ms. A machine that has other things to do may not let the broker run, or
@@ -346,7 +348,7 @@ class Lost(TablesTest):
 
     def refused(self, broker, name):
         broker.launch()
-        self.assertEqual(broker.wait(), 1)
+        self.assertEqual(broker.wait(), STORE_DAMAGED)
         output = broker.output()
         path = broker.path("store/config/" + name)
         self.assertIn(path + " is missing", output)
@@ -390,7 +392,7 @@ class Lost(TablesTest):
             with open(name, "w", encoding="utf-8") as file:
                 file.write('{"offsetTable":{"T@')
         broker.launch()
-        self.assertEqual(broker.wait(), 4)
+        self.assertEqual(broker.wait(), STORE_DAMAGED)
         self.assertIn(path, broker.output())
         self.assertIn("put back one of them from a copy", broker.output())
 

@@ -355,6 +355,44 @@ static void clients_take_turns(void **state)
     kit_release(&kit);
 }
 
+/* A client that takes all places there are: another one still finds some. */
+static void a_flood_leaves_room_for_others(void **state)
+{
+    (void)state;
+    struct kit kit;
+    kit_init(&kit, "flood");
+    start_hanging(&kit, 1);
+    struct queue *queue = kit_queue(&kit, "A", 0);
+    const int most = 2 * COLD_READS_MAX;
+    int count = 0;
+    struct asked *asked = calloc((size_t)most, sizeof *asked);
+    assert_non_null(asked);
+    asked_init(&asked[count], queue, 0, 7);
+    assert_int_equal(store_read_cold(kit.store, &asked[count++].read), STATUS_OK);
+    kit_wait(one_is_reading, &kit);
+    for (uint64_t client = 7; client < 10; client++) {
+        int before = count;
+        for (;; count++) {
+            assert_true(count < most);
+            asked_init(&asked[count], queue, 0, client);
+            if (store_read_cold(kit.store, &asked[count].read) != STATUS_OK)
+                break;
+        }
+        arena_release(&asked[count].read.arena);
+        assert_int_equal(count - before, client == 7 ? COLD_READS_MAX : COLD_READS_MAX / 64);
+    }
+    for (int i = 0; i < count; i++)
+        atomic_store(&asked[i].read.cancelled, true);
+    atomic_store(&kit.vfs.read_held, false);
+    for (int i = 0; i < count; i++) {
+        kit_wait(is_done, &asked[i]);
+        asked_release(&asked[i]);
+    }
+    assert_int_equal(store_cold(kit.store).waiting, 0);
+    free(asked);
+    kit_release(&kit);
+}
+
 #define KNOCKS 2000
 
 struct knocks {
@@ -562,6 +600,7 @@ int main(void)
         cmocka_unit_test(a_bad_block_is_an_error),
         cmocka_unit_test(bounded_and_cancelled),
         cmocka_unit_test(clients_take_turns),
+        cmocka_unit_test(a_flood_leaves_room_for_others),
         cmocka_unit_test(stopping_gives_up),
         cmocka_unit_test(the_page_cache_is_not_flooded),
     };

@@ -168,6 +168,47 @@ static void early_closing_loses_nothing(void **state)
     kit_release(&kit);
 }
 
+static struct kit *syncing;
+static enum status (*sync_file)(struct vfs *vfs, int fd);
+
+/* A descriptor is closed too early, which happens when there are no more, while others are synced.
+ */
+static enum status sync_and_close_others(struct vfs *vfs, int fd)
+{
+    atomic_store(&syncing->store->queue_files.unsynced, true);
+    return sync_file(vfs, fd);
+}
+
+/* A sync that had to leave a queue out for want of descriptors does not forget that one was closed
+ * meanwhile: the next sync is one of the whole file system. */
+static void early_closing_is_remembered(void **state)
+{
+    (void)state;
+    struct kit kit;
+    init(&kit);
+    kit.options.flush_queues_least_pages = 0;
+    sync_file = kit.vfs.ops.fdatasync;
+    kit_open(&kit);
+    put_to_each(&kit, 2, 0);
+    while (dispatcher_round(&kit.store->dispatcher) == STATUS_OK)
+        continue;
+    struct queue *left_out = kit_queue(&kit, "Many", 1);
+    (void)pthread_mutex_lock(&left_out->files_lock);
+    struct queue_file *closed = queue_files_detach(left_out, 0, 1);
+    (void)pthread_mutex_unlock(&left_out->files_lock);
+    queue_files_drop_all(closed);
+    syncing = &kit;
+    kit.vfs.ops.fdatasync = sync_and_close_others;
+    atomic_store(&kit.vfs.open_target, KIT_QUEUES);
+    assert_int_equal(keeper_sync(&kit.store->keeper, false), STATUS_BUSY);
+    atomic_store(&kit.vfs.open_target, KIT_NOTHING);
+    kit.vfs.ops.fdatasync = sync_file;
+    int64_t syncs = atomic_load(&kit.vfs.filesystem_syncs);
+    assert_int_equal(keeper_sync(&kit.store->keeper, false), STATUS_OK);
+    assert_int_equal(atomic_load(&kit.vfs.filesystem_syncs), syncs + 1);
+    kit_release(&kit);
+}
+
 static bool writing_has_ended(void *ctx)
 {
     return health_has(&((struct kit *)ctx)->store->health, REFUSAL_FAILED);
@@ -417,6 +458,7 @@ int main(void)
         cmocka_unit_test(bounds_hold),
         cmocka_unit_test(the_busiest_stay),
         cmocka_unit_test(early_closing_loses_nothing),
+        cmocka_unit_test(early_closing_is_remembered),
         cmocka_unit_test(a_failed_sync_is_final),
         cmocka_unit_test(pulls_while_files_come_and_go),
         cmocka_unit_test(thousands_of_queues),

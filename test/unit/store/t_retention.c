@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "broker/store/retention.h"
+#include "broker/store/store_internal.h"
 #include "test/unit/support/store_kit.h"
 
 #include <stdlib.h>
@@ -212,6 +213,34 @@ static bool unlink_was_tried(void *ctx)
     return atomic_load(&((struct kit *)ctx)->vfs.unlink_failures) > 0;
 }
 
+/* Rounds that only wait for the checkpoint, and come often then, do not use up those that were
+ * asked for. */
+static void a_request_outlives_the_wait_for_a_checkpoint(void **state)
+{
+    (void)state;
+    struct kit kit;
+    kit_init(&kit, "retention");
+    kit.options.segment_bytes = 8192;
+    atomic_store(&kit.wall_ms, at_hour(12, 0));
+    kit_open(&kit);
+    kit_put_many(&kit, "A", 0, 900, 40);
+    while (dispatcher_round(&kit.store->dispatcher) == STATUS_OK)
+        continue;
+    assert_int_equal(commitlog_flush(&kit.store->log), STATUS_OK);
+    atomic_store(&kit.wall_ms, at_hour(12, 10));
+    struct retention *retention = &kit.store->keeper.retention;
+    int64_t now_ms = clock_monotonic_ms(clock_real());
+    retention_start(retention, now_ms);
+    store_clean_now(kit.store);
+    for (int i = 0; i < 3 * RETENTION_MANUAL_ROUNDS; i++)
+        (void)retention_step(retention, ++now_ms);
+    assert_int_equal(store_min_pos(kit.store), 0);
+    assert_int_equal(keeper_sync(&kit.store->keeper, true), STATUS_OK);
+    (void)retention_step(retention, ++now_ms);
+    assert_int_equal(store_min_pos(kit.store), kit.options.segment_bytes);
+    kit_release(&kit);
+}
+
 static void a_file_that_stays(void **state)
 {
     (void)state;
@@ -285,6 +314,7 @@ int main(void)
         cmocka_unit_test(used_disk_takes_old_files),
         cmocka_unit_test(the_log_has_a_limit_in_bytes),
         cmocka_unit_test(on_request),
+        cmocka_unit_test(a_request_outlives_the_wait_for_a_checkpoint),
         cmocka_unit_test(a_file_that_stays),
         cmocka_unit_test(an_unknown_disk),
         cmocka_unit_test(many_segments_and_queues),
