@@ -79,6 +79,23 @@ static bool names_this_log(const struct recovery *recovery)
            (checkpoint->durable_pos == name.end_pos || checkpoint->durable_pos == name.next_pos);
 }
 
+/* Files at the end of the log that the checkpoint knows of must be there: to go on without them
+ * would give new messages the positions and queue offsets of lost ones. */
+static enum status check_last_segment(const struct recovery *recovery, struct err *err)
+{
+    const struct store *store = recovery->store;
+    const struct segment *last = store->log.segments[store->log.segment_count - 1];
+    int64_t durable_pos = recovery->checkpoint.durable_pos;
+    if (durable_pos <= segment_end(last))
+        return STATUS_OK;
+    return err_set(err, STATUS_CORRUPT,
+                   "the last file of the commit log is %s/%020lld, but the checkpoint says that "
+                   "messages up to position %lld were on disk: %020lld is missing. Bring it back, "
+                   "or delete %s/checkpoint to go on without what was in it",
+                   last->directory, (long long)last->base, (long long)durable_pos,
+                   (long long)segment_end(last), store->options.root);
+}
+
 /* The one place that decides where recovery starts; docs/store.md states the rule. */
 static void choose_start(struct recovery *recovery)
 {
@@ -362,6 +379,8 @@ enum status recover_store(struct store *store, bool aborted, struct err *err)
         status = commitlog_load(&store->log, err);
     if (status == STATUS_OK && store->log.segment_count == 0)
         status = begin_empty(&recovery, err);
+    else if (status == STATUS_OK)
+        status = check_last_segment(&recovery, err);
     if (status != STATUS_OK)
         return status;
 

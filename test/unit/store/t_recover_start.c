@@ -133,6 +133,36 @@ static void log_of_an_older_backup(void **state)
     kit_release(&kit);
 }
 
+/* The end of the log is gone, as a whole file: refused until it is back or the checkpoint is not.
+ */
+static void last_file_is_missing(void **state)
+{
+    (void)state;
+    struct kit kit;
+    char path[256];
+    char kept[256];
+    kit_init(&kit, "start");
+    kit.options.segment_bytes = 4096;
+    kit_start(&kit);
+    kit_put_many(&kit, "A", 0, 1500, 7);
+    kit_close(&kit);
+    kit_path(&kit, "commitlog/00000000000000012288", path);
+    kit_path(&kit, "../kept", kept);
+    assert_true(kit_exists(path));
+    kit_copy(path, kept);
+    folder_remove(path);
+    kit_open_fails(&kit, STATUS_CORRUPT, "00000000000000012288 is missing");
+    kit_copy(kept, path);
+    kit_open(&kit);
+    assert_int_equal(kit_read_queue(&kit, kit_queue(&kit, "A", 0), 0), 7);
+    kit_close(&kit);
+    folder_remove(path);
+    kit_remove(&kit, "checkpoint");
+    kit_open(&kit);
+    assert_int_equal(kit_read_queue(&kit, kit_queue(&kit, "A", 0), 0), 6);
+    kit_release(&kit);
+}
+
 /* The named record is the last of its segment: a filler may have come behind it since. */
 static void checkpoint_before_a_filler(void **state)
 {
@@ -378,6 +408,7 @@ int main(void)
         cmocka_unit_test(stale_checkpoint_beside_a_new_log),
         cmocka_unit_test(log_of_another_store),
         cmocka_unit_test(log_of_an_older_backup),
+        cmocka_unit_test(last_file_is_missing),
         cmocka_unit_test(checkpoint_before_a_filler),
         cmocka_unit_test(missing_queues_come_back),
         cmocka_unit_test(rebuilt_queues_are_durable),
