@@ -16,13 +16,35 @@ void zeroer_init(struct zeroer *zeroer, struct store *store)
 {
     memset(zeroer, 0, sizeof *zeroer);
     zeroer->store = store;
+    zeroer->fd = -1;
     atomic_init(&zeroer->wake_pos, INT64_MAX);
     sleeper_init(&zeroer->sleeper);
 }
 
+static void close_own(struct zeroer *zeroer)
+{
+    if (zeroer->fd != -1)
+        (void)zeroer->store->vfs->ops->close(zeroer->store->vfs, zeroer->fd);
+    zeroer->fd = -1;
+}
+
 void zeroer_release(struct zeroer *zeroer)
 {
+    close_own(zeroer);
     sleeper_release(&zeroer->sleeper);
+}
+
+/* Have a descriptor of its own for the segment. */
+static enum status open_own(struct zeroer *zeroer, const struct segment *segment)
+{
+    struct vfs *vfs = zeroer->store->vfs;
+    char path[PATH_MAX];
+    if (zeroer->fd != -1 && zeroer->fd_base == segment->base)
+        return STATUS_OK;
+    close_own(zeroer);
+    segment_path(segment, path);
+    zeroer->fd_base = segment->base;
+    return vfs->ops->open(vfs, path, VFS_READ | VFS_WRITE, &zeroer->fd);
 }
 
 /* Write zeros over the slice, unless its blocks were written before. */
@@ -32,15 +54,17 @@ static enum status write_slice(struct zeroer *zeroer, const struct zero_claim *c
     struct vfs *vfs = zeroer->store->vfs;
     int64_t offset = claim->pos - claim->segment->base;
     int64_t written = INT64_MAX;
-    enum status status = vfs->ops->find_data(vfs, claim->segment->fd, offset, &written);
+    enum status status = open_own(zeroer, claim->segment);
+    if (status == STATUS_OK)
+        status = vfs->ops->find_data(vfs, zeroer->fd, offset, &written);
     if (status != STATUS_OK && status != STATUS_NOT_FOUND)
         return status;
     if (written < offset + claim->size)
         return STATUS_OK;
     struct iovec part = {(void *)(uintptr_t)zeros, (size_t)claim->size};
-    status = vfs->ops->pwritev(vfs, claim->segment->fd, &part, 1, offset);
+    status = vfs->ops->pwritev(vfs, zeroer->fd, &part, 1, offset);
     if (status == STATUS_OK)
-        status = vfs->ops->write_out(vfs, claim->segment->fd, offset, claim->size);
+        status = vfs->ops->write_out(vfs, zeroer->fd, offset, claim->size);
     atomic_fetch_add_explicit(&zeroer->slices, 1, memory_order_relaxed);
     return status;
 }
@@ -66,6 +90,8 @@ int64_t zeroer_step(struct zeroer *zeroer)
         zeroer->zeroed_pos = appended_pos;
     bool busy = growth(zeroer, appended_pos) > ZERO_BUSY_BYTES_PER_SECOND;
     atomic_store(&zeroer->wake_pos, INT64_MAX);
+    if (health_has(&store->health, REFUSAL_FAILED))
+        return -1; /* writing has ended, and this too */
     if (zeroer->zeroed_pos - appended_pos >= ZERO_WINDOW_BYTES) {
         atomic_store(&zeroer->wake_pos, zeroer->zeroed_pos - ZERO_WINDOW_BYTES + ZERO_BURST_BYTES);
         return -1;
@@ -79,10 +105,13 @@ int64_t zeroer_step(struct zeroer *zeroer)
     int kept = errno;
     zeroer->zeroed_pos = claim.pos + claim.size;
     commitlog_release_zeros(&store->log, &claim);
+    bool failed_before = zeroer->failing;
+    zeroer->failing = status != STATUS_OK;
     if (status == STATUS_OK)
         return INT64_C(1000000) * ZERO_SLICE_BYTES / ZERO_BYTES_PER_SECOND;
-    log_warn("store", "zeros cannot be written ahead of the commit log; syncs will be slower",
-             "cause=\"%s\"", strerror(kept));
+    if (!failed_before)
+        log_warn("store", "zeros cannot be written ahead of the commit log; syncs will be slower",
+                 "cause=\"%s\"", strerror(kept));
     return BUSY_REST_US;
 }
 
