@@ -302,13 +302,13 @@ enum status commitlog_prepare(struct commitlog *log, struct err *err)
     return status;
 }
 
-/* The segment that holds `pos`, which may be the one made ahead; with a reference. */
+/* The segment that holds `pos`, which may be the one made ahead; with a reference. The append lock
+ * is held: whoever makes that segment now, on the disk, is not waited for. */
 static struct segment *acquire_ahead(struct commitlog *log, int64_t pos)
 {
     struct segment *segment = commitlog_acquire(log, pos);
-    if (segment != NULL)
+    if (segment != NULL || pthread_mutex_trylock(&log->prepare_lock) != 0)
         return segment;
-    (void)pthread_mutex_lock(&log->prepare_lock);
     if (log->next != NULL && pos >= log->next->base && pos < segment_end(log->next)) {
         segment = log->next;
         segment_hold(segment);

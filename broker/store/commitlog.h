@@ -129,7 +129,7 @@ struct zero_claim {
 /* Claim up to `size` bytes at or behind `pos` and ZERO_GUARD_BYTES behind the end of the log,
  * aligned to `size`, within one segment. An append that comes to claimed bytes waits until they are
  * released: not for long, as one slice is written. One claim at a time.
- * returns  false when no segment is there yet */
+ * returns  false when no segment is there yet, or it is being made */
 bool commitlog_claim_zeros(struct commitlog *log, int64_t pos, int64_t size,
                            struct zero_claim *claim);
 void commitlog_release_zeros(struct commitlog *log, struct zero_claim *claim);

@@ -159,6 +159,26 @@ static void log_hears_of_lost_writes(void **state)
     kit_release(&kit);
 }
 
+/* A segment is made ahead with prepare_lock held, which takes as long as the disk does. Zeros that
+ * have come to the end of the one before it do not keep the appends waiting for that. */
+static void claims_do_not_wait_for_a_segment(void **state)
+{
+    (void)state;
+    struct kit kit;
+    struct zero_claim claim;
+    struct err err;
+    open_sync(&kit);
+    struct commitlog *log = &kit.store->log;
+    assert_int_equal(pthread_mutex_lock(&log->prepare_lock), 0);
+    assert_false(commitlog_claim_zeros(log, SEGMENT_BYTES, ZERO_SLICE_BYTES, &claim));
+    assert_int_equal(pthread_mutex_unlock(&log->prepare_lock), 0);
+    assert_int_equal(commitlog_prepare(log, &err), STATUS_OK);
+    assert_true(commitlog_claim_zeros(log, SEGMENT_BYTES, ZERO_SLICE_BYTES, &claim));
+    assert_int_equal(claim.pos, SEGMENT_BYTES);
+    commitlog_release_zeros(log, &claim);
+    kit_release(&kit);
+}
+
 struct writer {
     struct kit *kit;
     _Atomic bool done;
@@ -237,6 +257,7 @@ int main(void)
         cmocka_unit_test(window_is_filled),
         cmocka_unit_test(crash_finds_zeros),
         cmocka_unit_test(log_hears_of_lost_writes),
+        cmocka_unit_test(claims_do_not_wait_for_a_segment),
         cmocka_unit_test(appends_wait_for_a_claim),
         cmocka_unit_test(messages_survive),
     };
