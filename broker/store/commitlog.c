@@ -105,7 +105,8 @@ static enum status drop_last(struct commitlog *log, const struct log_cut *cut, s
 static enum status create_next(struct commitlog *log, int64_t base, struct segment **out,
                                struct err *err)
 {
-    const char *directory = log_paths_choose(&log->paths, log->vfs, base / log->segment_bytes);
+    const char *directory =
+        log_paths_choose(&log->paths, log->vfs, base / log->segment_bytes, log->segment_bytes);
     enum status status = segment_create(log->vfs, directory, base, log->segment_bytes, out, err);
     if (status != STATUS_OK)
         return status;
