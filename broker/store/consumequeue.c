@@ -254,6 +254,8 @@ void queue_destroy_files(struct queue *queue)
         *strrchr(path, '/') = '\0';
         (void)vfs->ops->rmdir(vfs, path); /* goes with its last queue */
     }
+    /* The next checkpoint counts the queue as gone. */
+    atomic_store(&queue->store->queue_files.unsynced, true);
 }
 
 /* --- durability --- */

@@ -196,9 +196,40 @@ static void leftovers_of_a_refused_batch(void **state)
     crash_release(&crash);
 }
 
+static bool is_doomed(void *ctx, struct slice topic)
+{
+    (void)ctx;
+    return slice_is(topic, "Doomed");
+}
+
+/* A checkpoint says that a deleted topic's queue is gone. It must be so after a power cut, or all
+ * of the log is read again and the queue is back, with offsets at which nobody looks. */
+static void a_deleted_topic_stays_deleted(void **state)
+{
+    (void)state;
+    struct crash crash;
+    open_new(&crash);
+    (void)put(&crash, "Doomed", SLICE_EMPTY);
+    (void)put(&crash, "Stays", SLICE_EMPTY);
+    crash_dispatch(&crash);
+    flush(&crash);
+    assert_int_equal(keeper_sync(&crash.store->keeper, true), STATUS_OK);
+    store_delete_queues(crash.store, is_doomed, NULL);
+    assert_int_equal(keeper_sync(&crash.store->keeper, true), STATUS_OK);
+    crash_cut(&crash, &nothing);
+    crash_open(&crash);
+    assert_int_equal(queue_max_offset(store_queue(crash.store, SLICE_LITERAL("Stays"), 0, true)),
+                     1);
+    assert_int_equal(queue_max_offset(store_queue(crash.store, SLICE_LITERAL("Doomed"), 0, true)),
+                     0);
+    assert_int_equal(put(&crash, "Doomed", SLICE_EMPTY).queue_offset, 0);
+    crash_release(&crash);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_deleted_topic_stays_deleted),
         cmocka_unit_test(a_failed_sync_is_not_believed_later),
         cmocka_unit_test(a_segment_is_deleted_behind_a_checkpoint),
         cmocka_unit_test(properties_with_a_sector_of_zeros),
