@@ -56,14 +56,19 @@ static bool has_sector_of_zeros(struct slice properties)
     return false;
 }
 
+bool append_batch_takes(const struct append_batch *batch, const struct record *message)
+{
+    return record_size(message) <= (size_t)batch->store->options.record_bytes_max &&
+           !has_sector_of_zeros(message->properties);
+}
+
 enum status append_batch_add(struct append_batch *batch, struct queue *queue,
                              const struct record *message, bool glued, void *tag)
 {
     DCHECK(slice_equal(message->topic, queue->topic) && message->queue_id == queue->id);
-    size_t size = record_size(message);
-    if (size > (size_t)batch->store->options.record_bytes_max ||
-        has_sector_of_zeros(message->properties))
+    if (!append_batch_takes(batch, message))
         return STATUS_TOO_LARGE;
+    size_t size = record_size(message);
     enum status status = record_encode(message, buf_reserve(&batch->bytes, size));
     if (status != STATUS_OK)
         return status;

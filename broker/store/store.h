@@ -137,6 +137,10 @@ struct append_result {
     void *tag;
 };
 
+/* Would append_batch_add take the message, as far as size and properties go? To be asked where a
+ * message may not be refused any more when those before it have been added. */
+bool append_batch_takes(const struct append_batch *batch, const struct record *message);
+
 /* Encode `message` into the batch (body copied, checksum computed).
  * message    queue_offset, physical_offset and store_timestamp_ms are ignored; topic and queue_id
  *            must be those of `queue`
