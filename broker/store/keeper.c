@@ -174,8 +174,7 @@ static enum status sync_queues(struct keeper *keeper, int64_t least)
     bool whole = count > QUEUE_SYNCS_MAX || atomic_exchange(&files->unsynced, false);
     if (count > 0 && !whole) {
         status = sync_each(keeper, count);
-        whole = atomic_exchange(&files->unsynced, false);
-        if (whole && status == STATUS_OK)
+        if (status == STATUS_OK && atomic_exchange(&files->unsynced, false))
             status = sync_together(keeper, 0);
     } else if (whole) {
         atomic_store(&files->unsynced, false);
