@@ -119,9 +119,8 @@ static void add(struct send *send, const struct record *record, int32_t shown_qu
     if (append_batch_add(bl->batch, queue, record, false, NULL) != STATUS_OK) {
         fail(send, RESPONSE_MESSAGE_ILLEGAL,
              "the message is illegal, maybe msg body or properties length not matched. The record "
-             "takes %zu bytes of at most %lld (maxMessageSize), its properties %zu of at most %d, "
-             "in "
-             "which 512 zero bytes in a row are not allowed.",
+             "takes %zu bytes of at most %lld (maxMessageSize), its properties %zu of at most %d; "
+             "they may not hold 512 zero bytes in a row, nor end with one.",
              record_size(record), (long long)send->broker->conf.maxMessageSize,
              record->properties.size, PROPERTIES_BYTES_MAX);
         return;
@@ -259,7 +258,7 @@ static int read_batch(struct send *send, const struct property_wishes *batch,
         else if (total > limit)
             fault = "the batch takes more than maxMessageSize";
         else if (!append_batch_takes(send->bl->batch, record))
-            fault = "the properties of one message hold 512 or more zero bytes in a row";
+            fault = "the properties of one message hold 512 zero bytes in a row, or end with one";
     }
     if (fault == NULL && status == STATUS_NOT_FOUND && count > 0) {
         *records = table;

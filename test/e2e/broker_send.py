@@ -361,6 +361,7 @@ class Batches(BrokerTest):
         for zeros in (512, 2000):
             messages = [(b"a", {}), (b"a", {"p": "\0" * zeros})]
             self.assertEqual(self.batch(topic, messages).code, MESSAGE_ILLEGAL, zeros)
+        self.assertEqual(self.batch(topic, good, properties={"p": "v\0"}).code, MESSAGE_ILLEGAL)
         self.assertEqual(self.batch(topic, [(b"a", {}), (b"a", {"p": "v" * 32760})]).code,
                          MESSAGE_ILLEGAL)
         # Nothing of them was stored.
