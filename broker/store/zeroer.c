@@ -16,56 +16,47 @@ void zeroer_init(struct zeroer *zeroer, struct store *store)
 {
     memset(zeroer, 0, sizeof *zeroer);
     zeroer->store = store;
-    zeroer->fd = -1;
     atomic_init(&zeroer->wake_pos, INT64_MAX);
     sleeper_init(&zeroer->sleeper);
 }
 
-static void close_own(struct zeroer *zeroer)
-{
-    if (zeroer->fd != -1)
-        (void)zeroer->store->vfs->ops->close(zeroer->store->vfs, zeroer->fd);
-    zeroer->fd = -1;
-}
-
 void zeroer_release(struct zeroer *zeroer)
 {
-    close_own(zeroer);
     sleeper_release(&zeroer->sleeper);
 }
 
-/* Have a descriptor of its own for the segment. */
-static enum status open_own(struct zeroer *zeroer, const struct segment *segment)
-{
-    struct vfs *vfs = zeroer->store->vfs;
-    char path[PATH_MAX];
-    if (zeroer->fd != -1 && zeroer->fd_base == segment->base)
-        return STATUS_OK;
-    close_own(zeroer);
-    segment_path(segment, path);
-    zeroer->fd_base = segment->base;
-    return vfs->ops->open(vfs, path, VFS_READ | VFS_WRITE, &zeroer->fd);
-}
-
 /* Write zeros over the slice, unless its blocks were written before. */
-static enum status write_slice(struct zeroer *zeroer, const struct zero_claim *claim)
+static enum status write_through(struct zeroer *zeroer, int fd, int64_t offset, int64_t size)
 {
     static const uint8_t zeros[ZERO_SLICE_BYTES];
     struct vfs *vfs = zeroer->store->vfs;
-    int64_t offset = claim->pos - claim->segment->base;
     int64_t written = INT64_MAX;
-    enum status status = open_own(zeroer, claim->segment);
-    if (status == STATUS_OK)
-        status = vfs->ops->find_data(vfs, zeroer->fd, offset, &written);
+    enum status status = vfs->ops->find_data(vfs, fd, offset, &written);
     if (status != STATUS_OK && status != STATUS_NOT_FOUND)
         return status;
-    if (written < offset + claim->size)
+    if (written < offset + size)
         return STATUS_OK;
-    struct iovec part = {(void *)(uintptr_t)zeros, (size_t)claim->size};
-    status = vfs->ops->pwritev(vfs, zeroer->fd, &part, 1, offset);
+    struct iovec part = {(void *)(uintptr_t)zeros, (size_t)size};
+    status = vfs->ops->pwritev(vfs, fd, &part, 1, offset);
     if (status == STATUS_OK)
-        status = vfs->ops->write_out(vfs, zeroer->fd, offset, claim->size);
+        status = vfs->ops->write_out(vfs, fd, offset, size);
     atomic_fetch_add_explicit(&zeroer->slices, 1, memory_order_relaxed);
+    return status;
+}
+
+static enum status write_slice(struct zeroer *zeroer, const struct zero_claim *claim)
+{
+    struct vfs *vfs = zeroer->store->vfs;
+    char path[PATH_MAX];
+    int fd;
+    segment_path(claim->segment, path);
+    enum status status = vfs->ops->open(vfs, path, VFS_READ | VFS_WRITE, &fd);
+    if (status != STATUS_OK)
+        return status;
+    status = write_through(zeroer, fd, claim->pos - claim->segment->base, claim->size);
+    int kept = errno;
+    (void)vfs->ops->close(vfs, fd);
+    errno = kept;
     return status;
 }
 

@@ -12,7 +12,7 @@
  * When much is appended, syncs cover much and what they cost besides hardly counts; then the disk
  * is left to the messages.
  *
- * The slices are written through a descriptor of their own. Linux tells each open descriptor once
+ * Each slice is written through a descriptor of its own. Linux tells each open descriptor once
  * that something of the file could not be written: had this thread the log's, it could be told of a
  * lost message, and the sync that the message's acknowledgement waits for would succeed.
  *
@@ -39,8 +39,6 @@ struct zeroer {
     bool running;
     _Atomic bool stop;
     struct sleeper sleeper;
-    int fd;                   /* of the segment that was zeroed last, -1: none ... */
-    int64_t fd_base;          /* ... and where that segment begins */
     bool failing;             /* the last slice could not be written; said so */
     int64_t zeroed_pos;       /* what is behind the end of the log is zero up to here */
     _Atomic int64_t wake_pos; /* an end of the log at which the thread is to be woken */
