@@ -7,7 +7,6 @@
 
 #include <stdlib.h>
 
-#define SECTOR_BYTES 512 /* the least that reaches a disk as a whole */
 #define FIRST_CAPACITY 64
 
 struct append_batch *append_batch_new(struct store *store)
