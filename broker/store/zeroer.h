@@ -27,11 +27,10 @@
 
 #define ZERO_SLICE_BYTES (256 * 1024)
 #define ZERO_WINDOW_BYTES (32 * 1024 * 1024)
-#define ZERO_BURST_BYTES (8 * 1024 * 1024)                /* begun when so much of it is used up */
+#define ZERO_BURST_BYTES (8 * 1024 * 1024) /* begun when so much of the window is used up */
 #define ZERO_BYTES_PER_SECOND (INT64_C(64) * 1024 * 1024) /* at most */
-#define ZERO_BUSY_BYTES_PER_SECOND                                \
-    (INT64_C(32) * 1024 * 1024) /* appended: leave the disk alone \
-                                 */
+/* When more is appended the disk is left alone. */
+#define ZERO_BUSY_BYTES_PER_SECOND (INT64_C(32) * 1024 * 1024)
 
 struct zeroer {
     struct store *store;
