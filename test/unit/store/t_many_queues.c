@@ -447,9 +447,46 @@ static void a_sync_put_off_is_not_forgotten(void **state)
     kit_release(&kit);
 }
 
+static int opens_to_fail;
+
+static enum status open_fails_once(struct vfs *vfs, const char *path, int flags, int *fd)
+{
+    if (opens_to_fail == 0 || strstr(path, "/consumequeue/") == NULL)
+        return real_open(vfs, path, flags, fd);
+    opens_to_fail--;
+    errno = EMFILE;
+    return STATUS_BUSY;
+}
+
+/* A queue goes on in a further file while the machine has no descriptor left: another queue's is
+ * given back for the sync of the one before. */
+static void a_further_file_takes_a_descriptor(void **state)
+{
+    (void)state;
+    struct kit kit;
+    init(&kit);
+    real_open = kit.vfs.ops.open;
+    kit.vfs.ops.open = open_fails_once;
+    kit_open(&kit);
+    kit_put_many(&kit, "Many", 0, 10, 30); /* a whole file */
+    put_to_each(&kit, 2, 0);
+    while (dispatcher_round(&kit.store->dispatcher) == STATUS_OK)
+        continue;
+    kit_put_many(&kit, "Many", 0, 10, 29);
+    assert_int_equal(dispatcher_round(&kit.store->dispatcher), STATUS_OK);
+    queue_close_files(kit_queue(&kit, "Many", 0));
+    kit_put_many(&kit, "Many", 0, 10, 1);
+    opens_to_fail = 1;
+    assert_int_equal(dispatcher_round(&kit.store->dispatcher), STATUS_OK);
+    assert_int_equal(opens_to_fail, 0);
+    assert_int_equal(kit_read_queue(&kit, kit_queue(&kit, "Many", 0), 0), 61);
+    kit_release(&kit);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_further_file_takes_a_descriptor),
         cmocka_unit_test(a_sync_put_off_is_not_forgotten),
         cmocka_unit_test(bounds_hold),
         cmocka_unit_test(the_busiest_stay),
