@@ -119,7 +119,8 @@ static void add(struct send *send, const struct record *record, int32_t shown_qu
     if (append_batch_add(bl->batch, queue, record, false, NULL) != STATUS_OK) {
         fail(send, RESPONSE_MESSAGE_ILLEGAL,
              "the message is illegal, maybe msg body or properties length not matched. The record "
-             "takes %zu bytes of at most %lld (maxMessageSize), its properties %zu of at most %d.",
+             "takes %zu bytes of at most %lld (maxMessageSize), its properties %zu of at most %d; "
+             "they may not hold 512 zero bytes in a row, nor end with one.",
              record_size(record), (long long)send->broker->conf.maxMessageSize,
              record->properties.size, PROPERTIES_BYTES_MAX);
         return;
@@ -256,6 +257,8 @@ static int read_batch(struct send *send, const struct property_wishes *batch,
             fault = "a batch can not be delayed";
         else if (total > limit)
             fault = "the batch takes more than maxMessageSize";
+        else if (!append_batch_takes(send->bl->batch, record))
+            fault = "the properties of one message hold 512 zero bytes in a row, or end with one";
     }
     if (fault == NULL && status == STATUS_NOT_FOUND && count > 0) {
         *records = table;
@@ -282,7 +285,7 @@ static void send_batch(struct send *send, int32_t queue_id)
         store_queue(send->broker->store, slice_of_cstr(send->topic.name), queue_id, true);
     for (int i = 0; i < count; i++) {
         records[i].queue_id = queue_id;
-        /* read_batch has checked every limit. */
+        /* read_batch has asked for each whether it is taken. */
         CHECK(append_batch_add(bl->batch, queue, &records[i], i > 0, NULL) == STATUS_OK);
     }
     acks_add(bl->acks, call_reply_to(send->call), records[0].topic, queue_id, count, wishes.wait);

@@ -7,7 +7,6 @@
 
 #include <stdlib.h>
 
-#define SECTOR_BYTES 512 /* the least that reaches a disk as a whole */
 #define FIRST_CAPACITY 64
 
 struct append_batch *append_batch_new(struct store *store)
@@ -36,13 +35,16 @@ static void batch_grow(struct append_batch *batch)
     batch->results = xrealloc(batch->results, batch->capacity * sizeof *batch->results);
 }
 
-/* After a crash, a disk sector of zeros in a record's properties means that they did not arrive:
- * recovery cuts there. A message of its own must not look so, or it would take with it those that
- * come after it. */
-static bool has_sector_of_zeros(struct slice properties)
+/* After a crash, a disk sector of zeros in which a record has bytes of its properties means that
+ * they did not arrive: recovery cuts there. A message of its own must not look so, or it would be
+ * lost, with those that come after it. The end of the properties may have a sector to itself, with
+ * nothing but zeros behind it. */
+static bool look_torn(struct slice properties)
 {
     const uint8_t *at = properties.data;
     const uint8_t *end = at + properties.size;
+    if (properties.size > 0 && end[-1] == 0)
+        return true;
     while (end - at >= SECTOR_BYTES) {
         const uint8_t *zero = memchr(at, 0, (size_t)(end - at));
         if (zero == NULL || end - zero < SECTOR_BYTES)
@@ -56,14 +58,19 @@ static bool has_sector_of_zeros(struct slice properties)
     return false;
 }
 
+bool append_batch_takes(const struct append_batch *batch, const struct record *message)
+{
+    return record_size(message) <= (size_t)batch->store->options.record_bytes_max &&
+           !look_torn(message->properties);
+}
+
 enum status append_batch_add(struct append_batch *batch, struct queue *queue,
                              const struct record *message, bool glued, void *tag)
 {
     DCHECK(slice_equal(message->topic, queue->topic) && message->queue_id == queue->id);
-    size_t size = record_size(message);
-    if (size > (size_t)batch->store->options.record_bytes_max ||
-        has_sector_of_zeros(message->properties))
+    if (!append_batch_takes(batch, message))
         return STATUS_TOO_LARGE;
+    size_t size = record_size(message);
     enum status status = record_encode(message, buf_reserve(&batch->bytes, size));
     if (status != STATUS_OK)
         return status;

@@ -9,6 +9,10 @@
 #include "broker/store/store.h"
 #include "common/base/buf.h"
 
+/* The least that reaches a disk as a whole. What append_batch_add refuses and what recovery takes
+ * for torn must agree on it. */
+#define SECTOR_BYTES 512
+
 struct pending_record {
     struct queue *queue;
     size_t at; /* in the batch's bytes */

@@ -105,7 +105,8 @@ static enum status drop_last(struct commitlog *log, const struct log_cut *cut, s
 static enum status create_next(struct commitlog *log, int64_t base, struct segment **out,
                                struct err *err)
 {
-    const char *directory = log_paths_choose(&log->paths, log->vfs, base / log->segment_bytes);
+    const char *directory =
+        log_paths_choose(&log->paths, log->vfs, base / log->segment_bytes, log->segment_bytes);
     enum status status = segment_create(log->vfs, directory, base, log->segment_bytes, out, err);
     if (status != STATUS_OK)
         return status;
@@ -302,13 +303,13 @@ enum status commitlog_prepare(struct commitlog *log, struct err *err)
     return status;
 }
 
-/* The segment that holds `pos`, which may be the one made ahead; with a reference. */
+/* The segment that holds `pos`, which may be the one made ahead; with a reference. The append lock
+ * is held: whoever makes that segment now, on the disk, is not waited for. */
 static struct segment *acquire_ahead(struct commitlog *log, int64_t pos)
 {
     struct segment *segment = commitlog_acquire(log, pos);
-    if (segment != NULL)
+    if (segment != NULL || pthread_mutex_trylock(&log->prepare_lock) != 0)
         return segment;
-    (void)pthread_mutex_lock(&log->prepare_lock);
     if (log->next != NULL && pos >= log->next->base && pos < segment_end(log->next)) {
         segment = log->next;
         segment_hold(segment);
@@ -391,11 +392,29 @@ bool commitlog_first_path(struct commitlog *log, char path[PATH_MAX])
     return true;
 }
 
+/* Make the last deletion durable, before the next one: else a power cut could bring back that
+ * segment and not the one behind it. Without a descriptor for it that has time until then. */
+static enum status sync_removal(struct commitlog *log)
+{
+    if (log->removed_in == NULL)
+        return STATUS_OK;
+    enum status status = log->vfs->ops->sync_directory(log->vfs, log->removed_in);
+    if (status == STATUS_OK)
+        log->removed_in = NULL;
+    else if (status != STATUS_BUSY)
+        health_fail(log->health,
+                    "syncing the directory %s failed: %s. Check the disk, then restart",
+                    log->removed_in, strerror(errno));
+    return status;
+}
+
 enum status commitlog_remove_first(struct commitlog *log)
 {
     char path[PATH_MAX];
     if (!commitlog_first_path(log, path))
         return STATUS_NOT_FOUND;
+    if (sync_removal(log) != STATUS_OK)
+        return STATUS_IO;
     enum status status = log->vfs->ops->unlink(log->vfs, path);
     if (status != STATUS_OK && status != STATUS_NOT_FOUND) {
         log_error("store", "cannot delete an old commit log file", "path=%s errno=%d", path, errno);
@@ -407,12 +426,8 @@ enum status commitlog_remove_first(struct commitlog *log)
     memmove(log->segments, log->segments + 1, log->segment_count * sizeof *log->segments);
     atomic_store(&log->min_pos, log->segments[0]->base);
     (void)pthread_mutex_unlock(&log->segments_lock);
-    /* Before the next one: else a power cut could bring back this one and not that. */
-    status = log->vfs->ops->sync_directory(log->vfs, first->directory);
-    if (status != STATUS_OK)
-        health_fail(log->health,
-                    "syncing the directory %s failed: %s. Check the disk, then restart",
-                    first->directory, strerror(errno));
+    log->removed_in = first->directory;
+    (void)sync_removal(log);
     segment_drop(first);
     return STATUS_OK;
 }

@@ -53,6 +53,8 @@ struct commitlog {
     size_t segment_count;
     size_t segment_capacity;
 
+    const char *removed_in; /* folder that commitlog_remove_first has still to sync, or NULL */
+
     _Atomic int64_t min_pos;
     _Atomic int64_t appended_pos;
     _Atomic int64_t appended_timestamp_ms; /* of the last record, at most as new as appended_pos */
@@ -129,7 +131,7 @@ struct zero_claim {
 /* Claim up to `size` bytes at or behind `pos` and ZERO_GUARD_BYTES behind the end of the log,
  * aligned to `size`, within one segment. An append that comes to claimed bytes waits until they are
  * released: not for long, as one slice is written. One claim at a time.
- * returns  false when no segment is there yet */
+ * returns  false when no segment is there yet, or it is being made */
 bool commitlog_claim_zeros(struct commitlog *log, int64_t pos, int64_t size,
                            struct zero_claim *claim);
 void commitlog_release_zeros(struct commitlog *log, struct zero_claim *claim);
@@ -143,8 +145,8 @@ enum status commitlog_flush(struct commitlog *log);
 void commitlog_install(struct commitlog *log, struct segment *segment);
 
 /* Delete the oldest segment; never the last one. One thread at a time; not when writing has failed.
- * returns  OK | NOT_FOUND (there is none to delete) | IO (its file cannot be deleted: it stays in
- *          the log, or the next start would find a gap) */
+ * returns  OK | NOT_FOUND (there is none to delete) | IO (its file cannot be deleted, or the last
+ *          deletion is not durable yet: it stays in the log, or the next start would find a gap) */
 enum status commitlog_remove_first(struct commitlog *log);
 
 /* The file of the oldest segment; false when it is the last one. */

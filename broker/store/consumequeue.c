@@ -68,20 +68,19 @@ static bool has_file(const struct queue *queue, int64_t number)
     return number >= queue->first_file && number - queue->first_file < (int64_t)queue->file_count;
 }
 
-/* Make the last file durable, name and all: a power cut must not leave a later one without it. Its
- * own descriptor may be closed meanwhile. */
+/* Make the last file durable, name and all: a power cut must not leave a later one without it. */
 static enum status last_file_sync(struct queue *queue)
 {
     struct vfs *vfs = queue_vfs(queue);
     char path[PATH_MAX];
-    queue_file_path(queue, queue->first_file + (int64_t)queue->file_count - 1, path);
-    int fd;
-    enum status status = vfs->ops->open(vfs, path, VFS_READ | VFS_WRITE, &fd);
+    struct queue_file *file;
+    enum status status =
+        queue_file_open(queue, queue->first_file + (int64_t)queue->file_count - 1, &file);
     if (status != STATUS_OK)
         return status;
-    status = vfs->ops->fdatasync(vfs, fd);
+    status = vfs->ops->fdatasync(vfs, file->fd);
     int kept = errno;
-    (void)vfs->ops->close(vfs, fd);
+    queue_file_drop(file);
     errno = kept;
     queue_directory_path(queue, path);
     return status == STATUS_OK ? vfs->ops->sync_directory(vfs, path) : status;
@@ -254,6 +253,8 @@ void queue_destroy_files(struct queue *queue)
         *strrchr(path, '/') = '\0';
         (void)vfs->ops->rmdir(vfs, path); /* goes with its last queue */
     }
+    /* The next checkpoint counts the queue as gone. */
+    atomic_store(&queue->store->queue_files.unsynced, true);
 }
 
 /* --- durability --- */

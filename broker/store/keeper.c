@@ -168,7 +168,8 @@ static enum status sync_queues(struct keeper *keeper, int64_t least)
     size_t count = take_targets(keeper, least, &few);
     enum status status = STATUS_OK;
     /* Entries whose descriptor was closed too early count as durable only after a sync of the whole
-     * file system. The flag goes first: what is closed from here on sets it anew. */
+     * file system, and so does the deletion of a queue. The flag goes first: what is closed or
+     * deleted from here on sets it anew. */
     bool whole = count > QUEUE_SYNCS_MAX || atomic_exchange(&files->unsynced, false);
     if (count > 0 && !whole) {
         status = sync_each(keeper, count);

@@ -97,22 +97,32 @@ int log_path_used_percent(struct vfs *vfs, const char *directory, struct vfs_spa
     return percent > whole ? whole + 1 : whole;
 }
 
-static bool has_room(struct vfs *vfs, const char *directory)
+enum room { ROOM_NONE, ROOM_ON_A_FULL_DISK, ROOM };
+
+static enum room room_for(struct vfs *vfs, const char *directory, int64_t bytes)
 {
     struct vfs_space space;
-    return log_path_used_percent(vfs, directory, &space) <= LOG_PATH_FULL_PERCENT;
+    int percent = log_path_used_percent(vfs, directory, &space);
+    if (percent == -1 || space.free_bytes < bytes)
+        return ROOM_NONE;
+    return percent > LOG_PATH_FULL_PERCENT ? ROOM_ON_A_FULL_DISK : ROOM;
 }
 
-const char *log_paths_choose(const struct log_paths *paths, struct vfs *vfs, int64_t number)
+const char *log_paths_choose(const struct log_paths *paths, struct vfs *vfs, int64_t number,
+                             int64_t bytes)
 {
     const char **candidates = xmalloc(paths->count * sizeof *candidates);
     size_t count = 0;
-    for (int even_full = 0; even_full < 2 && count == 0; even_full++) {
-        for (size_t i = 0; i < paths->count; i++) {
-            const struct log_path *path = &paths->at[i];
-            if (!path->read_only && (even_full || has_room(vfs, path->directory)))
-                candidates[count++] = path->directory;
-        }
+    enum room best = ROOM_NONE;
+    for (size_t i = 0; i < paths->count; i++) {
+        if (paths->at[i].read_only)
+            continue;
+        enum room room = room_for(vfs, paths->at[i].directory, bytes);
+        if (room > best)
+            count = 0;
+        if (room >= best)
+            candidates[count++] = paths->at[i].directory;
+        best = room > best ? room : best;
     }
     CHECK(count > 0 && number >= 0);
     const char *chosen = candidates[(uint64_t)number % count];

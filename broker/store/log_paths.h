@@ -41,8 +41,10 @@ void log_paths_release(struct log_paths *paths);
 
 /* Where file `number` of the log (its position / its size) is to be made: 4.9.2's round robin over
  * the folders that may be written and are not full, over all that may be written when all are full.
- * May wait on disk. */
-const char *log_paths_choose(const struct log_paths *paths, struct vfs *vfs, int64_t number);
+ * As long as another has, none is chosen that has no room for the file's `bytes`, or that cannot be
+ * looked at: 4.9.2 goes on trying there and accepts no messages. May wait on disk. */
+const char *log_paths_choose(const struct log_paths *paths, struct vfs *vfs, int64_t number,
+                             int64_t bytes);
 
 /* 4.9.2's percentage of a file system in use: rounded up, of what ordinary users can use; -1 when
  * it cannot be read. */

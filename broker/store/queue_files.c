@@ -13,9 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HAND_STEPS                                                                              \
-    64               /* used files that the clock's hand passes at most; bounds the lock's hold \
-                      */
+/* Used files that the clock's hand passes at most: bounds how long the ring's lock is held. */
+#define HAND_STEPS 64
 #define GIVE_BACK 32 /* files given back when the machine has no more */
 #define BOUND_MIN 16
 

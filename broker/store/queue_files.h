@@ -9,7 +9,8 @@
  *
  * A descriptor may be given back before what was written through it is durable. The kernel then has
  * nobody to tell that it could not write; `unsynced` says so, and the next sync must be one of the
- * whole file system, through a descriptor that has been open all the time (queue_files_sync).
+ * whole file system, through a descriptor that has been open all the time (queue_files_sync). The
+ * same makes it durable that a queue's files are deleted.
  *
  * Locks: a file is in the ring exactly as long as it is in its queue's list of open files; both
  * change together under the queue's files_lock, with the ring's lock inside. Files are opened,
@@ -57,7 +58,8 @@ struct queue_files {
     struct store *store;
     struct queue_file_ring mapped;
     struct queue_file_ring writable;
-    _Atomic bool unsynced; /* a descriptor was closed before its entries were durable */
+    _Atomic bool unsynced; /* a descriptor was closed before its entries were durable, or a queue's
+                              files were deleted */
     _Atomic int sync_fd;   /* the folder of the queues, -1: there is none yet */
 };
 

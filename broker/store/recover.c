@@ -4,6 +4,7 @@
  */
 #include "broker/store/recover.h"
 
+#include "broker/store/append_batch.h"
 #include "broker/store/checkpoint.h"
 #include "broker/store/progress.h"
 #include "broker/store/recover_queues.h"
@@ -15,7 +16,6 @@
 
 #define SAFETY_MS 3000   /* 4.9.2: what the checkpoint's times may be ahead of the disk */
 #define CLEAN_SEGMENTS 3 /* 4.9.2: segments verified after a clean stop */
-#define SECTOR_BYTES 512 /* the least that reaches a disk as a whole */
 #define TELL_EVERY_RECORDS 4096
 
 /* What the checkpoint is worth. */

@@ -198,6 +198,19 @@ static void take_back_abort_mark(struct store *store, enum status status, bool a
     (void)store->vfs->ops->unlink(store->vfs, path);
 }
 
+/* Only here the store is ours: whoever does not come to this has left no mark in it. */
+static enum status open_locked(struct store *store, struct err *err)
+{
+    bool aborted = false;
+    enum status status = set_abort_mark(store, &aborted, err);
+    if (status == STATUS_OK)
+        status = recover_store(store, aborted, err);
+    take_back_abort_mark(store, status, aborted);
+    if (status != STATUS_OK && status != STATUS_CORRUPT && status != STATUS_BUSY)
+        doubt_page_cache(store);
+    return status;
+}
+
 enum status store_open(const struct store_options *options, struct vfs *vfs,
                        const struct clock *clock, struct store **out, struct err *err)
 {
@@ -212,18 +225,12 @@ enum status store_open(const struct store_options *options, struct vfs *vfs,
     }
     struct store *store = xcalloc(1, sizeof *store);
     store_init(store, options, paths, vfs, clock);
-    bool aborted = false;
     status = make_directories(store, err);
     if (status == STATUS_OK)
         status = take_lock(store, err);
     if (status == STATUS_OK)
-        status = set_abort_mark(store, &aborted, err);
-    if (status == STATUS_OK)
-        status = recover_store(store, aborted, err);
+        status = open_locked(store, err);
     if (status != STATUS_OK) {
-        take_back_abort_mark(store, status, aborted);
-        if (status != STATUS_CORRUPT && status != STATUS_BUSY)
-            doubt_page_cache(store);
         store_free(store);
         return status;
     }

@@ -137,14 +137,19 @@ struct append_result {
     void *tag;
 };
 
+/* Would append_batch_add take the message, as far as size and properties go? To be asked where a
+ * message may not be refused any more when those before it have been added. */
+bool append_batch_takes(const struct append_batch *batch, const struct record *message);
+
 /* Encode `message` into the batch (body copied, checksum computed).
  * message    queue_offset, physical_offset and store_timestamp_ms are ignored; topic and queue_id
  *            must be those of `queue`
  * glued      stay in one segment with the record added before, with the same store timestamp: the
  *            messages of one SEND_BATCH_MESSAGE
  * tag        comes back in the result
- * returns  OK | TOO_LARGE (or its properties hold 512 zero bytes in a row, which after a crash
- * would look like a write that did not arrive; nothing added; answer MESSAGE_ILLEGAL) */
+ * returns  OK | TOO_LARGE (or its properties hold 512 zero bytes in a row, or end with one, which
+ * after a crash would look like a write that did not arrive; nothing added; answer
+ * MESSAGE_ILLEGAL) */
 enum status append_batch_add(struct append_batch *batch, struct queue *queue,
                              const struct record *message, bool glued, void *tag);
 size_t append_batch_count(const struct append_batch *batch);

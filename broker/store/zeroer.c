@@ -21,22 +21,37 @@ void zeroer_init(struct zeroer *zeroer, struct store *store)
 }
 
 /* Write zeros over the slice, unless its blocks were written before. */
-static enum status write_slice(struct zeroer *zeroer, const struct zero_claim *claim)
+static enum status write_through(struct zeroer *zeroer, int fd, int64_t offset, int64_t size)
 {
     static const uint8_t zeros[ZERO_SLICE_BYTES];
     struct vfs *vfs = zeroer->store->vfs;
-    int64_t offset = claim->pos - claim->segment->base;
     int64_t written = INT64_MAX;
-    enum status status = vfs->ops->find_data(vfs, claim->segment->fd, offset, &written);
+    enum status status = vfs->ops->find_data(vfs, fd, offset, &written);
     if (status != STATUS_OK && status != STATUS_NOT_FOUND)
         return status;
-    if (written < offset + claim->size)
+    if (written < offset + size)
         return STATUS_OK;
-    struct iovec part = {(void *)(uintptr_t)zeros, (size_t)claim->size};
-    status = vfs->ops->pwritev(vfs, claim->segment->fd, &part, 1, offset);
+    struct iovec part = {(void *)(uintptr_t)zeros, (size_t)size};
+    status = vfs->ops->pwritev(vfs, fd, &part, 1, offset);
     if (status == STATUS_OK)
-        status = vfs->ops->write_out(vfs, claim->segment->fd, offset, claim->size);
+        status = vfs->ops->write_out(vfs, fd, offset, size);
     atomic_fetch_add_explicit(&zeroer->slices, 1, memory_order_relaxed);
+    return status;
+}
+
+static enum status write_slice(struct zeroer *zeroer, const struct zero_claim *claim)
+{
+    struct vfs *vfs = zeroer->store->vfs;
+    char path[PATH_MAX];
+    int fd;
+    segment_path(claim->segment, path);
+    enum status status = vfs->ops->open(vfs, path, VFS_READ | VFS_WRITE, &fd);
+    if (status != STATUS_OK)
+        return status;
+    status = write_through(zeroer, fd, claim->pos - claim->segment->base, claim->size);
+    int kept = errno;
+    (void)vfs->ops->close(vfs, fd);
+    errno = kept;
     return status;
 }
 
@@ -61,6 +76,8 @@ int64_t zeroer_step(struct zeroer *zeroer)
         zeroer->zeroed_pos = appended_pos;
     bool busy = growth(zeroer, appended_pos) > ZERO_BUSY_BYTES_PER_SECOND;
     atomic_store(&zeroer->wake_pos, INT64_MAX);
+    if (health_has(&store->health, REFUSAL_FAILED))
+        return -1; /* writing has ended, and this too */
     if (zeroer->zeroed_pos - appended_pos >= ZERO_WINDOW_BYTES) {
         atomic_store(&zeroer->wake_pos, zeroer->zeroed_pos - ZERO_WINDOW_BYTES + ZERO_BURST_BYTES);
         return -1;
@@ -74,10 +91,13 @@ int64_t zeroer_step(struct zeroer *zeroer)
     int kept = errno;
     zeroer->zeroed_pos = claim.pos + claim.size;
     commitlog_release_zeros(&store->log, &claim);
+    bool failed_before = zeroer->failing;
+    zeroer->failing = status != STATUS_OK;
     if (status == STATUS_OK)
         return INT64_C(1000000) * ZERO_SLICE_BYTES / ZERO_BYTES_PER_SECOND;
-    log_warn("store", "zeros cannot be written ahead of the commit log; syncs will be slower",
-             "cause=\"%s\"", strerror(kept));
+    if (!failed_before)
+        log_warn("store", "zeros cannot be written ahead of the commit log; syncs will be slower",
+                 "cause=\"%s\"", strerror(kept));
     return BUSY_REST_US;
 }
 

@@ -12,6 +12,10 @@
  * When much is appended, syncs cover much and what they cost besides hardly counts; then the disk
  * is left to the messages.
  *
+ * Each slice is written through a descriptor of its own. Linux tells each open descriptor once
+ * that something of the file could not be written: had this thread the log's, it could be told of a
+ * lost message, and the sync that the message's acknowledgement waits for would succeed.
+ *
  * Zeros never meet a message: a slice is claimed under the append lock well behind the end of the
  * log, and an append that reaches a claimed slice waits for it (commitlog_claim_zeros).
  */
@@ -25,11 +29,10 @@
 
 #define ZERO_SLICE_BYTES (256 * 1024)
 #define ZERO_WINDOW_BYTES (32 * 1024 * 1024)
-#define ZERO_BURST_BYTES (8 * 1024 * 1024)                /* begun when so much of it is used up */
+#define ZERO_BURST_BYTES (8 * 1024 * 1024) /* begun when so much of the window is used up */
 #define ZERO_BYTES_PER_SECOND (INT64_C(64) * 1024 * 1024) /* at most */
-#define ZERO_BUSY_BYTES_PER_SECOND                                \
-    (INT64_C(32) * 1024 * 1024) /* appended: leave the disk alone \
-                                 */
+/* When more is appended the disk is left alone. */
+#define ZERO_BUSY_BYTES_PER_SECOND (INT64_C(32) * 1024 * 1024)
 
 struct zeroer {
     struct store *store;
@@ -37,6 +40,7 @@ struct zeroer {
     bool running;
     _Atomic bool stop;
     struct sleeper sleeper;
+    bool failing;             /* the last slice could not be written; said so */
     int64_t zeroed_pos;       /* what is behind the end of the log is zero up to here */
     _Atomic int64_t wake_pos; /* an end of the log at which the thread is to be woken */
     int64_t looked_pos;       /* the end of the log at the last look at the rate, ... */

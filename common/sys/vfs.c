@@ -387,7 +387,8 @@ static enum status posix_zero(struct vfs *vfs, int fd, int64_t offset, int64_t s
 /* The first offset from `offset` on that lies in a block which was written, by the file system's
  * own map; NOT_FOUND when there is none, UNSUPPORTED when it keeps no such map. What is still on
  * its way to the disk behind `offset` is written first, so that the map knows of it: not the whole
- * file, as FIEMAP_FLAG_SYNC would. */
+ * file, as FIEMAP_FLAG_SYNC would. When that fails the descriptor has been told of it, which it is
+ * only once: so must the caller be. */
 static enum status find_written(int fd, int64_t offset, int64_t *found)
 {
     union {
@@ -396,7 +397,7 @@ static enum status find_written(int fd, int64_t offset, int64_t *found)
     } question;
     uint64_t at = (uint64_t)offset;
     if (sync_file_range(fd, offset, 0, WRITE_OUT) != 0)
-        return STATUS_UNSUPPORTED;
+        return errno == EIO || errno == ENOSPC || errno == EDQUOT ? STATUS_IO : STATUS_UNSUPPORTED;
     for (;;) {
         memset(&question, 0, sizeof question);
         question.map.fm_start = at;

@@ -58,7 +58,9 @@ struct vfs_ops {
      * the other syncs. */
     enum status (*fdatasync)(struct vfs *vfs, int fd);
     /* Bring what was written to the range on its way to the disk and wait until it is there; not
-     * durable, for which fdatasync is still needed, but that will find nothing left to write. */
+     * durable, for which fdatasync is still needed, but that will find nothing left to write.
+     * A failure may be about any byte of the file, and this descriptor is told of it only once: an
+     * fdatasync through it may succeed afterwards. One through another descriptor does not. */
     enum status (*write_out)(struct vfs *vfs, int fd, int64_t offset, int64_t size);
     /* Make everything durable that was written to the file system of fd, by whomever, with all
      * directories. Fails when anything there could not be written since fd was opened, also when

@@ -357,6 +357,11 @@ class Batches(BrokerTest):
         self.assertEqual(self.batch(topic, [(b"a", {"DELAY": "1"})]).code, MESSAGE_ILLEGAL)
         self.assertEqual(self.batch(topic, good, properties={"DELAY": "1"}).code, MESSAGE_ILLEGAL)
         self.assertEqual(self.batch(topic, [b"b" * 3000000] * 2).code, MESSAGE_ILLEGAL)
+        # After a crash it would look like a write that did not arrive.
+        for zeros in (512, 2000):
+            messages = [(b"a", {}), (b"a", {"p": "\0" * zeros})]
+            self.assertEqual(self.batch(topic, messages).code, MESSAGE_ILLEGAL, zeros)
+        self.assertEqual(self.batch(topic, good, properties={"p": "v\0"}).code, MESSAGE_ILLEGAL)
         self.assertEqual(self.batch(topic, [(b"a", {}), (b"a", {"p": "v" * 32760})]).code,
                          MESSAGE_ILLEGAL)
         # Nothing of them was stored.

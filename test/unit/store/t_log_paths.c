@@ -50,12 +50,16 @@ static void nothing_to_write_to(void **state)
     }
 }
 
-/* The folder whose space is asked for last is "full" when its name starts with /full. */
+/* A folder's space, by how its name begins. */
 static enum status space_by_name(struct vfs *vfs, const char *path, struct vfs_space *out)
 {
     (void)vfs;
     *out = (struct vfs_space){100, strncmp(path, "/full", 5) == 0 ? 14 : 15};
-    return STATUS_OK;
+    if (strncmp(path, "/small", 6) == 0)
+        *out = (struct vfs_space){18, 9};
+    else if (strncmp(path, "/tight", 6) == 0)
+        *out = (struct vfs_space){100, 9};
+    return strncmp(path, "/gone", 5) == 0 ? STATUS_NOT_FOUND : STATUS_OK;
 }
 
 static void choice(void **state)
@@ -66,13 +70,27 @@ static void choice(void **state)
     struct log_paths paths;
     struct err err;
     assert_int_equal(log_paths_parse(&paths, "/b,/a,/full", "/r", &err), STATUS_OK);
-    assert_string_equal(log_paths_choose(&paths, &vfs, 0), "/a");
-    assert_string_equal(log_paths_choose(&paths, &vfs, 1), "/b");
-    assert_string_equal(log_paths_choose(&paths, &vfs, 2), "/a");
+    assert_string_equal(log_paths_choose(&paths, &vfs, 0, 10), "/a");
+    assert_string_equal(log_paths_choose(&paths, &vfs, 1, 10), "/b");
+    assert_string_equal(log_paths_choose(&paths, &vfs, 2, 10), "/a");
     log_paths_release(&paths);
     assert_int_equal(log_paths_parse(&paths, "/full2,/full1", "/r", &err), STATUS_OK);
-    assert_string_equal(log_paths_choose(&paths, &vfs, 0), "/full1");
-    assert_string_equal(log_paths_choose(&paths, &vfs, 1), "/full2");
+    assert_string_equal(log_paths_choose(&paths, &vfs, 0, 10), "/full1");
+    assert_string_equal(log_paths_choose(&paths, &vfs, 1, 10), "/full2");
+    log_paths_release(&paths);
+    /* A disk that is half empty and cannot take the file, a full one that cannot, one that is not
+     * there. */
+    assert_int_equal(log_paths_parse(&paths, "/small,/tight,/gone,/full,/b", "/r", &err),
+                     STATUS_OK);
+    for (int64_t number = 0; number < 5; number++)
+        assert_string_equal(log_paths_choose(&paths, &vfs, number, 10), "/b");
+    log_paths_release(&paths);
+    assert_int_equal(log_paths_parse(&paths, "/small,/tight,/gone,/full", "/r", &err), STATUS_OK);
+    for (int64_t number = 0; number < 4; number++)
+        assert_string_equal(log_paths_choose(&paths, &vfs, number, 10), "/full");
+    log_paths_release(&paths);
+    assert_int_equal(log_paths_parse(&paths, "/small,/tight", "/r", &err), STATUS_OK);
+    assert_string_equal(log_paths_choose(&paths, &vfs, 1, 10), "/tight");
     log_paths_release(&paths);
 }
 

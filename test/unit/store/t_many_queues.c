@@ -21,6 +21,7 @@
 #include "common/sys/thread.h"
 #include "test/unit/support/store_kit.h"
 
+#include <errno.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
@@ -452,9 +453,82 @@ static void thousands_of_queues(void **state)
     kit_release(&kit);
 }
 
+static struct kit *short_of_descriptors; /* or NULL */
+static enum status (*real_open)(struct vfs *vfs, const char *path, int flags, int *fd);
+
+/* As when descriptors of unsynced files are given back and that does not help. */
+static enum status open_when_short(struct vfs *vfs, const char *path, int flags, int *fd)
+{
+    if (short_of_descriptors == NULL || strstr(path, "/consumequeue/") == NULL)
+        return real_open(vfs, path, flags, fd);
+    atomic_store(&short_of_descriptors->store->queue_files.unsynced, true);
+    errno = EMFILE;
+    return STATUS_BUSY;
+}
+
+/* That the file system is to be synced is still known when the queues could not all be. */
+static void a_sync_put_off_is_not_forgotten(void **state)
+{
+    (void)state;
+    struct kit kit;
+    init(&kit);
+    real_open = kit.vfs.ops.open;
+    kit.vfs.ops.open = open_when_short;
+    kit_open(&kit);
+    put_to_each(&kit, 1, 0);
+    assert_int_equal(dispatcher_round(&kit.store->dispatcher), STATUS_OK);
+    queue_close_files(kit_queue(&kit, "Many", 0));
+    int64_t syncs = atomic_load(&kit.vfs.filesystem_syncs);
+    short_of_descriptors = &kit;
+    assert_int_equal(keeper_sync(&kit.store->keeper, true), STATUS_BUSY);
+    short_of_descriptors = NULL;
+    assert_int_equal(commitlog_flush(&kit.store->log), STATUS_OK);
+    assert_int_equal(keeper_sync(&kit.store->keeper, true), STATUS_OK);
+    assert_int_equal(atomic_load(&kit.vfs.filesystem_syncs), syncs + 1);
+    kit_release(&kit);
+}
+
+static int opens_to_fail;
+
+static enum status open_fails_once(struct vfs *vfs, const char *path, int flags, int *fd)
+{
+    if (opens_to_fail == 0 || strstr(path, "/consumequeue/") == NULL)
+        return real_open(vfs, path, flags, fd);
+    opens_to_fail--;
+    errno = EMFILE;
+    return STATUS_BUSY;
+}
+
+/* A queue goes on in a further file while the machine has no descriptor left: another queue's is
+ * given back for the sync of the one before. */
+static void a_further_file_takes_a_descriptor(void **state)
+{
+    (void)state;
+    struct kit kit;
+    init(&kit);
+    real_open = kit.vfs.ops.open;
+    kit.vfs.ops.open = open_fails_once;
+    kit_open(&kit);
+    kit_put_many(&kit, "Many", 0, 10, 30); /* a whole file */
+    put_to_each(&kit, 2, 0);
+    while (dispatcher_round(&kit.store->dispatcher) == STATUS_OK)
+        continue;
+    kit_put_many(&kit, "Many", 0, 10, 29);
+    assert_int_equal(dispatcher_round(&kit.store->dispatcher), STATUS_OK);
+    queue_close_files(kit_queue(&kit, "Many", 0));
+    kit_put_many(&kit, "Many", 0, 10, 1);
+    opens_to_fail = 1;
+    assert_int_equal(dispatcher_round(&kit.store->dispatcher), STATUS_OK);
+    assert_int_equal(opens_to_fail, 0);
+    assert_int_equal(kit_read_queue(&kit, kit_queue(&kit, "Many", 0), 0), 61);
+    kit_release(&kit);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_further_file_takes_a_descriptor),
+        cmocka_unit_test(a_sync_put_off_is_not_forgotten),
         cmocka_unit_test(bounds_hold),
         cmocka_unit_test(the_busiest_stay),
         cmocka_unit_test(early_closing_loses_nothing),

@@ -402,9 +402,33 @@ static void bad_place_in_an_old_part(void **state)
     }
 }
 
+/* A start that does not come to the store leaves no mark in it: perhaps another process has it, and
+ * the next start may rely on its clean stop. */
+static void a_start_without_its_folders(void **state)
+{
+    (void)state;
+    struct kit kit;
+    char path[256];
+    char log[600];
+    kit_init(&kit, "start");
+    kit_open(&kit);
+    kit_close(&kit);
+    kit_path(&kit, "checkpoint", path);
+    (void)snprintf(log, sizeof log, "%s,%s/folder", kit.commit_log, path); /* below a file */
+    const char *before = kit.options.commit_log;
+    kit.options.commit_log = log;
+    kit_open_fails(&kit, STATUS_IO, log + strlen(kit.commit_log) + 1);
+    kit_path(&kit, "abort", path);
+    assert_false(kit_exists(path));
+    kit.options.commit_log = before;
+    kit_open(&kit);
+    kit_release(&kit);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_start_without_its_folders),
         cmocka_unit_test(stale_checkpoint_beside_a_new_log),
         cmocka_unit_test(log_of_another_store),
         cmocka_unit_test(log_of_an_older_backup),

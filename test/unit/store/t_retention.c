@@ -16,6 +16,7 @@
 #include "broker/store/store_internal.h"
 #include "test/unit/support/store_kit.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -259,6 +260,37 @@ static void a_file_that_stays(void **state)
     kit_release(&kit);
 }
 
+static enum status no_descriptor(struct vfs *vfs, const char *path)
+{
+    (void)vfs;
+    (void)path;
+    errno = EMFILE;
+    return STATUS_BUSY;
+}
+
+/* Without a descriptor to make a deletion durable the next one waits; messages are accepted. */
+static void a_deletion_that_is_not_durable(void **state)
+{
+    (void)state;
+    struct kit kit;
+    kit_init(&kit, "retention");
+    kit.options.segment_bytes = 8192;
+    kit_open(&kit);
+    kit_put_many(&kit, "A", 0, 900, 40);
+    struct commitlog *log = &kit.store->log;
+    assert_int_equal(commitlog_flush(log), STATUS_OK);
+    enum status (*sync_directory)(struct vfs *, const char *) = kit.vfs.ops.sync_directory;
+    kit.vfs.ops.sync_directory = no_descriptor;
+    assert_int_equal(commitlog_remove_first(log), STATUS_OK);
+    assert_int_equal(commitlog_remove_first(log), STATUS_IO);
+    assert_int_equal(store_min_pos(kit.store), 8192);
+    assert_true(store_writable(kit.store, NULL, 0));
+    kit.vfs.ops.sync_directory = sync_directory;
+    assert_int_equal(commitlog_remove_first(log), STATUS_OK);
+    assert_int_equal(store_min_pos(kit.store), 16384);
+    kit_release(&kit);
+}
+
 /* A disk that cannot be looked at counts as full for what has expired, and refuses nothing. */
 static void an_unknown_disk(void **state)
 {
@@ -316,6 +348,7 @@ int main(void)
         cmocka_unit_test(on_request),
         cmocka_unit_test(a_request_outlives_the_wait_for_a_checkpoint),
         cmocka_unit_test(a_file_that_stays),
+        cmocka_unit_test(a_deletion_that_is_not_durable),
         cmocka_unit_test(an_unknown_disk),
         cmocka_unit_test(many_segments_and_queues),
     };

@@ -15,6 +15,7 @@
 #include "broker/store/store_internal.h"
 #include "test/unit/support/store_kit.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 
@@ -105,6 +106,79 @@ static void crash_finds_zeros(void **state)
     kit_release(&kit);
 }
 
+/* Linux tells each open descriptor once that something of the file could not be written. */
+static struct {
+    bool failed;
+    bool told[KIT_DESCRIPTORS];
+    enum status (*write_out)(struct vfs *vfs, int fd, int64_t offset, int64_t size);
+    enum status (*fdatasync)(struct vfs *vfs, int fd);
+} disk;
+
+static enum status tell(int fd)
+{
+    bool news = disk.failed && !disk.told[fd];
+    disk.told[fd] |= news;
+    errno = EIO;
+    return news ? STATUS_IO : STATUS_OK;
+}
+
+static enum status told_write_out(struct vfs *vfs, int fd, int64_t offset, int64_t size)
+{
+    enum status status = disk.write_out(vfs, fd, offset, size);
+    return status == STATUS_OK ? tell(fd) : status;
+}
+
+static enum status told_fdatasync(struct vfs *vfs, int fd)
+{
+    enum status status = disk.fdatasync(vfs, fd);
+    return status == STATUS_OK ? tell(fd) : status;
+}
+
+/* A message that the kernel could not write is not acknowledged because the zeros' own wait for the
+ * disk, at any moment before the log's sync, has heard of it. */
+static void log_hears_of_lost_writes(void **state)
+{
+    (void)state;
+    struct kit kit;
+    open_sync(&kit);
+    disk.write_out = kit.vfs.ops.write_out;
+    disk.fdatasync = kit.vfs.ops.fdatasync;
+    kit.vfs.ops.write_out = told_write_out;
+    kit.vfs.ops.fdatasync = told_fdatasync;
+    int64_t flushed_pos = store_flushed_pos(kit.store);
+    assert_int_equal(kit_put(&kit, "A", 0, "lost", "").status, PUT_OK);
+    disk.failed = true;
+    (void)zeroer_step(&kit.store->zeroer);
+    assert_int_equal(commitlog_flush(&kit.store->log), STATUS_IO);
+    assert_int_equal(store_flushed_pos(kit.store), flushed_pos);
+    /* Then zeros are of no use any more. */
+    int64_t slices = atomic_load(&kit.store->zeroer.slices);
+    assert_int_equal(zeroer_step(&kit.store->zeroer), -1);
+    assert_int_equal(atomic_load(&kit.store->zeroer.slices), slices);
+    disk.failed = false;
+    kit_release(&kit);
+}
+
+/* A segment is made ahead with prepare_lock held, which takes as long as the disk does. Zeros that
+ * have come to the end of the one before it do not keep the appends waiting for that. */
+static void claims_do_not_wait_for_a_segment(void **state)
+{
+    (void)state;
+    struct kit kit;
+    struct zero_claim claim;
+    struct err err;
+    open_sync(&kit);
+    struct commitlog *log = &kit.store->log;
+    assert_int_equal(pthread_mutex_lock(&log->prepare_lock), 0);
+    assert_false(commitlog_claim_zeros(log, SEGMENT_BYTES, ZERO_SLICE_BYTES, &claim));
+    assert_int_equal(pthread_mutex_unlock(&log->prepare_lock), 0);
+    assert_int_equal(commitlog_prepare(log, &err), STATUS_OK);
+    assert_true(commitlog_claim_zeros(log, SEGMENT_BYTES, ZERO_SLICE_BYTES, &claim));
+    assert_int_equal(claim.pos, SEGMENT_BYTES);
+    commitlog_release_zeros(log, &claim);
+    kit_release(&kit);
+}
+
 struct writer {
     struct kit *kit;
     _Atomic bool done;
@@ -182,6 +256,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(window_is_filled),
         cmocka_unit_test(crash_finds_zeros),
+        cmocka_unit_test(log_hears_of_lost_writes),
+        cmocka_unit_test(claims_do_not_wait_for_a_segment),
         cmocka_unit_test(appends_wait_for_a_claim),
         cmocka_unit_test(messages_survive),
     };
