@@ -68,8 +68,9 @@ void commitlog_init(struct commitlog *log, struct log_paths paths, int64_t segme
 
 /* Open the segments that are there, in whichever of the folders. Refuses, with the mend, what would
  * hide or damage data: a wrong size, a gap, a file that is there twice.
- * returns  OK | CORRUPT | IO */
-enum status commitlog_load(struct commitlog *log, struct err *err);
+ * known_pos  the log is known to have reached so far (-1: not known): a last file that begins
+ * before it is never taken for one that was being made returns  OK | CORRUPT | IO */
+enum status commitlog_load(struct commitlog *log, int64_t known_pos, struct err *err);
 
 /* Make the first segment of an empty log, at position 0. */
 enum status commitlog_begin(struct commitlog *log, struct err *err);

@@ -18,6 +18,7 @@ struct found_segment {
 
 struct found_segments {
     const struct commitlog *log;
+    int64_t known_pos;
     const char *directory; /* being listed */
     struct found_segment *at;
     size_t count;
@@ -137,8 +138,9 @@ static enum status load_one(struct commitlog *log, const struct found_segments *
     if (status != STATUS_OK)
         return err_set_errno(err, STATUS_IO, "cannot examine %s", path);
     if (st.size != log->segment_bytes) {
-        bool last = i + 1 == found->count;
-        status = last ? remove_unfinished(log, &found->at[i], path, st.size, err) : STATUS_CORRUPT;
+        bool unused = i + 1 == found->count && found->at[i].base >= found->known_pos;
+        status =
+            unused ? remove_unfinished(log, &found->at[i], path, st.size, err) : STATUS_CORRUPT;
         return status != STATUS_CORRUPT
                    ? status
                    : err_set(err, STATUS_CORRUPT,
@@ -158,9 +160,9 @@ static enum status load_one(struct commitlog *log, const struct found_segments *
     return STATUS_OK;
 }
 
-enum status commitlog_load(struct commitlog *log, struct err *err)
+enum status commitlog_load(struct commitlog *log, int64_t known_pos, struct err *err)
 {
-    struct found_segments found = {.log = log};
+    struct found_segments found = {.log = log, .known_pos = known_pos};
     enum status status = list_all(&found, err);
     for (size_t i = 0; i < found.count && status == STATUS_OK; i++)
         status = load_one(log, &found, i, err);

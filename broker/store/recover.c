@@ -376,7 +376,7 @@ enum status recover_store(struct store *store, bool aborted, struct err *err)
     enum status status =
         checkpoint_load(store->vfs, store->options.root, &recovery.checkpoint, err);
     if (status == STATUS_OK)
-        status = commitlog_load(&store->log, err);
+        status = commitlog_load(&store->log, recovery.checkpoint.durable_pos, err);
     if (status == STATUS_OK && store->log.segment_count == 0)
         status = begin_empty(&recovery, err);
     else if (status == STATUS_OK)
