@@ -336,13 +336,18 @@ void queue_sync_end(const struct queue_sync_target *target)
 
 /* --- expiry --- */
 
-/* True when the first file is not the last and every entry of it lies before min_pos. */
+/* True when the first file is not the last and every entry of it lies before min_pos. An entry
+ * behind it must be durable: else a power cut could leave no file, and with it no trace of where
+ * the queue goes on. */
 static bool first_file_expired(struct queue *queue, int64_t min_pos)
 {
     if (queue->file_count < 2)
         return false;
     int64_t first = queue->first_file * file_entries(queue);
-    if (first + file_entries(queue) > atomic_load(&queue->max_offset))
+    (void)pthread_mutex_lock(&queue->files_lock);
+    bool goes_on = queue->synced_offset > first + file_entries(queue);
+    (void)pthread_mutex_unlock(&queue->files_lock);
+    if (!goes_on)
         return false;
     struct slice bytes;
     struct queue_file *file;

@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "broker/store/checkpoint.h"
 #include "broker/store/retention.h"
 #include "broker/store/store_internal.h"
 #include "test/unit/support/store_kit.h"
@@ -188,6 +189,54 @@ static void the_log_has_a_limit_in_bytes(void **state)
     kit_release(&kit);
 }
 
+static bool is_checkpointed(void *ctx)
+{
+    struct kit *kit = ctx;
+    struct checkpoint checkpoint;
+    return checkpoint_load(vfs_posix(), kit->root, &checkpoint, &(struct err){0}) == STATUS_OK &&
+           checkpoint.durable_pos == store_appended_pos(kit->store);
+}
+
+static bool queue_begins_at_30(void *ctx)
+{
+    return queue_min_offset(kit_queue(ctx, "A", 0)) == 30;
+}
+
+/* A queue's file, full of entries whose messages are gone, stays while the next one is not durable:
+ * a power cut would leave neither, and the queue would start again at 0. */
+static void a_queue_keeps_its_last_durable_file(void **state)
+{
+    (void)state;
+    struct kit kit;
+    struct kit cut;
+    char first[256];
+    char second[256];
+    kit_init(&kit, "retention");
+    kit.options.segment_bytes = 8192;
+    kit.options.clean_interval_ms = 5;
+    kit.options.flush_interval_ms = 5;
+    kit.options.flush_thorough_interval_ms = 5;
+    kit_start(&kit);
+    kit_put_many(&kit, "A", 0, 900, 30); /* a whole file of entries */
+    kit_put_many(&kit, "B", 0, 900, 8);
+    kit_dispatched(&kit);
+    keeper_want_checkpoint(&kit.store->keeper);
+    kit_wait(is_checkpointed, &kit);
+    kit_put(&kit, "A", 0, "b", "");
+    kit_dispatched(&kit);
+    atomic_store(&kit.vfs.space_percent, 86);
+    kit_wait(queue_begins_at_30, &kit);
+    kit_path(&kit, "consumequeue/A/0/00000000000000000000", first);
+    assert_true(kit_exists(first));
+    kit_crash(&kit, &cut);
+    kit_path(&cut, "consumequeue/A/0/00000000000000000600", second);
+    folder_remove(second);
+    kit_open(&cut);
+    assert_int_equal(queue_max_offset(kit_queue(&cut, "A", 0)), 31);
+    kit_release(&cut);
+    kit_release(&kit);
+}
+
 /* An administrator does not wait for the hour, but age counts. */
 static void on_request(void **state)
 {
@@ -345,6 +394,7 @@ int main(void)
         cmocka_unit_test(full_disk_forces),
         cmocka_unit_test(used_disk_takes_old_files),
         cmocka_unit_test(the_log_has_a_limit_in_bytes),
+        cmocka_unit_test(a_queue_keeps_its_last_durable_file),
         cmocka_unit_test(on_request),
         cmocka_unit_test(a_request_outlives_the_wait_for_a_checkpoint),
         cmocka_unit_test(a_file_that_stays),
