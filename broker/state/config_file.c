@@ -90,9 +90,9 @@ enum status config_file_load(struct config_file *file, const char *what,
     if (main_status == STATUS_NOT_FOUND && backup_status == STATUS_NOT_FOUND)
         return STATUS_OK;
     return err_set(err, backup_status == STATUS_IO ? STATUS_IO : STATUS_CORRUPT,
-                   "cannot load the %s: neither %s (%s) nor its .bak (%s) can be used; put back "
-                   "one of them from a copy, or move both away to start without the %s",
-                   what, file->path, main_err.text, backup_err.text, what);
+                   "cannot load the %s, neither from %s nor from its .bak: put back one of them "
+                   "from a copy, or move both away to start without the %s (%s; %s)",
+                   what, file->path, what, main_err.text, backup_err.text);
 }
 
 /* A new store has no config folder yet, and one that is there may not be durable: whoever made it

@@ -326,6 +326,17 @@ static bool hashes_complete(const struct hashes *hashes)
     return hashes->count == 0 || hashes->covered == UINT64_MAX >> (64 - hashes->count);
 }
 
+/* 4.9.2 counts the seconds of a file's first entry from the end of the file before, which may have
+ * been deleted with the beginning of the log. */
+static bool first_seconds_fit(const struct verify_index *index, const struct index_check *check,
+                              const struct record *record, int32_t seconds)
+{
+    if (check == index->checks)
+        return index->verify->result->log_begin > 0;
+    return seconds ==
+           index_entry_seconds(check[-1].header.end_timestamp_ms, record->store_timestamp_ms);
+}
+
 /* The next entry is at the record's position. */
 static void take_matching(struct verify_index *index, struct index_check *check,
                           const uint8_t *entry, struct hashes *hashes)
@@ -347,8 +358,8 @@ static void take_matching(struct verify_index *index, struct index_check *check,
         (void)snprintf(text, sizeof text,
                        "entry %ld has the hash %ld, which no key of its record has", (long)number,
                        (long)hash);
-    /* 4.9.2 counts the first entry's seconds from the end of the file before. */
-    else if (seconds != wanted && number != 1)
+    else if (seconds != wanted &&
+             (number != 1 || !first_seconds_fit(index, check, record, seconds)))
         (void)snprintf(text, sizeof text,
                        "entry %ld lies %ld s behind the file's first time, its record %ld s",
                        (long)number, (long)seconds, (long)wanted);
