@@ -40,7 +40,7 @@ const char *status_text(enum status status);
 /* In front of a declaration: a caller that ignores the result does not compile. */
 #define MUST_CHECK __attribute__((warn_unused_result))
 
-#define ERR_TEXT_BYTES 512
+#define ERR_TEXT_BYTES 1024 /* room for a path or two and the mend */
 
 /* An error with the words a person needs: the thing, the cause, the mend. */
 struct err {
