@@ -21,7 +21,8 @@
  * B, the directory with B before n is removed. An n+1 without changes is removed, too, but not
  * before n is gone for good, for without n+1 it would look like one that belongs to nothing. When a
  * save fails after the naming, n+1 goes on, and the next save uses it: it was begun before that
- * snapshot, too. So there are never more than two. If A comes back when n is gone (as the .bak of a
+ * snapshot, too; it is removed as well then if nothing was appended since that save began. So there
+ * are never more than two. If A comes back when n is gone (as the .bak of a
  * B that was damaged), a journal over B is replayed over it, for it names what was there before B,
  * too: what it says is newer, and the rest is A's.
  *
@@ -59,7 +60,7 @@ struct offset_journal {
     uint64_t generation;  /* of the current journal, or of the last there was */
     uint64_t sequence;    /* of the next block */
     int64_t end;          /* where it goes */
-    bool has_changes;     /* the current journal is more than names */
+    bool has_changes; /* the current journal is more than names, or what the next snapshot has */
     bool unsynced;
     bool entry_unsynced; /* its directory entry */
     bool sync_failed;    /* the current journal may have holes on disk */
@@ -509,6 +510,8 @@ void offset_journal_begin(struct offset_journal *journal)
     bool wanted = old_fd != NO_FILE && journal->has_changes && !journal->has_older;
     uint64_t generation = journal->generation + 1;
     journal->due = false;
+    if (journal->has_older)
+        journal->has_changes = false; /* what is in it is in the snapshot to be taken */
     journal_unlock(journal);
     journal->next = journal->json;
     if (!wanted)

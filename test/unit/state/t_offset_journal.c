@@ -80,6 +80,28 @@ static void a_save_takes_the_journal_away(void **state)
     assert_int_equal(get(f, "g", 0), 7);
 }
 
+/* One save is enough, also for what a crash in the middle of another has left. */
+static void a_save_takes_both_journals_away(void **state)
+{
+    struct fixture *f = *state;
+    struct err err;
+    commit(f, "g", 0, 1);
+    step(f);
+    f->vfs.fails_for = "consumerOffset.json";
+    f->vfs.fails_with = STATUS_IO;
+    log_set_level((enum log_level) - 1);
+    assert_int_equal(offsets_persist(f->offsets, &err), STATUS_IO);
+    f->vfs.fails_for = NULL;
+    commit(f, "g", 0, 2);
+    step(f);
+    assert_int_equal(journal_count(f), 2);
+    crash(f);
+    save(f);
+    assert_int_equal(journal_count(f), 0);
+    crash(f);
+    assert_int_equal(get(f, "g", 0), 2);
+}
+
 static void a_replayed_table_counts_as_changed(void **state)
 {
     struct fixture *f = *state;
@@ -482,6 +504,7 @@ int main(void)
         TEST(a_crash_costs_what_came_after_the_last_step),
         TEST(nothing_is_written_without_a_change),
         TEST(a_save_takes_the_journal_away),
+        TEST(a_save_takes_both_journals_away),
         TEST(a_replayed_table_counts_as_changed),
         TEST(removed_and_cloned_groups_are_too),
         TEST(a_step_of_many_changes_is_cut_into_blocks),
