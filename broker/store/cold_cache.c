@@ -62,12 +62,14 @@ void cold_cache_init(struct cold_cache *cache, struct store *store, int64_t byte
     cache->chunks = xcalloc(cache->count_max, sizeof *cache->chunks);
     for (size_t i = 0; i < COLD_QUIET_SEGMENTS; i++)
         cache->quiet[i] = -1;
+    cold_pace_init(&cache->pace);
     CHECK(pthread_mutex_init(&cache->lock, NULL) == 0);
 }
 
 void cold_cache_release(struct cold_cache *cache)
 {
     free(cache->chunks);
+    cold_pace_release(&cache->pace);
     (void)pthread_mutex_destroy(&cache->lock);
 }
 
@@ -283,20 +285,41 @@ static enum status fail(struct cold_cache *cache, const char *path, int64_t offs
                          size, (long long)offset, path);
 }
 
-/* All of it, or IO with errno set. */
-static enum status read_all(struct cold_cache *cache, int fd, int64_t offset, size_t size,
-                            struct cold_loader *loader)
+/* The first *done bytes of it, as many as the pace allows; or IO with errno set. */
+static enum status read_piece(struct cold_cache *cache, int fd, int64_t offset, size_t size,
+                              struct cold_loader *loader, size_t *done)
 {
     struct vfs *vfs = cache->store->vfs;
     size_t got = 0;
-    if (loader->scratch == NULL)
-        loader->scratch = xmalloc((size_t)CHUNK_BYTES);
-    enum status status = vfs->ops->pread(vfs, fd, loader->scratch, size, offset, &got);
+    int64_t begun_ns = clock_monotonic_ns(cache->store->clock);
+    size_t piece = cold_pace_begin(&cache->pace, size, store_appended_pos(cache->store), begun_ns);
+    begun_ns = clock_monotonic_ns(cache->store->clock);
+    enum status status = vfs->ops->pread(vfs, fd, loader->scratch, piece, offset, &got);
+    int kept = errno;
+    cold_pace_end(&cache->pace, piece, clock_monotonic_ns(cache->store->clock) - begun_ns);
+    errno = kept;
     if (status != STATUS_OK)
         return STATUS_IO;
     atomic_fetch_add_explicit(&cache->read_bytes, (int64_t)got, memory_order_relaxed);
     errno = EIO; /* the file was cut by somebody */
-    return got == size ? STATUS_OK : STATUS_IO;
+    *done = got;
+    return got == piece ? STATUS_OK : STATUS_IO;
+}
+
+/* All of it, or IO with errno set. */
+static enum status read_all(struct cold_cache *cache, int fd, int64_t offset, size_t size,
+                            struct cold_loader *loader)
+{
+    enum status status = STATUS_OK;
+    if (loader->scratch == NULL)
+        loader->scratch = xmalloc((size_t)CHUNK_BYTES);
+    while (size > 0 && status == STATUS_OK) {
+        size_t done = 0;
+        status = read_piece(cache, fd, offset, size, loader, &done);
+        offset += (int64_t)done;
+        size -= done;
+    }
+    return status;
 }
 
 static enum status span_read(struct cold_cache *cache, const struct span *span,
@@ -409,7 +432,7 @@ void cold_cache_ahead(struct cold_cache *cache, struct cold_loader *loader)
 {
     int64_t pos = loader->ahead_pos;
     loader->ahead_pos = 0;
-    if (pos == 0)
+    if (pos == 0 || !cold_pace_is_free(&cache->pace))
         return;
     for (int i = 0; i < AHEAD_CHUNKS && begin_chunk(cache, pos); i++)
         pos += CHUNK_BYTES;

@@ -15,6 +15,7 @@
 #ifndef BROKER_STORE_COLD_CACHE_H
 #define BROKER_STORE_COLD_CACHE_H
 
+#include "broker/store/cold_pace.h"
 #include "broker/store/residency.h"
 #include "broker/store/segment.h"
 
@@ -31,6 +32,7 @@ struct cold_chunk;
 struct cold_cache {
     struct store *store;
     int64_t bytes_max;
+    struct cold_pace pace;
 
     pthread_mutex_t lock;
     struct cold_chunk *chunks; /* in no order */
