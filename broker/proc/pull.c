@@ -112,6 +112,17 @@ static void count(const struct pull *pull, int32_t code, const struct get_result
                         (int64_t)got->bytes);
 }
 
+static struct body_part part_of(const struct log_range *range)
+{
+    struct body_part part = {.data = range->data,
+                             .size = range->size,
+                             .release = log_segment_release,
+                             .owner = range->segment,
+                             .in_file = true};
+    log_range_file(range, &part.fd, &part.file_offset);
+    return part;
+}
+
 /* Answer with what was read; the ranges leave without being copied. */
 static void answer(const struct pull *pull, int32_t code, const struct get_result *got,
                    struct arena *arena)
@@ -123,8 +134,7 @@ static void answer(const struct pull *pull, int32_t code, const struct get_resul
     if (got->range_count > 0) {
         struct body_part *parts = arena_alloc(arena, (size_t)got->range_count * sizeof *parts);
         for (int i = 0; i < got->range_count; i++)
-            parts[i] = (struct body_part){got->ranges[i].data, got->ranges[i].size,
-                                          log_segment_release, got->ranges[i].segment};
+            parts[i] = part_of(&got->ranges[i]);
         response.parts = parts;
         response.part_count = (size_t)got->range_count;
     }

@@ -61,6 +61,13 @@ void log_segment_release(void *segment)
     segment_drop(segment);
 }
 
+void log_range_file(const struct log_range *range, int *fd, int64_t *offset)
+{
+    const struct segment *segment = range->segment;
+    *fd = segment->fd;
+    *offset = range->data - segment->data;
+}
+
 void log_range_release(struct log_range *range)
 {
     segment_drop(range->segment);

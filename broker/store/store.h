@@ -267,6 +267,8 @@ struct log_range {
     void *segment;
 };
 void log_range_release(struct log_range *range);
+/* Where the same bytes lie on disk. The descriptor is good until the range is released. */
+void log_range_file(const struct log_range *range, int *fd, int64_t *offset);
 /* The same for use as body_part.release: pass range->segment. */
 void log_segment_release(void *segment);
 

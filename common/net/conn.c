@@ -16,6 +16,8 @@
 #include <sys/socket.h>
 
 #define WRITE_PIECES_MAX 128
+/* Calls to write in one turn: an answer that leaves from a file takes two. */
+#define WRITE_CALLS_MAX 8
 
 /* --- the end --- */
 
@@ -24,7 +26,7 @@ static void log_end(struct conn *conn, enum conn_end why, const char *reason)
     static const enum log_level levels[] = {
         [CONN_END_PEER] = LOG_DEBUG,   [CONN_END_MALFORMED] = LOG_WARN, [CONN_END_IDLE] = LOG_INFO,
         [CONN_END_STALLED] = LOG_WARN, [CONN_END_UNREAD] = LOG_WARN,    [CONN_END_ASKED] = LOG_INFO,
-        [CONN_END_OWNER] = LOG_DEBUG,
+        [CONN_END_OWNER] = LOG_DEBUG,  [CONN_END_FILE] = LOG_ERROR,
     };
     int64_t suppressed;
     if (!log_gate_open(&conn->group->totals->ended_gates[why], &suppressed))
@@ -212,23 +214,56 @@ void conn_output_added(struct conn *conn)
         conn_pause(conn, CONN_PAUSE_OUTPUT);
 }
 
+/* One system call. *whole: all it was given has left, there may be room for more. */
+static enum status write_some(struct conn *conn, size_t *sent, bool *whole)
+{
+    struct transport *transport = &conn->transport;
+    struct output_file file;
+    bool files = transport_sends_files(transport);
+    if (files && output_next_file(&conn->output, &file)) {
+        enum status status = transport_send_file(transport, file.fd, file.offset, file.size, sent);
+        *whole = *sent == file.size;
+        return status;
+    }
+    struct iovec pieces[WRITE_PIECES_MAX];
+    bool more;
+    size_t size = 0;
+    int count = output_gather(&conn->output, files, pieces, WRITE_PIECES_MAX, &more);
+    for (int i = 0; i < count; i++)
+        size += pieces[i].iov_len;
+    enum status status = transport_writev(transport, pieces, count, more, sent);
+    *whole = *sent == size;
+    return status;
+}
+
+/* Up to WRITE_CALLS_MAX calls; false when the connection has ended. */
+static bool write_out(struct conn *conn)
+{
+    bool whole = true;
+    for (int i = 0; i < WRITE_CALLS_MAX && whole && conn->output.bytes > 0; i++) {
+        size_t sent = 0;
+        enum status status = write_some(conn, &sent, &whole);
+        if (status == STATUS_NOT_FOUND) {
+            conn_end(conn, CONN_END_FILE, "the file of an answer cannot be read: look at the disk");
+            return false;
+        }
+        if (status != STATUS_OK && status != STATUS_BUSY) {
+            conn_end(conn, CONN_END_PEER, "closed by the peer");
+            return false;
+        }
+        if (sent > 0) {
+            conn_touch(conn);
+            output_consume(&conn->output, &conn->table->pool, sent);
+        }
+        if (conn->ended)
+            return false;
+    }
+    return true;
+}
+
 void conn_write(struct conn *conn)
 {
-    struct iovec pieces[WRITE_PIECES_MAX];
-    int count = output_gather(&conn->output, pieces, WRITE_PIECES_MAX);
-    if (count == 0)
-        return;
-    size_t sent = 0;
-    enum status status = transport_writev(&conn->transport, pieces, count, &sent);
-    if (status != STATUS_OK && status != STATUS_BUSY) {
-        conn_end(conn, CONN_END_PEER, "closed by the peer");
-        return;
-    }
-    if (sent > 0) {
-        conn_touch(conn);
-        output_consume(&conn->output, &conn->table->pool, sent);
-    }
-    if (conn->ended)
+    if (!write_out(conn))
         return;
     if (conn->output.bytes > 0) {
         conn->write_blocked = true;

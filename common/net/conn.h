@@ -24,6 +24,7 @@ enum conn_end {
     CONN_END_MALFORMED, /* what it sent is no frame */
     CONN_END_IDLE,
     CONN_END_STALLED, /* half a frame for too long while memory was short */
+    CONN_END_FILE,    /* an answer was to leave from a file that cannot be read */
     CONN_END_UNREAD,  /* held the most output while there was too much of it */
     CONN_END_ASKED,   /* net_close */
     CONN_END_OWNER,   /* the server or client is shutting down */

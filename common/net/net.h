@@ -77,6 +77,11 @@ struct body_part {
     size_t size;
     void (*release)(void *owner);
     void *owner;
+    /* Where a file holds the same bytes, if one does: large parts then leave without passing
+     * through the process. The descriptor stays open until `release`, the bytes unchanged. */
+    bool in_file;
+    int fd;
+    int64_t file_offset;
 };
 
 struct response {

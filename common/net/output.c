@@ -15,6 +15,8 @@
 #define POOLED_BARE_MAX 1024
 /* From this size on taking the memory over is cheaper than copying. */
 #define TAKE_BYTES ((size_t)4 * 1024)
+/* From this size on a second system call is cheaper than copying. */
+#define FILE_BYTES ((size_t)16 * 1024)
 
 struct output_item {
     struct output_item *next;
@@ -157,16 +159,39 @@ void output_append_part(struct output *output, struct output_pool *pool,
     struct output_item *item = take_bare(pool);
     item->is_part = true;
     item->part = *part;
+    item->part.in_file = part->in_file && part->size >= FILE_BYTES;
     link_last(output, item);
     output->bytes += part->size;
 }
 
-int output_gather(const struct output *output, struct iovec *pieces, int max)
+static bool is_from_file(const struct output_item *item)
+{
+    return item->is_part && item->part.in_file;
+}
+
+bool output_next_file(const struct output *output, struct output_file *file)
+{
+    const struct output_item *item = output->first;
+    if (item == NULL || !is_from_file(item))
+        return false;
+    *file = (struct output_file){.fd = item->part.fd,
+                                 .offset = item->part.file_offset + (int64_t)output->sent,
+                                 .size = item->part.size - output->sent};
+    return true;
+}
+
+int output_gather(const struct output *output, bool until_file, struct iovec *pieces, int max,
+                  bool *more)
 {
     int count = 0;
     size_t skip = output->sent;
+    *more = false;
     for (const struct output_item *item = output->first; item != NULL && count < max;
          item = item->next, skip = 0) {
+        if (until_file && is_from_file(item)) {
+            *more = true;
+            break;
+        }
         const void *data = item->is_part ? item->part.data : item->own.data;
         size_t size = item_size(item);
         if (size == skip)

@@ -49,8 +49,20 @@ void output_append_buf(struct output *output, struct output_pool *pool, struct b
 void output_append_part(struct output *output, struct output_pool *pool,
                         const struct body_part *part);
 
-/* The first bytes of the queue as at most `max` pieces; returns how many. */
-int output_gather(const struct output *output, struct iovec *pieces, int max);
+/* The next bytes of the queue, when they are those of a part that is better sent from its file. */
+struct output_file {
+    int fd;
+    int64_t offset;
+    size_t size;
+};
+bool output_next_file(const struct output *output, struct output_file *file);
+
+/* The first bytes of the queue as at most `max` pieces, in memory.
+ * until_file  stop before a part that is better sent from its file
+ * *more       such a part follows
+ * returns     how many pieces */
+int output_gather(const struct output *output, bool until_file, struct iovec *pieces, int max,
+                  bool *more);
 
 /* `bytes` have left. Calls `release` of parts that are through. */
 void output_consume(struct output *output, struct output_pool *pool, size_t bytes);

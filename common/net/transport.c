@@ -7,6 +7,7 @@
 #include "common/net/transport.h"
 
 #include <errno.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -40,18 +41,37 @@ static enum status plain_readv(struct transport *transport, const struct iovec *
 }
 
 static enum status plain_writev(struct transport *transport, const struct iovec *parts, int count,
-                                size_t *sent)
+                                bool more, size_t *sent)
 {
     struct msghdr message = {.msg_iov = (struct iovec *)(void *)(size_t)parts,
                              .msg_iovlen = (size_t)count};
     ssize_t n;
     do
-        n = sendmsg(transport->fd, &message, MSG_NOSIGNAL);
+        n = sendmsg(transport->fd, &message, MSG_NOSIGNAL | (more ? MSG_MORE : 0));
     while (n == -1 && errno == EINTR);
     if (n == -1)
         return status_of_errno();
     *sent = (size_t)n;
     return n == 0 ? STATUS_BUSY : STATUS_OK;
+}
+
+/* A peer that is gone raises SIGPIPE here, which the daemons ignore. */
+static enum status plain_send_file(struct transport *transport, int fd, int64_t offset, size_t size,
+                                   size_t *sent)
+{
+    off_t at = offset;
+    ssize_t n;
+    do
+        n = sendfile(transport->fd, fd, &at, size);
+    while (n == -1 && errno == EINTR);
+    if (n == -1) {
+        enum status status = status_of_errno();
+        return status == STATUS_IO && errno == EIO ? STATUS_NOT_FOUND : status;
+    }
+    *sent = (size_t)n;
+    if (n == 0)
+        errno = EIO; /* the file was cut by somebody */
+    return n == 0 ? STATUS_NOT_FOUND : STATUS_OK;
 }
 
 static void plain_close(struct transport *transport)
@@ -60,7 +80,8 @@ static void plain_close(struct transport *transport)
     transport->fd = -1;
 }
 
-static const struct transport_ops plain_ops = {plain_readv, plain_writev, plain_close};
+static const struct transport_ops plain_ops = {plain_readv, plain_writev, plain_send_file,
+                                               plain_close};
 
 /* The first read of an accepted connection: look at one byte, then become plain. */
 static enum status first_readv(struct transport *transport, const struct iovec *parts, int count,
@@ -81,7 +102,8 @@ static enum status first_readv(struct transport *transport, const struct iovec *
     return plain_readv(transport, parts, count, got);
 }
 
-static const struct transport_ops accepted_ops = {first_readv, plain_writev, plain_close};
+static const struct transport_ops accepted_ops = {first_readv, plain_writev, plain_send_file,
+                                                  plain_close};
 
 void transport_init_accepted(struct transport *transport, int fd)
 {

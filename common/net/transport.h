@@ -10,7 +10,9 @@
 
 #include "common/base/status.h"
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/uio.h>
 
 struct transport;
@@ -21,9 +23,14 @@ struct transport_ops {
      *          UNSUPPORTED (the peer wants TLS and there is none) | IO */
     enum status (*readv)(struct transport *transport, const struct iovec *parts, int count,
                          size_t *got);
-    /* returns  OK (*sent > 0, perhaps not all) | BUSY | CLOSED | IO */
+    /* more     further bytes follow at once: none need to be on their way before those
+     * returns  OK (*sent > 0, perhaps not all) | BUSY | CLOSED | IO */
     enum status (*writev)(struct transport *transport, const struct iovec *parts, int count,
-                          size_t *sent);
+                          bool more, size_t *sent);
+    /* Send bytes of a file, from the page cache. NULL: this transport has to see them.
+     * returns  as writev; NOT_FOUND: the file cannot be read there (errno) */
+    enum status (*send_file)(struct transport *transport, int fd, int64_t offset, size_t size,
+                             size_t *sent);
     void (*close)(struct transport *transport);
 };
 
@@ -45,9 +52,20 @@ static inline enum status transport_readv(struct transport *transport, const str
 }
 
 static inline enum status transport_writev(struct transport *transport, const struct iovec *parts,
-                                           int count, size_t *sent)
+                                           int count, bool more, size_t *sent)
 {
-    return transport->ops->writev(transport, parts, count, sent);
+    return transport->ops->writev(transport, parts, count, more, sent);
+}
+
+static inline bool transport_sends_files(const struct transport *transport)
+{
+    return transport->ops->send_file != NULL;
+}
+
+static inline enum status transport_send_file(struct transport *transport, int fd, int64_t offset,
+                                              size_t size, size_t *sent)
+{
+    return transport->ops->send_file(transport, fd, offset, size, sent);
 }
 
 static inline void transport_close(struct transport *transport)

@@ -26,8 +26,10 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
@@ -212,6 +214,8 @@ enum test_code {
     TEST_DECLINE,      /* no answer */
     TEST_THREAD,       /* echo from another thread, by a detached call */
     TEST_THREAD_PARTS, /* parts from another thread */
+    TEST_FILE_PARTS,   /* every second part is in a file, too */
+    TEST_CUT_FILE,     /* one part, of a file that has become shorter */
     TEST_CLOSE,        /* net_close */
     TEST_TWICE,        /* answered twice */
     TEST_EMPTY_HEADER, /* an answer with a header without fields */
@@ -266,18 +270,63 @@ static inline void release_part(void *owner)
     free(owner);
 }
 
-static inline void reply_parts(struct reply_to to, int count, size_t bytes)
+/* A file with something else in front, and memory that holds something else: what arrives tells
+ * where it came from. */
+struct file_part {
+    int fd;
+    char memory[];
+};
+
+static inline void release_file_part(void *owner)
+{
+    (void)close(((struct file_part *)owner)->fd);
+    release_part(owner);
+}
+
+static inline struct body_part file_part(char letter, size_t bytes, bool cut)
+{
+    struct file_part *owner = malloc(sizeof *owner + bytes);
+    owner->fd = memfd_create("part", 0);
+    memset(owner->memory, letter, bytes);
+    CHECK(pwrite(owner->fd, owner->memory, bytes, 1000) == (ssize_t)bytes);
+    memset(owner->memory, '?', bytes);
+    CHECK(!cut || ftruncate(owner->fd, 1000) == 0);
+    return (struct body_part){.data = owner->memory,
+                              .size = bytes,
+                              .release = release_file_part,
+                              .owner = owner,
+                              .in_file = true,
+                              .fd = owner->fd,
+                              .file_offset = 1000};
+}
+
+static inline struct body_part memory_part(char letter, size_t bytes)
+{
+    char *data = malloc(bytes);
+    memset(data, letter, bytes);
+    return (struct body_part){.data = data, .size = bytes, .release = release_part, .owner = data};
+}
+
+/* Every `file_every`th part is one of a file; 0: none. */
+static inline void reply_parts(struct reply_to to, int count, size_t bytes, int file_every)
 {
     struct body_part *parts = calloc((size_t)count, sizeof *parts);
     for (int i = 0; i < count; i++) {
-        char *data = malloc(bytes);
-        memset(data, 'a' + i % 26, bytes);
-        parts[i] = (struct body_part){data, bytes, release_part, data};
+        char letter = (char)('a' + i % 26);
+        bool file = file_every > 0 && i % file_every == file_every - 1;
+        parts[i] = file ? file_part(letter, bytes, false) : memory_part(letter, bytes);
         fixture->parts_made++;
     }
     net_reply(to, &(struct response){
                       .body = SLICE_LITERAL("head:"), .parts = parts, .part_count = (size_t)count});
     free(parts);
+}
+
+static inline void reply_cut_file(struct reply_to to)
+{
+    struct body_part part = file_part('x', 20000, true);
+    fixture->parts_made++;
+    net_reply(to, &(struct response){.parts = &part, .part_count = 1});
 }
 
 static inline void reply_echo(struct reply_to to, struct slice body)
@@ -301,7 +350,7 @@ static inline void *answer_from_thread(void *arg)
     switch (call->request->code) {
     case TEST_THREAD_PARTS:
         parse_parts(call, &count, &bytes);
-        reply_parts(call_reply_to(call), count, bytes);
+        reply_parts(call_reply_to(call), count, bytes, 0);
         break;
     case TEST_SLOW:
         let_pass_ms(50);
@@ -311,7 +360,7 @@ static inline void *answer_from_thread(void *arg)
         char *name = malloc(70000);
         memset(name, 'n', 70000);
         struct ext_field field = {slice_of(name, 70000), SLICE_LITERAL("value")};
-        struct body_part part = {"x", 1, release_part, malloc(1)};
+        struct body_part part = memory_part('x', 1);
         fixture->parts_made++;
         net_reply(call_reply_to(call),
                   &(struct response){.ext = {.fields = &field, .count = 1, .present = true},
@@ -423,6 +472,19 @@ static inline void reply_peer(struct reply_to to, const struct call *call)
     reply_echo(to, slice_of(text, (size_t)size));
 }
 
+static inline void keep_held(struct reply_to to)
+{
+    CHECK(fixture->held_count < HELD_MAX);
+    fixture->held[fixture->held_count++] = to;
+}
+
+static inline void keep_detached(struct call *call)
+{
+    CHECK(fixture->detached_count < HELD_MAX);
+    fixture->detached[fixture->detached_count] = call_detach(call);
+    CHECK(fixture->detached[fixture->detached_count++] != NULL);
+}
+
 static inline void test_on_request(void *ctx, struct call *call)
 {
     (void)ctx;
@@ -434,15 +496,18 @@ static inline void test_on_request(void *ctx, struct call *call)
     fixture->requests++; /* last: whoever sees it may read last_conn */
     switch (call->request->code) {
     case TEST_HOLD:
-        CHECK(fixture->held_count < HELD_MAX);
-        fixture->held[fixture->held_count++] = to;
+        keep_held(to);
         break;
     case TEST_RELEASE:
         release_held(call);
         break;
     case TEST_PARTS:
+    case TEST_FILE_PARTS:
         parse_parts(call, &count, &bytes);
-        reply_parts(to, count, bytes);
+        reply_parts(to, count, bytes, call->request->code == TEST_FILE_PARTS ? 2 : 0);
+        break;
+    case TEST_CUT_FILE:
+        reply_cut_file(to);
         break;
     case TEST_DECLINE:
         net_decline(to);
@@ -481,9 +546,7 @@ static inline void test_on_request(void *ctx, struct call *call)
         reply_body(to, call);
         break;
     case TEST_DETACH:
-        CHECK(fixture->detached_count < HELD_MAX);
-        fixture->detached[fixture->detached_count] = call_detach(call);
-        CHECK(fixture->detached[fixture->detached_count++] != NULL);
+        keep_detached(call);
         break;
     case TEST_FREE:
         free_detached_calls(call);

@@ -32,8 +32,17 @@ static void count_release(void *owner)
 static void append_part(struct output *output, struct output_pool *pool, const char *text,
                         int *released)
 {
-    struct body_part part = {text, strlen(text), count_release, released};
+    struct body_part part = {
+        .data = text, .size = strlen(text), .release = count_release, .owner = released};
     output_append_part(output, pool, &part);
+}
+
+static int gather(const struct output *output, struct iovec *pieces, int max)
+{
+    bool more;
+    int count = output_gather(output, true, pieces, max, &more);
+    assert_false(more);
+    return count;
 }
 
 static void small_pieces_share_a_chunk(void **state)
@@ -44,16 +53,16 @@ static void small_pieces_share_a_chunk(void **state)
     for (int i = 0; i < 100; i++)
         append(&output, &pool, "0123456789");
     struct iovec pieces[8];
-    assert_int_equal(output_gather(&output, pieces, 8), 1);
+    assert_int_equal(gather(&output, pieces, 8), 1);
     assert_int_equal(pieces[0].iov_len, 1000);
     assert_int_equal(output.bytes, 1000);
     const void *memory = pieces[0].iov_base;
     output_consume(&output, &pool, 1000);
     assert_int_equal(output.bytes, 0);
-    assert_int_equal(output_gather(&output, pieces, 8), 0);
+    assert_int_equal(gather(&output, pieces, 8), 0);
     /* The chunk is used again: the steady state allocates nothing. */
     append(&output, &pool, "again");
-    assert_int_equal(output_gather(&output, pieces, 8), 1);
+    assert_int_equal(gather(&output, pieces, 8), 1);
     assert_ptr_equal(pieces[0].iov_base, memory);
     output_clear(&output, &pool);
     output_pool_release(&pool);
@@ -66,7 +75,7 @@ static void leave(struct output *output, struct output_pool *pool, size_t step,
     size_t at = 0;
     while (output->bytes > 0) {
         struct iovec pieces[3];
-        int count = output_gather(output, pieces, 3);
+        int count = gather(output, pieces, 3);
         assert_in_range(count, 1, 3);
         size_t left = step;
         size_t sent = 0;
@@ -136,6 +145,48 @@ static void clearing_releases_what_is_left(void **state)
     output_pool_release(&pool);
 }
 
+static void large_parts_leave_from_their_file(void **state)
+{
+    (void)state;
+    struct output output = {.bytes = 0};
+    struct output_pool pool = {.held_bytes = 0};
+    struct output_file file;
+    struct iovec pieces[3];
+    int released = 0;
+    bool more;
+    static char memory[20000];
+    struct body_part part = {.data = memory,
+                             .size = sizeof memory,
+                             .release = count_release,
+                             .owner = &released,
+                             .in_file = true,
+                             .fd = 7,
+                             .file_offset = 1000};
+    append(&output, &pool, "head");
+    output_append_part(&output, &pool, &part);
+    part.size = 100; /* not worth a call of its own */
+    output_append_part(&output, &pool, &part);
+
+    assert_false(output_next_file(&output, &file));
+    assert_int_equal(output_gather(&output, true, pieces, 3, &more), 1);
+    assert_true(more);
+    assert_int_equal(output_gather(&output, false, pieces, 3, &more), 3);
+    assert_false(more);
+    output_consume(&output, &pool, 4);
+    assert_int_equal(output_gather(&output, true, pieces, 3, &more), 0);
+    output_consume(&output, &pool, 5000);
+    assert_true(output_next_file(&output, &file));
+    assert_int_equal(file.fd, 7);
+    assert_int_equal(file.offset, 6000);
+    assert_int_equal(file.size, 15000);
+    output_consume(&output, &pool, 15000);
+    assert_int_equal(released, 1);
+    assert_false(output_next_file(&output, &file));
+    assert_int_equal(gather(&output, pieces, 3), 1);
+    output_clear(&output, &pool);
+    output_pool_release(&pool);
+}
+
 static void large_buffers_are_taken_over_and_small_ones_copied(void **state)
 {
     (void)state;
@@ -153,7 +204,7 @@ static void large_buffers_are_taken_over_and_small_ones_copied(void **state)
     assert_null(large.data);
     assert_int_equal(output.bytes, 10005);
     struct iovec pieces[3];
-    assert_int_equal(output_gather(&output, pieces, 3), 2);
+    assert_int_equal(gather(&output, pieces, 3), 2);
     assert_ptr_equal(pieces[1].iov_base, memory);
     output_clear(&output, &pool);
     output_pool_release(&pool);
@@ -212,6 +263,7 @@ int main(void)
         cmocka_unit_test(bytes_leave_in_any_steps_and_parts_are_released_once),
         cmocka_unit_test(a_part_is_released_with_its_last_byte),
         cmocka_unit_test(clearing_releases_what_is_left),
+        cmocka_unit_test(large_parts_leave_from_their_file),
         cmocka_unit_test(large_buffers_are_taken_over_and_small_ones_copied),
         cmocka_unit_test(held_memory_is_counted_by_queue_and_pool),
     };

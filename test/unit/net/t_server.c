@@ -236,8 +236,8 @@ static void parts_are_sent_in_order_and_released_once(void **state)
     fixture_start(&f, 1, NULL);
     struct wire wire;
     wire_open(&wire, f.port);
-    static const int32_t by_code[] = {TEST_PARTS, TEST_THREAD_PARTS};
-    for (int i = 0; i < 2; i++) {
+    static const int32_t by_code[] = {TEST_PARTS, TEST_THREAD_PARTS, TEST_FILE_PARTS};
+    for (int i = 0; i < 3; i++) {
         struct answer answer;
         /* More parts than one writev takes, more bytes than the socket does. */
         wire_ask(&wire, CODEC_JSON, by_code[i], 8, "300 20000", &answer);
@@ -249,7 +249,7 @@ static void parts_are_sent_in_order_and_released_once(void **state)
         wire_ask(&wire, CODEC_JSON, by_code[i], 9, "3 0", &answer);
         assert_true(slice_is(answer.body, "head:"));
     }
-    wait_until(f.parts_released == 606);
+    wait_until(f.parts_released == 909);
     assert_int_equal(f.parts_released_elsewhere, 0);
     wire_close(&wire);
     fixture_stop(&f);
@@ -258,17 +258,42 @@ static void parts_are_sent_in_order_and_released_once(void **state)
 static void parts_are_released_when_the_connection_goes(void **state)
 {
     (void)state;
+    static const int32_t by_code[] = {TEST_PARTS, TEST_FILE_PARTS};
+    for (int i = 0; i < 2; i++) {
+        struct fixture f;
+        fixture_start(&f, 1, NULL);
+        struct wire wire;
+        wire_open(&wire, f.port);
+        wire_request(&wire, CODEC_JSON, by_code[i], 1, "50 1000000");
+        wait_until(f.parts_made == 50);
+        assert_true(f.parts_released < 50);
+        wire_close(&wire);
+        wait_until(f.parts_released == 50);
+        wait_until(f.closed == 1);
+        assert_int_equal(server_stats(f.server).connections, 0);
+        fixture_stop(&f);
+    }
+}
+
+static void an_answer_whose_file_is_gone_ends_the_connection(void **state)
+{
+    (void)state;
     struct fixture f;
+    struct answer answer;
     fixture_start(&f, 1, NULL);
     struct wire wire;
+    struct wire other;
     wire_open(&wire, f.port);
-    wire_request(&wire, CODEC_JSON, TEST_PARTS, 1, "50 1000000");
-    wait_until(f.parts_made == 50);
-    assert_true(f.parts_released < 50);
+    wire_open(&other, f.port);
+    log_set_level((enum log_level) - 1);
+    wire_request(&wire, CODEC_JSON, TEST_CUT_FILE, 1, "");
+    assert_false(wire_receive(&wire, &answer));
+    wait_until(f.parts_released == 1);
+    log_set_level(LOG_ERROR);
+    wire_ask(&other, CODEC_JSON, TEST_ECHO, 1, "as before", &answer);
+    assert_true(slice_is(answer.body, "as before"));
     wire_close(&wire);
-    wait_until(f.parts_released == 50);
-    wait_until(f.closed == 1);
-    assert_int_equal(server_stats(f.server).connections, 0);
+    wire_close(&other);
     fixture_stop(&f);
 }
 
@@ -440,7 +465,7 @@ static void stale_references_are_harmless(void **state)
     assert_false(conn_ref_equal(f.last_conn, old));
 
     struct reply_to to = {old, 1, CODEC_JSON, false};
-    reply_parts(to, 2, 10);
+    reply_parts(to, 2, 10, 0);
     net_reply_error(to, 1, "%s", "nobody");
     net_decline(to);
     _Atomic int status = -1;
@@ -549,6 +574,7 @@ static void a_taken_port_and_a_bad_address_are_told(void **state)
 
 int main(void)
 {
+    (void)signal(SIGPIPE, SIG_IGN); /* as the daemons */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_answer_has_the_envelope_of_4_9_2),
         cmocka_unit_test(ext_fields_are_there_when_the_answer_has_a_header),
@@ -559,6 +585,7 @@ int main(void)
         cmocka_unit_test(large_frames_among_small_ones_arrive_whole),
         cmocka_unit_test(parts_are_sent_in_order_and_released_once),
         cmocka_unit_test(parts_are_released_when_the_connection_goes),
+        cmocka_unit_test(an_answer_whose_file_is_gone_ends_the_connection),
         cmocka_unit_test(an_answer_too_long_for_its_codec_becomes_an_error),
         cmocka_unit_test(answers_come_from_other_threads_over_the_right_connection),
         cmocka_unit_test(malformed_input_ends_only_its_own_connection),
