@@ -35,6 +35,10 @@
  * damaged size would have up to a whole segment read from disk. */
 #define ENTRY_BELIEVED_BYTES (128 * 1024)
 
+/* How many records' heads are asked for ahead: one takes the memory about as long as five records
+ * take us. */
+#define PREFETCH_RECORDS ((size_t)6)
+
 /* The bytes that commitlog_store_time looks at. */
 #define STORE_TIME_BYTES 76
 
@@ -83,22 +87,40 @@ struct reach {
 };
 
 /* Have [pos, pos + size) of the log in memory; inside one segment and before the end of the log.
+ * *end     the position up to which it is known to be, when OK
  * returns  OK | BUSY (it is on disk, and the reader must not wait) | IO */
-static enum status reach_log(struct store *store, struct segment *segment, int64_t pos,
-                             int64_t size, const struct reach *reach)
+static enum status reach_log_until(struct store *store, struct segment *segment, int64_t pos,
+                                   int64_t size, const struct reach *reach, int64_t *end)
 {
+    *end = pos + size;
     if (pos >= store_hot_pos(store))
         return STATUS_OK;
     int64_t written = store_appended_pos(store) - segment->base;
     struct mapped file = {segment->data, (size_t)segment->size};
     if (written < segment->size)
         file.size = (size_t)written;
-    if (residency_prefix(&store->residency, file, (size_t)(pos - segment->base), (size_t)size) ==
-        (size_t)size)
+    size_t at = (size_t)(pos - segment->base);
+    size_t look_end = residency_look_end(at);
+    if (look_end > file.size)
+        look_end = file.size;
+    if (look_end < at + (size_t)size)
+        look_end = at + (size_t)size;
+    size_t here = residency_prefix(&store->residency, file, at, look_end - at);
+    if (here >= (size_t)size) {
+        *end = pos + (int64_t)here;
         return STATUS_OK;
+    }
     if (reach->loader == NULL)
         return STATUS_BUSY;
     return cold_cache_load(&store->cold_cache, segment, pos, size, reach->loader, reach->err);
+}
+
+/* The same without saying how far. */
+static enum status reach_log(struct store *store, struct segment *segment, int64_t pos,
+                             int64_t size, const struct reach *reach)
+{
+    int64_t end;
+    return reach_log_until(store, segment, pos, size, reach, &end);
 }
 
 /* Entries whose records are at the end of the log were written by this process, too. */
@@ -160,6 +182,8 @@ struct pull {
     enum status stopped; /* OK, or why the next record cannot be had */
     struct get_result *out;
     struct segment *segment; /* the one read last; held */
+    int64_t here_from;       /* log positions that were just seen to be in memory */
+    int64_t here_end;
     int max_messages;
     int64_t log_end;
 };
@@ -201,6 +225,18 @@ static bool record_is_named(const struct pull *pull, int64_t pos, int32_t size)
            get_i64(data + RECORD_PHYSICAL_OFFSET_AT) == pos;
 }
 
+/* As reach_log; asks once for records that lie close together. */
+static enum status pull_reach(struct pull *pull, int64_t pos, int64_t size)
+{
+    if (pos >= pull->here_from && pos + size <= pull->here_end)
+        return STATUS_OK;
+    int64_t end;
+    enum status status = reach_log_until(pull->store, pull->segment, pos, size, &pull->reach, &end);
+    pull->here_from = pos;
+    pull->here_end = status == STATUS_OK ? end : pos;
+    return status;
+}
+
 /* Have the record of an entry in memory, in the segment held.
  * returns  OK | BUSY | IO, as reach_log | NOT_FOUND (it is not there: the entry is damaged, or the
  *          log) */
@@ -210,12 +246,12 @@ static enum status reach_named(struct pull *pull, int64_t pos, int32_t size)
     if (size < RECORD_NAME_BYTES)
         return STATUS_NOT_FOUND;
     if (size > ENTRY_BELIEVED_BYTES) {
-        status = reach_log(pull->store, pull->segment, pos, RECORD_NAME_BYTES, &pull->reach);
+        status = pull_reach(pull, pos, RECORD_NAME_BYTES);
         if (status == STATUS_OK && !record_is_named(pull, pos, size))
             return STATUS_NOT_FOUND;
     }
     if (status == STATUS_OK)
-        status = reach_log(pull->store, pull->segment, pos, size, &pull->reach);
+        status = pull_reach(pull, pos, size);
     if (status == STATUS_OK && !record_is_named(pull, pos, size))
         return STATUS_NOT_FOUND;
     return status;
@@ -251,6 +287,26 @@ static void pull_take(struct pull *pull, int64_t pos, int32_t size)
     out->count++;
 }
 
+/* Ask the processor for the head of a record that will be looked at soon: it is rarely in its
+ * cache. Of pages that are not in memory nothing happens. */
+static void prefetch_record(const struct segment *segment, struct slice entries, size_t at)
+{
+    if (at + QUEUE_ENTRY_BYTES > entries.size)
+        return;
+    int64_t pos = queue_entry_pos(entries.data + at);
+    if (pos >= segment->base && pos < segment_end(segment))
+        __builtin_prefetch(segment->data + (pos - segment->base));
+}
+
+static void prefetch_records(const struct pull *pull, struct slice entries, size_t at)
+{
+    if (pull->segment == NULL)
+        return;
+    size_t ahead = at + PREFETCH_RECORDS * QUEUE_ENTRY_BYTES;
+    for (size_t i = at == 0 ? QUEUE_ENTRY_BYTES : ahead; i <= ahead; i += QUEUE_ENTRY_BYTES)
+        prefetch_record(pull->segment, entries, i);
+}
+
 static void pull_entries(struct pull *pull, struct slice entries, int64_t queue_offset,
                          tags_filter filter, void *filter_ctx)
 {
@@ -278,8 +334,9 @@ static void pull_entries(struct pull *pull, struct slice entries, int64_t queue_
             break;
         if (filter != NULL && !filter(filter_ctx, queue_entry_tags_code(entry)))
             continue;
-        pull->stopped =
-            pull_segment(pull, pos, size) ? reach_named(pull, pos, size) : STATUS_NOT_FOUND;
+        bool there = pull_segment(pull, pos, size);
+        prefetch_records(pull, entries, at);
+        pull->stopped = there ? reach_named(pull, pos, size) : STATUS_NOT_FOUND;
         if (pull->stopped == STATUS_NOT_FOUND) {
             pull->stopped = STATUS_OK;
             if (out->count == 0)

@@ -94,6 +94,11 @@ size_t residency_prefix(struct residency *residency, struct mapped file, size_t 
     return at - offset < size ? at - offset : size;
 }
 
+size_t residency_look_end(size_t offset)
+{
+    return (offset / WINDOW_BYTES + 1) * WINDOW_BYTES;
+}
+
 void residency_forget(struct residency *residency, struct mapped file, size_t offset, size_t size)
 {
     for (size_t window = offset / WINDOW_BYTES; window * WINDOW_BYTES < offset + size; window++) {

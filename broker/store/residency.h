@@ -37,6 +37,9 @@ void residency_init(struct residency *residency, struct vfs *vfs, const struct c
 size_t residency_prefix(struct residency *residency, struct mapped file, size_t offset,
                         size_t size);
 
+/* Where what residency_prefix finds out with one look ends, for a look at `offset`. */
+size_t residency_look_end(size_t offset);
+
 /* These bytes are leaving memory. */
 void residency_forget(struct residency *residency, struct mapped file, size_t offset, size_t size);
 
