@@ -291,6 +291,20 @@ static enum status skip_unreadable(struct dispatcher *dispatcher, struct round *
     return STATUS_OK;
 }
 
+/* Ask the processor for what will be looked at of the next record: another one wrote it, so it is
+ * in no cache of this one. Records that follow each other are often alike. */
+static void prefetch_next(struct slice bytes, const struct record *record)
+{
+    size_t size = (size_t)record->size;
+    if (bytes.size < 2 * size)
+        return;
+    const uint8_t *next = bytes.data + size;
+    __builtin_prefetch(next);
+    __builtin_prefetch(next + 64);
+    __builtin_prefetch(next + (record->topic.data - bytes.data));
+    __builtin_prefetch(next + size - 64);
+}
+
 static enum status round_step(struct dispatcher *dispatcher, struct round *round)
 {
     struct record record;
@@ -302,6 +316,7 @@ static enum status round_step(struct dispatcher *dispatcher, struct round *round
     }
     if (status != STATUS_OK || record.physical_offset != round->pos)
         return skip_unreadable(dispatcher, round);
+    prefetch_next(bytes, &record);
     status = dispatch_record(dispatcher, &record);
     if (status != STATUS_OK)
         return status;
