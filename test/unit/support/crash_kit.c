@@ -150,6 +150,7 @@ void crash_init(struct crash *crash, uint64_t seed)
         .transfer_count_memory = 32,
         .transfer_bytes_disk = 65536,
         .transfer_count_disk = 8,
+        .hash_seed = seed | 1,
     };
 }
 
