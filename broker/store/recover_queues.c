@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "broker/store/recover_queues.h"
 
+#include "broker/store/consumequeue_recover.h"
 #include "broker/store/segment.h"
 #include "broker/store/store_internal.h"
 #include "common/base/buf.h"
