@@ -37,6 +37,16 @@ void queue_adopt_files(struct queue *queue, int64_t first, size_t count)
     queue->file_count = count;
 }
 
+static enum status refuse_size(const struct queue *queue, const char *path, int64_t size,
+                               struct err *err)
+{
+    return err_set(err, STATUS_CORRUPT,
+                   "%s has %lld bytes, mappedFileSizeConsumeQueue says %lld: set that option to "
+                   "the size the files were written with, or delete %s/consumequeue to have it "
+                   "built again from the commit log",
+                   path, (long long)size, (long long)file_bytes(queue), queue->store->options.root);
+}
+
 /* Check the size of a file; the last one is empty when a crash came before it was given its size.
  * fd  -1: it is not the last
  */
@@ -51,12 +61,7 @@ static enum status check_size(struct queue *queue, int fd, const char *path, boo
     if (st.size == file_bytes(queue))
         return STATUS_OK;
     if (!last || st.size != 0)
-        return err_set(
-            err, STATUS_CORRUPT,
-            "%s has %lld bytes, mappedFileSizeConsumeQueue says %lld: set that option to "
-            "the size the files were written with, or delete %s/consumequeue to have it "
-            "built again from the commit log",
-            path, (long long)st.size, (long long)file_bytes(queue), queue->store->options.root);
+        return refuse_size(queue, path, st.size, err);
     status = vfs->ops->truncate(vfs, fd, file_bytes(queue));
     return status == STATUS_OK ? status : err_set_errno(err, STATUS_IO, "cannot extend %s", path);
 }
@@ -286,6 +291,21 @@ static enum status remove_file(struct queue *queue, const char *path, struct err
         vfs->ops->sync_directory(vfs, directory) != STATUS_OK)
         return err_set_errno(err, STATUS_IO, "cannot remove %s", path);
     return STATUS_OK;
+}
+
+enum status queue_remove_stray(struct queue *queue, int64_t number, struct err *err)
+{
+    struct vfs *vfs = queue_vfs(queue);
+    char path[PATH_MAX];
+    struct vfs_stat st;
+    CHECK(number < queue->first_file);
+    queue_file_path(queue, number, path);
+    if (vfs->ops->stat(vfs, path, &st) != STATUS_OK)
+        return err_set_errno(err, STATUS_IO, "cannot examine %s", path);
+    /* Of another size, the files between may only seem to be missing. */
+    if (st.size != 0 && st.size != file_bytes(queue))
+        return refuse_size(queue, path, st.size, err);
+    return remove_file(queue, path, err);
 }
 
 /* The files before the one that the queue ends in are mapped when somebody reads them. */

@@ -15,4 +15,9 @@ void queue_adopt_files(struct queue *queue, int64_t first, size_t count);
  * returns  OK | CORRUPT (a file of the wrong size) | IO */
 enum status queue_recover(struct queue *queue, int64_t cut_pos, bool wipe, struct err *err);
 
+/* Durably delete the file `number`, which lies before the queue's first one. Were it to stay, it
+ * would count again as soon as the queue, deleted and made anew, gets the files in front of it.
+ * returns  OK | CORRUPT (a file of the wrong size) | IO */
+enum status queue_remove_stray(struct queue *queue, int64_t number, struct err *err);
+
 #endif

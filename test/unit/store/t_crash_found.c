@@ -257,9 +257,76 @@ static void a_deleted_topic_stays_deleted(void **state)
     crash_release(&crash);
 }
 
+static bool is_topic_a(void *ctx, struct slice topic)
+{
+    (void)ctx;
+    return slice_is(topic, "A");
+}
+
+/* A power cut brings back one of the files that a queue has deleted, and not the one behind it. It
+ * belongs to nothing, and must not belong to the queue of the next topic of that name either. */
+static void a_file_before_a_gap_does_not_come_back(void **state)
+{
+    (void)state;
+    struct crash crash;
+    size_t size;
+    open_new(&crash);
+    for (int i = 0; i < 35; i++) /* 10 entries a file */
+        (void)put(&crash, "A", SLICE_EMPTY);
+    crash_dispatch(&crash);
+    crash_close(&crash);
+    sim_remove(crash.sim, CRASH_ROOT "/consumequeue/A/0/00000000000000000000");
+    sim_remove(crash.sim, CRASH_ROOT "/consumequeue/A/0/00000000000000000400");
+    crash_open(&crash);
+    struct queue *queue = store_queue(crash.store, SLICE_LITERAL("A"), 0, true);
+    assert_int_equal(queue_min_offset(queue), 30);
+    assert_int_equal(queue_max_offset(queue), 35);
+    assert_null(sim_bytes(crash.sim, CRASH_ROOT "/consumequeue/A/0/00000000000000000200", &size));
+    store_delete_queues(crash.store, is_topic_a, NULL);
+    (void)put(&crash, "A", SLICE_EMPTY);
+    crash_dispatch(&crash);
+    flush(&crash);
+    /* Of the new file only the name has arrived. */
+    crash_cut(&crash, NULL);
+    sim_resize(crash.sim, CRASH_ROOT "/consumequeue/A/0/00000000000000000000", 0);
+    crash_open(&crash);
+    queue = store_queue(crash.store, SLICE_LITERAL("A"), 0, true);
+    assert_int_equal(queue_min_offset(queue), 0);
+    assert_int_equal(queue_max_offset(queue), 1);
+    crash_release(&crash);
+}
+
+/* The option is half of what the files were written with: every second one seems to be missing. */
+static void files_of_another_size_are_no_gap(void **state)
+{
+    (void)state;
+    struct crash crash;
+    struct err err;
+    open_new(&crash);
+    for (int i = 0; i < 35; i++)
+        (void)put(&crash, "A", SLICE_EMPTY);
+    crash_dispatch(&crash);
+    crash_close(&crash);
+    /* As a crash while it was made leaves it: of no size. */
+    sim_resize(crash.sim, CRASH_ROOT "/consumequeue/A/0/00000000000000000600", 0);
+    crash.options.queue_file_bytes = 100;
+    assert_int_equal(crash_try_open(&crash, &err), STATUS_CORRUPT);
+    assert_non_null(strstr(err.text, "consumequeue/A/0/00000000000000000000 has 200 bytes"));
+    size_t size;
+    for (int i = 0; i < 3; i++) {
+        char path[128];
+        (void)snprintf(path, sizeof path, CRASH_ROOT "/consumequeue/A/0/%020d", 200 * i);
+        assert_non_null(sim_bytes(crash.sim, path, &size));
+        assert_int_equal(size, 200);
+    }
+    crash_release(&crash);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_file_before_a_gap_does_not_come_back),
+        cmocka_unit_test(files_of_another_size_are_no_gap),
         cmocka_unit_test(properties_that_end_with_zeros),
         cmocka_unit_test(a_deleted_topic_stays_deleted),
         cmocka_unit_test(a_failed_sync_is_not_believed_later),
