@@ -305,9 +305,14 @@ static enum status rebuild(struct recovery *recovery, const struct queues_found 
     int64_t queues_from = queues_resume(recovery, found);
     int64_t index_from = INT64_MAX;
     enum status status = STATUS_OK;
+    struct index_durable durable = {
+        .all = !recovery->crash,
+        .pos = recovery->trust == TRUST_POSITION ? recovery->checkpoint.durable_pos : -1,
+        .timestamp_ms =
+            recovery->trust == TRUST_TIMES ? recovery->checkpoint.index_timestamp_ms : 0,
+    };
     if (store->options.index_enable)
-        status = index_load(&store->index, recovery->crash, recovery->checkpoint.index_timestamp_ms,
-                            recovery->end, &index_from, err);
+        status = index_load(&store->index, &durable, recovery->end, &index_from, err);
     if (status != STATUS_OK)
         return status;
     int64_t min_pos = atomic_load(&store->log.min_pos);

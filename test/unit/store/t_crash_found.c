@@ -13,6 +13,7 @@
 #include "test/unit/support/crash_kit.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -322,9 +323,65 @@ static void files_of_another_size_are_no_gap(void **state)
     crash_release(&crash);
 }
 
+static void take_first_index(void *ctx, const char *path, size_t size)
+{
+    char *first = ctx;
+    (void)size;
+    if (first[0] == '\0' && strstr(path, "/index/") != NULL)
+        (void)snprintf(first, PATH_MAX, "%s", path);
+}
+
+static void put_keyed(struct crash *crash, int from, int end)
+{
+    for (int i = from; i < end; i++) {
+        char properties[32];
+        (void)snprintf(properties, sizeof properties, "KEYS\001k%d", i);
+        (void)put(crash, "A", slice_of_cstr(properties));
+    }
+    crash_dispatch(crash);
+    flush(crash);
+}
+
+/* An index file that is full, as its header says, while pages from before the last sync show
+ * entries that came after it as missing; whatever the clock says. */
+static void a_full_index_file_with_old_pages(void **state)
+{
+    (void)state;
+    static const int64_t clock_moves_ms[] = {0, 1000, -3600000};
+    for (size_t move = 0; move < 3; move++) {
+        struct crash crash;
+        char path[PATH_MAX] = "";
+        uint8_t old[SIM_SECTOR_BYTES];
+        size_t size;
+        open_new(&crash);
+        put_keyed(&crash, 0, 30);
+        assert_int_equal(keeper_sync(&crash.store->keeper, true), STATUS_OK);
+        sim_each_file(crash.sim, take_first_index, path);
+        const uint8_t *bytes = sim_bytes(crash.sim, path, &size);
+        assert_true(size > SIM_SECTOR_BYTES && size - SIM_SECTOR_BYTES < sizeof old);
+        memcpy(old, bytes + SIM_SECTOR_BYTES, size - SIM_SECTOR_BYTES);
+        crash.now_ms += clock_moves_ms[move];
+        put_keyed(&crash, 30, 45); /* 39 to a file */
+        crash_cut(&crash, NULL);
+        memcpy(sim_bytes(crash.sim, path, &size) + SIM_SECTOR_BYTES, old, size - SIM_SECTOR_BYTES);
+        crash_open(&crash);
+        for (int i = 0; i < 45; i++) {
+            char key[16];
+            int64_t found[2];
+            int64_t last[2];
+            (void)snprintf(key, sizeof key, "k%d", i);
+            assert_int_equal(store_query_index(crash.store, SLICE_LITERAL("A"), slice_of_cstr(key),
+                                               2, 0, INT64_MAX, found, &last[0], &last[1]),
+                             1);
+        }
+        crash_release(&crash);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_full_index_file_with_old_pages),
         cmocka_unit_test(a_file_before_a_gap_does_not_come_back),
         cmocka_unit_test(files_of_another_size_are_no_gap),
         cmocka_unit_test(properties_that_end_with_zeros),
