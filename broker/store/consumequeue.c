@@ -6,6 +6,7 @@
  */
 #include "broker/store/consumequeue.h"
 
+#include "broker/store/queue_ends.h"
 #include "broker/store/segment.h"
 #include "broker/store/store_internal.h"
 #include "common/base/check.h"
@@ -28,6 +29,7 @@ struct queue *queue_new(struct store *store, struct slice topic, int32_t id, uin
     queue->topic = slice_of(name, topic.size);
     queue->id = id;
     queue->hash = hash;
+    queue->ends_name = queue_ends_name(topic, id);
     atomic_init(&queue->min_pos, -1);
     atomic_init(&queue->hot_pos, -1);
     CHECK(pthread_mutex_init(&queue->files_lock, NULL) == 0);
@@ -186,11 +188,12 @@ enum status queue_write(struct queue *queue, const uint8_t *entries, size_t coun
     return STATUS_OK;
 }
 
-/* Only here max_offset changes, so that the sum over all queues is known without a walk. */
+/* Only here max_offset changes, so that what all ends come to is known without a walk. */
 static void set_end(struct queue *queue, int64_t offset)
 {
     int64_t before = atomic_load_explicit(&queue->max_offset, memory_order_relaxed);
-    queue->store->queues.total_offset += offset - before;
+    if (offset != before)
+        queue_ends_move(&queue->store->queues.ends, queue->ends_name, before, offset);
     atomic_store_explicit(&queue->max_offset, offset, memory_order_seq_cst);
 }
 

@@ -32,6 +32,7 @@ struct queue {
     struct store *store;
     struct slice topic; /* NUL-terminated behind its size */
     uint64_t hash;
+    uint64_t ends_name; /* of queue_ends */
     int32_t id;
 
     _Atomic int32_t interest;

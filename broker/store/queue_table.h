@@ -8,6 +8,7 @@
 #define BROKER_STORE_QUEUE_TABLE_H
 
 #include "broker/store/consumequeue.h"
+#include "broker/store/queue_ends.h"
 #include "common/base/map.h"
 
 struct queue_slots;
@@ -18,7 +19,7 @@ struct queue_table {
     pthread_mutex_t insert_lock;
     pthread_mutex_t dirty_lock;
     struct queue *dirty_first; /* queues with entries that are not durable */
-    int64_t total_offset;      /* sum of the ends of all queues; under dispatch_lock */
+    struct queue_ends ends;    /* of all queues; under dispatch_lock */
 };
 
 /* seed  decides the order of walks; 0: a random one */

@@ -245,13 +245,13 @@ static int64_t queues_resume(const struct recovery *recovery, const struct queue
     int64_t min_pos = atomic_load(&recovery->store->log.min_pos);
     if (recovery->trust != TRUST_POSITION)
         return found->last_end_pos > min_pos ? found->last_end_pos : min_pos;
-    if (found->total_offset == recovery->checkpoint.queue_total)
+    if (queue_ends_equal(&found->ends, &recovery->checkpoint.queue_ends))
         return recovery->start;
     log_warn("store",
              "consume queues are not what the checkpoint says; the missing ones are built "
              "again from the whole commit log",
-             "ends=%lld checkpoint_ends=%lld", (long long)found->total_offset,
-             (long long)recovery->checkpoint.queue_total);
+             "ends=%lld checkpoint_ends=%lld", (long long)found->ends.total,
+             (long long)recovery->checkpoint.queue_ends.total);
     return min_pos;
 }
 
@@ -393,7 +393,7 @@ enum status recover_store(struct store *store, bool aborted, struct err *err)
     recovery.last_timestamp_ms = recovery.checkpoint.log_timestamp_ms;
     find_end(&recovery);
     status = cut_log(&recovery, err);
-    struct queues_found found = {0, 0};
+    struct queues_found found = {.last_end_pos = 0};
     if (status == STATUS_OK)
         status = queues_load(store, recovery.crash ? recovery.start : recovery.end, recovery.crash,
                              &found, err);

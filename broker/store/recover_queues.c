@@ -124,7 +124,7 @@ static enum status load_queue(struct loader *loader, struct slice topic, int32_t
         status = remove_strays(queue, files, err);
     if (status != STATUS_OK)
         return status;
-    loader->found->total_offset += queue->written_offset;
+    queue_ends_move(&loader->found->ends, queue->ends_name, 0, queue->written_offset);
     if (queue->last_end_pos > loader->found->last_end_pos)
         loader->found->last_end_pos = queue->last_end_pos;
     return STATUS_OK;

@@ -378,9 +378,41 @@ static void a_full_index_file_with_old_pages(void **state)
     }
 }
 
+/* One queue is short by what another seems to be longer: the sum of the ends does not tell. */
+static void ends_that_make_the_same_sum(void **state)
+{
+    (void)state;
+    struct crash crash;
+    struct queue_entry entry;
+    open_new(&crash);
+    int64_t last = 0;
+    for (int i = 0; i < 12; i++) /* 10 entries a file */
+        last = put(&crash, "A", SLICE_EMPTY).pos;
+    for (int i = 0; i < 8; i++)
+        (void)put(&crash, "B", SLICE_EMPTY);
+    crash_dispatch(&crash);
+    flush(&crash);
+    assert_int_equal(keeper_sync(&crash.store->keeper, true), STATUS_OK);
+    crash_cut(&crash, NULL);
+    /* Parts of two topics' deletions, and of what came after one of them. */
+    sim_remove(crash.sim, CRASH_ROOT "/consumequeue/A/0/00000000000000000200");
+    sim_remove(crash.sim, CRASH_ROOT "/consumequeue/B/0/00000000000000000000");
+    sim_resize(crash.sim, CRASH_ROOT "/consumequeue/B/0/00000000000000000200", 200);
+    crash_open(&crash);
+    struct queue *queue = store_queue(crash.store, SLICE_LITERAL("A"), 0, true);
+    assert_int_equal(queue_max_offset(queue), 12);
+    assert_true(queue_entry_at(queue, 11, &entry));
+    assert_int_equal(entry.pos, last);
+    queue = store_queue(crash.store, SLICE_LITERAL("B"), 0, true);
+    assert_int_equal(queue_min_offset(queue), 0);
+    assert_int_equal(queue_max_offset(queue), 8);
+    crash_release(&crash);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(ends_that_make_the_same_sum),
         cmocka_unit_test(a_full_index_file_with_old_pages),
         cmocka_unit_test(a_file_before_a_gap_does_not_come_back),
         cmocka_unit_test(files_of_another_size_are_no_gap),
