@@ -95,6 +95,9 @@ struct broker {
 /* The slot of the loop that a call came in on. Only while on that loop. */
 struct broker_loop *broker_loop_of(struct broker *broker, const struct call *call);
 
+/* A number for the client behind a connection, for those who serve clients in turn. Any thread. */
+uint64_t broker_client(const struct broker *broker, struct conn_ref conn);
+
 /* The service of the server: look the command up in the table of processors and run it here or on
  * the worker pool. */
 void broker_on_request(void *broker, struct call *call);

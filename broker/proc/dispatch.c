@@ -46,7 +46,12 @@ void handle_on_worker(struct broker *broker, struct call *call, broker_handler h
     struct call *copy = call_detach(call);
     if (copy != NULL) {
         struct detached *detached = xmalloc(sizeof *detached);
-        *detached = (struct detached){{NULL, detached_run}, broker, copy, handler};
+        *detached = (struct detached){
+            .task = {.run = detached_run, .client = 1 + broker_client(broker, call->conn)},
+            .broker = broker,
+            .call = copy,
+            .handler = handler,
+        };
         if (worker_submit(broker->workers, &detached->task))
             return;
         free(detached);
@@ -73,6 +78,11 @@ void broker_on_request(void *ctx, struct call *call)
         handle_on_worker(broker, call, handler);
     else
         handler(broker, call);
+}
+
+uint64_t broker_client(const struct broker *broker, struct conn_ref conn)
+{
+    return (uint64_t)conn.slot * (uint64_t)broker->loop_count + (uint64_t)loop_index(conn.loop);
 }
 
 struct broker_loop *broker_loop_of(struct broker *broker, const struct call *call)

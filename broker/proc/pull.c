@@ -342,8 +342,7 @@ static void read_from_disk(struct pull *pull, int64_t from)
     struct broker *broker = pull->bl->broker;
     struct cold_pull *cold = xcalloc(1, sizeof *cold);
     cold->read.request = request_of(pull, from);
-    cold->read.client = (uint64_t)pull->to.conn.slot * (uint64_t)broker->loop_count +
-                        (uint64_t)loop_index(pull->bl->loop);
+    cold->read.client = broker_client(broker, pull->to.conn);
     cold->read.done = cold_done;
     cold->task.run = cold_resume;
     cold->pull = pull;

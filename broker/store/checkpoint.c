@@ -11,8 +11,8 @@
 #include <limits.h>
 #include <stdio.h>
 
-#define MAGIC 0x436F6D65744D5131ULL
-#define CHECKED_BYTES 68
+#define MAGIC 0x436F6D65744D5132ULL
+#define CHECKED_BYTES 76
 
 void checkpoint_encode(const struct checkpoint *checkpoint, uint8_t out[CHECKPOINT_USED_BYTES])
 {
@@ -22,9 +22,10 @@ void checkpoint_encode(const struct checkpoint *checkpoint, uint8_t out[CHECKPOI
     put_i64(out + 24, 0);
     put_u64(out + 32, MAGIC);
     put_i64(out + 40, checkpoint->durable_pos);
-    put_i64(out + 48, checkpoint->queue_total);
+    put_i64(out + 48, checkpoint->queue_ends.total);
     put_i64(out + 56, checkpoint->last_pos);
     put_u32(out + 64, checkpoint->last_crc);
+    put_u64(out + 68, checkpoint->queue_ends.digest);
     put_u32(out + CHECKED_BYTES, rocketmq_crc32(slice_of(out, CHECKED_BYTES)));
 }
 
@@ -40,9 +41,10 @@ enum status checkpoint_decode(struct slice file, struct checkpoint *out)
         get_u32(file.data + CHECKED_BYTES) == rocketmq_crc32(slice_of(file.data, CHECKED_BYTES)) &&
         get_i64(file.data + 40) >= 0) {
         read.durable_pos = get_i64(file.data + 40);
-        read.queue_total = get_i64(file.data + 48);
+        read.queue_ends.total = get_i64(file.data + 48);
         read.last_pos = get_i64(file.data + 56);
         read.last_crc = get_u32(file.data + 64);
+        read.queue_ends.digest = get_u64(file.data + 68);
     }
     *out = read;
     return STATUS_OK;

@@ -8,12 +8,13 @@
  *                   first one in the index file that grows, if that is earlier
  *     16      8     end timestamp of the index when it was last synced
  *     24      8     zero
- *     32      8     magic "CometMQ1"                                     from here on: ours
+ *     32      8     magic "CometMQ2"                                     from here on: ours
  *     40      8     durable_pos: log and queue entries before it are on disk
  *     48      8     sum of the end offsets of all queues at durable_pos
  *     56      8     position of the last record before durable_pos, -1: there was none
  *     64      4     CRC-32 of that record: together they name the log that this is about
- *     68      4     CRC-32 over bytes 0 to 67, so that the rest is void once somebody else has
+ *     68      8     digest of the queues' ends at durable_pos (queue_ends.h)
+ *     76      4     CRC-32 over bytes 0 to 75, so that the rest is void once somebody else has
  *                   written the first three
  *
  * RocketMQ 4.9.2 reads and writes the first 24 of the file's 4096 bytes only.
@@ -21,19 +22,20 @@
 #ifndef BROKER_STORE_CHECKPOINT_H
 #define BROKER_STORE_CHECKPOINT_H
 
+#include "broker/store/queue_ends.h"
 #include "common/base/bytes.h"
 #include "common/base/status.h"
 #include "common/sys/vfs.h"
 
 #define CHECKPOINT_FILE_BYTES 4096
-#define CHECKPOINT_USED_BYTES 72
+#define CHECKPOINT_USED_BYTES 80
 
 struct checkpoint {
     int64_t log_timestamp_ms;
     int64_t queues_timestamp_ms;
     int64_t index_timestamp_ms;
     int64_t durable_pos; /* -1: not known */
-    int64_t queue_total;
+    struct queue_ends queue_ends;
     int64_t last_pos;
     uint32_t last_crc;
 };

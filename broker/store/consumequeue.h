@@ -32,6 +32,7 @@ struct queue {
     struct store *store;
     struct slice topic; /* NUL-terminated behind its size */
     uint64_t hash;
+    uint64_t ends_name; /* of queue_ends */
     int32_t id;
 
     _Atomic int32_t interest;
@@ -105,16 +106,6 @@ void queue_sync_end(const struct queue_sync_target *target);
  * deleted  out: how many
  * returns  OK | what opening a file says (some is left to do: again later) */
 enum status queue_expire(struct queue *queue, int64_t min_pos, size_t *deleted);
-
-/* --- recovery --- */
-
-/* Take over the files found in the queue's directory: file numbers [first, first + count). */
-void queue_adopt_files(struct queue *queue, int64_t first, size_t count);
-
-/* Find the end of the queue: the entries that are valid and whose records lie before cut_pos.
- * wipe     what stands behind the end is deleted (after a crash, or when it points behind the log)
- * returns  OK | CORRUPT (a file of the wrong size) | IO */
-enum status queue_recover(struct queue *queue, int64_t cut_pos, bool wipe, struct err *err);
 
 /* Close all files; they are opened again when needed. Nobody writes the queue meanwhile. */
 void queue_close_files(struct queue *queue);

@@ -66,7 +66,7 @@ void dispatcher_mark(struct dispatcher *dispatcher, struct dispatch_mark *out)
         .pos = atomic_load(&dispatcher->dispatched_pos),
         .last_pos = dispatcher->last_pos,
         .timestamp_ms = atomic_load(&dispatcher->dispatched_timestamp_ms),
-        .queue_total = dispatcher->store->queues.total_offset,
+        .queue_ends = dispatcher->store->queues.ends,
     };
     (void)pthread_mutex_unlock(&dispatcher->lock);
 }

@@ -17,6 +17,7 @@
 
 #include "broker/store/commitlog.h"
 #include "broker/store/consumequeue.h"
+#include "broker/store/queue_ends.h"
 #include "broker/store/sleeper.h"
 
 /* A round ends after so many records or bytes ... */
@@ -81,7 +82,7 @@ struct dispatch_mark {
     int64_t pos;          /* dispatched_pos */
     int64_t last_pos;     /* of the last record before it, -1: not known */
     int64_t timestamp_ms; /* store time of that record */
-    int64_t queue_total;  /* sum of the ends of all queues */
+    struct queue_ends queue_ends;
 };
 void dispatcher_mark(struct dispatcher *dispatcher, struct dispatch_mark *out);
 

@@ -198,8 +198,7 @@ static void delete_file(const struct index *index, const char *name)
 }
 
 struct index_load {
-    bool repair;
-    int64_t synced_ms;
+    const struct index_durable *durable;
     int64_t log_end;
     int64_t *resume_pos;
     bool broken; /* out: behind a file that was repaired or removed nothing can be right */
@@ -211,28 +210,32 @@ static bool never_synced(const struct index_header *header)
     return header->next_entry == 0 && header->end_timestamp_ms == 0 && header->end_pos == 0;
 }
 
-static bool needs_repair(const struct index_view *view, const struct index_load *load, bool last)
+/* Where a file has entries that are not durable, pages of it may be of any age between the last
+ * sync and now: the header may say that it is full and entries be missing, or slots lead to entries
+ * that the header does not know of. A file that is not full is one that has grown since, as far as
+ * we can tell. */
+static bool needs_repair(const struct index_view *view, const struct index_load *load)
 {
+    const struct index_durable *durable = load->durable;
     struct index_header header = index_header_read(view);
     if (header.end_pos >= load->log_end)
         return true;
-    /* Several records have the time of the last one: of those at synced_ms some may have come after
-     * the sync. A file that is not the last was full before the next was begun; when its header
-     * does not say so, it is that of the sync, and what came later is lost. */
-    return load->repair &&
-           (header.end_timestamp_ms > load->synced_ms ||
-            (header.end_timestamp_ms == load->synced_ms && (last || !index_is_full(view))));
+    if (durable->all)
+        return false;
+    if (durable->pos != -1)
+        return header.end_pos >= durable->pos || !index_is_full(view);
+    return header.end_timestamp_ms > durable->timestamp_ms ||
+           (header.end_timestamp_ms == durable->timestamp_ms && !index_is_full(view));
 }
 
 /* Decide about one loaded file. False: it must go, and so must those behind it. */
-static bool accept_file(struct index *index, struct index_file *file, bool last,
-                        struct index_load *load)
+static bool accept_file(struct index *index, struct index_file *file, struct index_load *load)
 {
     struct index_header header = index_header_read(&file->view);
     bool sane = index_header_sane(&file->view);
     /* A file without entries was made just now, or lost them to a repair that a crash ended. */
     bool used = header.next_entry > 1 || header.end_timestamp_ms > 0;
-    bool repair = sane && used && needs_repair(&file->view, load, last);
+    bool repair = sane && used && needs_repair(&file->view, load);
     load->broken = !sane || repair;
     if (repair && make_writable(index, file->name)) {
         (void)index_repair(&file->view, load->log_end, load->resume_pos);
@@ -269,7 +272,7 @@ static enum status load_files(struct index *index, const struct found_files *fou
             if (status != STATUS_OK)
                 return status;
         }
-        if (file != NULL && accept_file(index, file, last, load)) {
+        if (file != NULL && accept_file(index, file, load)) {
             list_append(index, file);
             index->current = file;
             continue;
@@ -281,7 +284,7 @@ static enum status load_files(struct index *index, const struct found_files *fou
     return STATUS_OK;
 }
 
-enum status index_load(struct index *index, bool repair, int64_t synced_ms, int64_t log_end,
+enum status index_load(struct index *index, const struct index_durable *durable, int64_t log_end,
                        int64_t *resume_pos, struct err *err)
 {
     *resume_pos = INT64_MAX;
@@ -291,7 +294,7 @@ enum status index_load(struct index *index, bool repair, int64_t synced_ms, int6
         return STATUS_OK;
     if (status != STATUS_OK)
         (void)err_set_errno(err, status, "cannot list %s", index->directory);
-    struct index_load load = {repair, synced_ms, log_end, resume_pos, false};
+    struct index_load load = {durable, log_end, resume_pos, false};
     if (status == STATUS_OK)
         status = load_files(index, &found, &load, err);
     free(found.names);

@@ -53,11 +53,19 @@ void index_init(struct index *index, const char *root, int32_t slots, int32_t en
                 struct vfs *vfs, const struct clock *clock);
 void index_release(struct index *index);
 
-/* Open the files. After a crash (`repair`) those that may not be whole, that is those with entries
- * newer than synced_ms, and the last of that very time, are repaired.
+/* What is known to be on disk. */
+struct index_durable {
+    bool all;    /* the last run was closed; the rest is not looked at */
+    int64_t pos; /* the entries of all records before it; -1: not known, but */
+    int64_t
+        timestamp_ms; /* those up to this time in files that are full, as 4.9.2 has it; 0: none */
+};
+
+/* Open the files. Those that may have entries that are not durable, or that are not whole, are
+ * repaired.
  * resume_pos  out: records from here on are missing in the index; INT64_MAX: none are
  * returns     OK | CORRUPT (a file of the wrong size) | IO */
-enum status index_load(struct index *index, bool repair, int64_t synced_ms, int64_t log_end,
+enum status index_load(struct index *index, const struct index_durable *durable, int64_t log_end,
                        int64_t *resume_pos, struct err *err);
 
 /* Insert the keys of one record (hashes by index_key_hash). A record at or before last_pos is there

@@ -202,12 +202,14 @@ int index_find(const struct index_view *view, int32_t key_hash, int64_t begin_ms
 
 /* --- repair --- */
 
-/* Times may fall, where the clock was set back; positions may not. */
+/* Times may fall, where the clock was set back; positions may not. No hash: it may lie in the
+ * sector before that of the position, and not have arrived. Of the keys that there are one in two
+ * thousand million has that hash; its record is read again. */
 static bool entry_plausible(const uint8_t *entry, const struct index_header *header,
                             int64_t last_pos, int64_t log_end)
 {
     int64_t pos = get_i64(entry + 4);
-    return get_i32(entry) >= 0 && pos >= last_pos && pos >= header->begin_pos && pos < log_end &&
+    return get_i32(entry) > 0 && pos >= last_pos && pos >= header->begin_pos && pos < log_end &&
            get_i32(entry + 12) >= 0;
 }
 

@@ -193,7 +193,7 @@ static struct checkpoint checkpoint_of(struct keeper *keeper, const struct dispa
             mark->timestamp_ms < index_since_ms ? mark->timestamp_ms : index_since_ms,
         .index_timestamp_ms = keeper->index_timestamp_ms,
         .durable_pos = mark->pos,
-        .queue_total = mark->queue_total,
+        .queue_ends = mark->queue_ends,
         .last_pos = -1,
     };
     struct record_name name;

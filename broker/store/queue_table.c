@@ -3,7 +3,6 @@
 
 #include "common/base/check.h"
 #include "common/base/limits.h"
-#include "common/base/map.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -25,9 +24,10 @@ static struct queue_slots *slots_new(size_t capacity, struct queue_slots *older)
     return slots;
 }
 
-void queue_table_init(struct queue_table *table)
+void queue_table_init(struct queue_table *table, uint64_t seed)
 {
     memset(table, 0, sizeof *table);
+    table->seed = seed == 0 ? hash_seed_random() : hash_seed_from(seed);
     atomic_init(&table->slots, slots_new(FIRST_CAPACITY, NULL));
     CHECK(pthread_mutex_init(&table->insert_lock, NULL) == 0);
     CHECK(pthread_mutex_init(&table->dirty_lock, NULL) == 0);
@@ -47,9 +47,10 @@ void queue_table_release(struct queue_table *table)
     (void)pthread_mutex_destroy(&table->dirty_lock);
 }
 
-static uint64_t key_hash(struct slice topic, int32_t id)
+static uint64_t key_hash(const struct queue_table *table, struct slice topic, int32_t id)
 {
-    return hash_bytes(topic) ^ ((uint64_t)(uint32_t)id * 0x9E3779B97F4A7C15ULL);
+    return hash_bytes_seeded(&table->seed, topic) ^
+           ((uint64_t)(uint32_t)id * 0x9E3779B97F4A7C15ULL);
 }
 
 static struct queue *slots_find(struct queue_slots *slots, struct slice topic, int32_t id,
@@ -95,7 +96,7 @@ static bool topic_is_safe(struct slice topic)
 struct queue *queue_table_find(struct queue_table *table, struct store *store, struct slice topic,
                                int32_t id, bool create)
 {
-    uint64_t hash = key_hash(topic, id);
+    uint64_t hash = key_hash(table, topic, id);
     struct queue *queue =
         slots_find(atomic_load_explicit(&table->slots, memory_order_acquire), topic, id, hash);
     if (queue != NULL || !create || id < 0 || !topic_is_safe(topic))

@@ -8,18 +8,22 @@
 #define BROKER_STORE_QUEUE_TABLE_H
 
 #include "broker/store/consumequeue.h"
+#include "broker/store/queue_ends.h"
+#include "common/base/map.h"
 
 struct queue_slots;
 
 struct queue_table {
+    struct hash_seed seed;
     _Atomic(struct queue_slots *) slots;
     pthread_mutex_t insert_lock;
     pthread_mutex_t dirty_lock;
     struct queue *dirty_first; /* queues with entries that are not durable */
-    int64_t total_offset;      /* sum of the ends of all queues; under dispatch_lock */
+    struct queue_ends ends;    /* of all queues; under dispatch_lock */
 };
 
-void queue_table_init(struct queue_table *table);
+/* seed  decides the order of walks; 0: a random one */
+void queue_table_init(struct queue_table *table, uint64_t seed);
 void queue_table_release(struct queue_table *table); /* frees the queues too */
 
 /* NULL when there is none, and with `create` only for a name that cannot be a directory. */

@@ -245,13 +245,13 @@ static int64_t queues_resume(const struct recovery *recovery, const struct queue
     int64_t min_pos = atomic_load(&recovery->store->log.min_pos);
     if (recovery->trust != TRUST_POSITION)
         return found->last_end_pos > min_pos ? found->last_end_pos : min_pos;
-    if (found->total_offset == recovery->checkpoint.queue_total)
+    if (queue_ends_equal(&found->ends, &recovery->checkpoint.queue_ends))
         return recovery->start;
     log_warn("store",
              "consume queues are not what the checkpoint says; the missing ones are built "
              "again from the whole commit log",
-             "ends=%lld checkpoint_ends=%lld", (long long)found->total_offset,
-             (long long)recovery->checkpoint.queue_total);
+             "ends=%lld checkpoint_ends=%lld", (long long)found->ends.total,
+             (long long)recovery->checkpoint.queue_ends.total);
     return min_pos;
 }
 
@@ -305,9 +305,14 @@ static enum status rebuild(struct recovery *recovery, const struct queues_found 
     int64_t queues_from = queues_resume(recovery, found);
     int64_t index_from = INT64_MAX;
     enum status status = STATUS_OK;
+    struct index_durable durable = {
+        .all = !recovery->crash,
+        .pos = recovery->trust == TRUST_POSITION ? recovery->checkpoint.durable_pos : -1,
+        .timestamp_ms =
+            recovery->trust == TRUST_TIMES ? recovery->checkpoint.index_timestamp_ms : 0,
+    };
     if (store->options.index_enable)
-        status = index_load(&store->index, recovery->crash, recovery->checkpoint.index_timestamp_ms,
-                            recovery->end, &index_from, err);
+        status = index_load(&store->index, &durable, recovery->end, &index_from, err);
     if (status != STATUS_OK)
         return status;
     int64_t min_pos = atomic_load(&store->log.min_pos);
@@ -388,7 +393,7 @@ enum status recover_store(struct store *store, bool aborted, struct err *err)
     recovery.last_timestamp_ms = recovery.checkpoint.log_timestamp_ms;
     find_end(&recovery);
     status = cut_log(&recovery, err);
-    struct queues_found found = {0, 0};
+    struct queues_found found = {.last_end_pos = 0};
     if (status == STATUS_OK)
         status = queues_load(store, recovery.crash ? recovery.start : recovery.end, recovery.crash,
                              &found, err);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "broker/store/recover_queues.h"
 
+#include "broker/store/consumequeue_recover.h"
 #include "broker/store/segment.h"
 #include "broker/store/store_internal.h"
 #include "common/base/buf.h"
@@ -75,7 +76,9 @@ static enum status adopt(struct loader *loader, struct queue *queue, const char 
                            "delete %s/consumequeue to have it built again from the commit log",
                            path, name, (long long)file_bytes, loader->store->options.root);
         if (count > 0 && base / file_bytes != first + (int64_t)count) {
-            log_error("store", "consume queue files are missing; older entries are left out",
+            log_error("store",
+                      "consume queue files are missing; older entries are left out, and the files "
+                      "with them removed",
                       "path=%s before=%s", path, name);
             count = 0;
         }
@@ -85,6 +88,20 @@ static enum status adopt(struct loader *loader, struct queue *queue, const char 
     }
     queue_adopt_files(queue, first, count);
     return STATUS_OK;
+}
+
+/* Files before a gap: a power cut has brought them back, or those behind them are lost. */
+static enum status remove_strays(struct queue *queue, const struct names *files, struct err *err)
+{
+    int64_t file_bytes = queue->store->options.queue_file_bytes;
+    enum status status = STATUS_OK;
+    for (const char *name = names_next(files, NULL); name != NULL && status == STATUS_OK;
+         name = names_next(files, name)) {
+        int64_t base;
+        if (segment_name_parse(name, &base) && base / file_bytes < queue->first_file)
+            status = queue_remove_stray(queue, base / file_bytes, err);
+    }
+    return status;
 }
 
 static enum status load_queue(struct loader *loader, struct slice topic, int32_t id,
@@ -103,9 +120,11 @@ static enum status load_queue(struct loader *loader, struct slice topic, int32_t
     int64_t log_end = atomic_load(&store->log.appended_pos);
     if (status == STATUS_OK && !loader->wipe && queue->last_end_pos > log_end)
         status = queue_recover(queue, log_end, true, err);
+    if (status == STATUS_OK)
+        status = remove_strays(queue, files, err);
     if (status != STATUS_OK)
         return status;
-    loader->found->total_offset += queue->written_offset;
+    queue_ends_move(&loader->found->ends, queue->ends_name, 0, queue->written_offset);
     if (queue->last_end_pos > loader->found->last_end_pos)
         loader->found->last_end_pos = queue->last_end_pos;
     return STATUS_OK;

@@ -5,11 +5,12 @@
 #ifndef BROKER_STORE_RECOVER_QUEUES_H
 #define BROKER_STORE_RECOVER_QUEUES_H
 
+#include "broker/store/queue_ends.h"
 #include "broker/store/store.h"
 
 struct queues_found {
-    int64_t total_offset; /* sum of the queues' ends */
-    int64_t last_end_pos; /* end of the newest record that any queue knows */
+    struct queue_ends ends; /* of all of them */
+    int64_t last_end_pos;   /* end of the newest record that any queue knows */
 };
 
 /* Is there any queue file? */

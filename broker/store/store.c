@@ -79,7 +79,7 @@ static void store_init(struct store *store, const struct store_options *options,
     commitlog_init(&store->log, paths, options->segment_bytes, vfs, clock, &store->health);
     queue_files_init(&store->queue_files, store, options->queue_mappings_max,
                      options->queue_descriptors_max);
-    queue_table_init(&store->queues);
+    queue_table_init(&store->queues, options->hash_seed);
     index_init(&store->index, options->root, options->index_slots, options->index_entries, vfs,
                clock);
     flusher_init(&store->flusher, store);

@@ -82,6 +82,9 @@ struct store_options {
     int32_t transfer_bytes_disk, transfer_count_disk;
     int cold_read_threads;         /* 0: 2 */
     int64_t cold_read_cache_bytes; /* page cache that cold reads may fill; 0: 128 MiB */
+    /* Of the table of queues. 0: random, so that no peer can choose topics that collide; tests set
+     * another so that queues are walked through in the same order every time. */
+    uint64_t hash_seed;
 };
 
 struct store;

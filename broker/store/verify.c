@@ -406,11 +406,15 @@ static void check_named_record(const struct pass *pass, const struct verify_plac
                       "the store was closed, but the log goes on behind %lld, up to where the "
                       "checkpoint says that it is durable; the next start reads the rest",
                       (long long)checkpoint->durable_pos);
-    else if (!verify->files->aborted && checkpoint->queue_total != pass->queues.total_offset)
-        verify_report(verify, true, "checkpoint", place,
-                      "the ends of all queues make %lld, it says %lld: queues or parts of them are "
-                      "missing",
-                      (long long)pass->queues.total_offset, (long long)checkpoint->queue_total);
+    else if (!verify->files->aborted &&
+             !queue_ends_equal(&checkpoint->queue_ends, &pass->queues.ends))
+        verify_report(
+            verify, true, "checkpoint", place,
+            "the ends of all queues make %lld, it says %lld%s: queues or parts of them are "
+            "missing",
+            (long long)pass->queues.ends.total, (long long)checkpoint->queue_ends.total,
+            pass->queues.ends.total == checkpoint->queue_ends.total ? ", but not each for itself"
+                                                                    : "");
 }
 
 /* Our part of the checkpoint is void although something stands there: 4.9.2 has written its times

@@ -158,7 +158,7 @@ static enum status check_begin(struct verify_queues *queues, const struct found_
         return status;
     check_files(queues, queue);
     check->next = check->bounds.first_offset;
-    queues->total_offset += check->bounds.max_offset;
+    queue_ends_move(&queues->ends, queue_ends_name(topic, queue->id), 0, check->bounds.max_offset);
     const uint8_t *entry;
     if (check->bounds.min_offset < check->bounds.max_offset &&
         queue_view_entry(&check->view, check->bounds.min_offset, &entry, NULL) == STATUS_OK)

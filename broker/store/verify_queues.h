@@ -7,6 +7,7 @@
 #ifndef BROKER_STORE_VERIFY_QUEUES_H
 #define BROKER_STORE_VERIFY_QUEUES_H
 
+#include "broker/store/queue_ends.h"
 #include "broker/store/queue_view.h"
 #include "broker/store/verify_internal.h"
 
@@ -17,7 +18,7 @@ struct verify_queues {
     struct map by_name;         /* topic, NUL, id -> struct queue_check */
     struct queue_check *recent; /* of the record before */
     size_t window_entries;
-    int64_t total_offset;    /* sum of the queues' ends */
+    struct queue_ends ends;  /* of all of them */
     int64_t last_damage_pos; /* beginning of the last damaged part of the log, -1 */
 };
 

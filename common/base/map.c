@@ -5,7 +5,7 @@
  * never produced for a key.
  *
  * The hash multiplies 64-bit words into 128 bits and folds (the method of wyhash), keyed with two
- * random words drawn once per process.
+ * random words, for maps drawn once per process.
  */
 #include "common/base/map.h"
 
@@ -19,12 +19,24 @@
 #define HASH_REMOVED 1
 #define FIRST_CAPACITY 16
 
-static uint64_t seed[2];
+static struct hash_seed process_seed;
 static pthread_once_t seed_once = PTHREAD_ONCE_INIT;
+
+struct hash_seed hash_seed_random(void)
+{
+    struct hash_seed seed;
+    CHECK(getrandom(&seed, sizeof seed, 0) == (ssize_t)sizeof seed);
+    return seed;
+}
+
+struct hash_seed hash_seed_from(uint64_t number)
+{
+    return (struct hash_seed){{number, number * 0x9E3779B97F4A7C15ULL}};
+}
 
 static void seed_draw(void)
 {
-    CHECK(getrandom(seed, sizeof seed, 0) == (ssize_t)sizeof seed);
+    process_seed = hash_seed_random();
 }
 
 static uint64_t fold(uint64_t a, uint64_t b)
@@ -41,16 +53,22 @@ static uint64_t load_word(const uint8_t *p, size_t size)
     return word;
 }
 
+uint64_t hash_bytes_seeded(const struct hash_seed *seed, struct slice s)
+{
+    const uint64_t *words = seed->words;
+    uint64_t state = words[0] ^ s.size;
+    size_t i = 0;
+    for (; i + 8 <= s.size; i += 8)
+        state = fold(state ^ load_word(s.data + i, 8), 0x9E3779B97F4A7C15ULL ^ words[1]);
+    if (i < s.size)
+        state = fold(state ^ load_word(s.data + i, s.size - i), 0xC2B2AE3D27D4EB4FULL ^ words[1]);
+    return fold(state ^ words[1], 0xD6E8FEB86659FD93ULL);
+}
+
 uint64_t hash_bytes(struct slice s)
 {
     (void)pthread_once(&seed_once, seed_draw);
-    uint64_t state = seed[0] ^ s.size;
-    size_t i = 0;
-    for (; i + 8 <= s.size; i += 8)
-        state = fold(state ^ load_word(s.data + i, 8), 0x9E3779B97F4A7C15ULL ^ seed[1]);
-    if (i < s.size)
-        state = fold(state ^ load_word(s.data + i, s.size - i), 0xC2B2AE3D27D4EB4FULL ^ seed[1]);
-    return fold(state ^ seed[1], 0xD6E8FEB86659FD93ULL);
+    return hash_bytes_seeded(&process_seed, s);
 }
 
 static uint64_t key_hash(struct slice key)

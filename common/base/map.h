@@ -46,4 +46,12 @@ struct map_entry **map_sorted(const struct map *map, struct arena *arena);
 /* The seeded hash used by the map; also good for other tables. */
 uint64_t hash_bytes(struct slice s);
 
+/* The same with a seed of one's own. */
+struct hash_seed {
+    uint64_t words[2];
+};
+struct hash_seed hash_seed_random(void);
+struct hash_seed hash_seed_from(uint64_t number); /* known to all: only where peers do no harm */
+uint64_t hash_bytes_seeded(const struct hash_seed *seed, struct slice s);
+
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The worker pool: one queue, first in, first out, under one lock that is never held while a task
- * runs. Invariant: `waiting` counts the tasks of the queue and never exceeds `queue_max`.
+ * The worker pool: a lane for each client, first in, first out, under one lock that is never held
+ * while a task runs. Invariants: `waiting` counts the tasks of all lanes; a client's lane has fewer
+ * tasks running than there are threads, if there are several.
  */
 #include "common/sys/worker.h"
 
@@ -12,40 +13,83 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-struct worker_pool {
-    pthread_mutex_t lock;
-    pthread_cond_t changed; /* a task was queued, or closed was set */
+#define LANES 65 /* lane 0 is that of no client; more clients than the others are share them */
+
+struct lane {
     struct worker_task *first;
     struct worker_task **last; /* where the next task is linked */
     int64_t waiting;
+    int running;
+};
+
+struct worker_pool {
+    pthread_mutex_t lock;
+    pthread_cond_t changed; /* a task was queued, or closed was set */
+    struct lane lanes[LANES];
+    size_t next_lane; /* whose turn it is */
+    int64_t waiting;
     int64_t queue_max;
-    bool closed;          /* accepts nothing more; threads end when the queue is empty */
+    int64_t lane_places;  /* that a lane has however many tasks wait */
+    bool closed;          /* accepts nothing more; threads end when the lanes are empty */
     atomic_bool stopping; /* tasks shall give up */
     int thread_count;
     pthread_t threads[];
 };
 
-/* The next task; NULL when the pool is closed and nothing waits any more. */
-static struct worker_task *next_task(struct worker_pool *pool)
+static struct lane *lane_of(struct worker_pool *pool, const struct worker_task *task)
+{
+    return &pool->lanes[task->client == 0 ? 0 : 1 + task->client % (LANES - 1)];
+}
+
+static bool may_run(const struct worker_pool *pool, const struct lane *lane)
+{
+    bool all_but_one = lane != &pool->lanes[0] && pool->thread_count > 1 && !pool->closed;
+    return lane->first != NULL && !(all_but_one && lane->running >= pool->thread_count - 1);
+}
+
+/* The lane whose turn it is of those that may run a task; NULL: none may. */
+static struct lane *next_lane(struct worker_pool *pool)
+{
+    for (size_t i = 0; i < LANES && pool->waiting > 0; i++) {
+        struct lane *lane = &pool->lanes[pool->next_lane];
+        pool->next_lane = (pool->next_lane + 1) % LANES;
+        if (may_run(pool, lane))
+            return lane;
+    }
+    return NULL;
+}
+
+/* The next task, and its lane; NULL when the pool is closed and nothing waits any more. Whoever has
+ * run one looks here for another, so that a lane whose task has ended goes on.
+ * done  the lane of the task that the thread has run, NULL: none */
+static struct worker_task *next_task(struct worker_pool *pool, struct lane *done, struct lane **out)
 {
     CHECK(pthread_mutex_lock(&pool->lock) == 0);
-    while (pool->first == NULL && !pool->closed)
+    if (done != NULL)
+        done->running--;
+    struct lane *lane;
+    while ((lane = next_lane(pool)) == NULL && !pool->closed)
         CHECK(pthread_cond_wait(&pool->changed, &pool->lock) == 0);
-    struct worker_task *task = pool->first;
-    if (task != NULL) {
-        pool->first = task->next;
-        if (pool->first == NULL)
-            pool->last = &pool->first;
+    struct worker_task *task = NULL;
+    if (lane != NULL) {
+        task = lane->first;
+        lane->first = task->next;
+        if (lane->first == NULL)
+            lane->last = &lane->first;
+        lane->waiting--;
+        lane->running++;
         pool->waiting--;
     }
     CHECK(pthread_mutex_unlock(&pool->lock) == 0);
+    *out = lane;
     return task;
 }
 
 static void *work(void *arg)
 {
     struct worker_pool *pool = arg;
-    for (struct worker_task *task; (task = next_task(pool)) != NULL;)
+    struct lane *lane = NULL;
+    for (struct worker_task *task; (task = next_task(pool, lane, &lane)) != NULL;)
         task->run(task);
     return NULL;
 }
@@ -57,14 +101,18 @@ enum status worker_pool_new(const char *name, int threads, int64_t queue_max,
     struct worker_pool *pool = xcalloc(1, sizeof *pool + (size_t)threads * sizeof(pthread_t));
     CHECK(pthread_mutex_init(&pool->lock, NULL) == 0);
     CHECK(pthread_cond_init(&pool->changed, NULL) == 0);
-    pool->last = &pool->first;
+    for (size_t i = 0; i < LANES; i++)
+        pool->lanes[i].last = &pool->lanes[i].first;
     pool->queue_max = queue_max;
-    for (; pool->thread_count < threads; pool->thread_count++) {
+    pool->lane_places = queue_max / LANES;
+    for (int i = 0; i < threads; i++) {
         char thread_name[32];
-        (void)snprintf(thread_name, sizeof thread_name, "%.10s-%d", name, pool->thread_count);
+        (void)snprintf(thread_name, sizeof thread_name, "%.10s-%d", name, i);
         thread_name[15] = '\0';
-        enum status status =
-            thread_start(&pool->threads[pool->thread_count], thread_name, work, pool, err);
+        enum status status = thread_start(&pool->threads[i], thread_name, work, pool, err);
+        CHECK(pthread_mutex_lock(&pool->lock) == 0);
+        pool->thread_count += status == STATUS_OK;
+        CHECK(pthread_mutex_unlock(&pool->lock) == 0);
         if (status != STATUS_OK) {
             worker_pool_free(pool);
             return status;
@@ -76,12 +124,15 @@ enum status worker_pool_new(const char *name, int threads, int64_t queue_max,
 
 bool worker_submit(struct worker_pool *pool, struct worker_task *task)
 {
+    struct lane *lane = lane_of(pool, task);
     CHECK(pthread_mutex_lock(&pool->lock) == 0);
-    bool accepted = !pool->closed && pool->waiting < pool->queue_max;
+    bool accepted =
+        !pool->closed && (pool->waiting < pool->queue_max || lane->waiting < pool->lane_places);
     if (accepted) {
         task->next = NULL;
-        *pool->last = task;
-        pool->last = &task->next;
+        *lane->last = task;
+        lane->last = &task->next;
+        lane->waiting++;
         pool->waiting++;
         CHECK(pthread_cond_signal(&pool->changed) == 0);
     }

@@ -2,6 +2,9 @@
  *
  * A small pool of threads for work that may wait on disk: admin commands, scans, persistence.
  *
+ * Clients are served in turn, each its tasks in order, and one client never has all the threads, so
+ * that nobody waits for more than a task of the others, however many those have asked for.
+ *
  * Every task that was accepted is run exactly once, so its owner always hears of it. Towards the
  * end of the process the queue may be long; worker_pool_stop then asks the tasks that are left to
  * give up, and how one does that is its own matter:
@@ -30,9 +33,10 @@ struct worker_task {
     struct worker_task *next;
     /* Called once, on a thread of the pool; may free the owner. */
     void (*run)(struct worker_task *task);
+    uint64_t client; /* who waits for it; 0: nobody, or all; then there is no bound on threads */
 };
 
-/* queue_max  tasks that may wait; more are refused */
+/* queue_max  tasks that may wait; more are refused, except some of clients that have few */
 enum status worker_pool_new(const char *name, int threads, int64_t queue_max,
                             struct worker_pool **out, struct err *err);
 

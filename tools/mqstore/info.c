@@ -113,7 +113,7 @@ static void text_checkpoint(struct info *info)
     if (info->checkpoint.durable_pos >= 0)
         buf_printf(out,
                    "  %-18s up to log position %" PRId64 "; the queues' ends make %" PRId64 "\n",
-                   "durable", info->checkpoint.durable_pos, info->checkpoint.queue_total);
+                   "durable", info->checkpoint.durable_pos, info->checkpoint.queue_ends.total);
     else
         buf_printf(out, "  %-18s not said: RocketMQ has written the checkpoint\n", "durable");
 }
@@ -301,7 +301,7 @@ static void json_head(struct info *info)
     json_number(out, "indexTimestamp", info->checkpoint.index_timestamp_ms);
     if (info->checkpoint.durable_pos >= 0) {
         json_number(out, "durableOffset", info->checkpoint.durable_pos);
-        json_number(out, "queueTotal", info->checkpoint.queue_total);
+        json_number(out, "queueTotal", info->checkpoint.queue_ends.total);
     }
     json_end(out);
 }

@@ -390,8 +390,8 @@ int repair_run(const struct options *options)
     if (exit_code == EXIT_GOOD)
         exit_code = read_log(&repair);
     if (exit_code == EXIT_GOOD) {
-        /* No queue is left to be counted: the sum can fit only when there is nothing to build. */
-        repair.checkpoint.queue_total = repair.queued;
+        /* No queue is left to be counted: this can fit only when there is nothing to build. */
+        repair.checkpoint.queue_ends = (struct queue_ends){.total = repair.queued};
         find_delay_levels(&repair);
         print_plan(&repair);
         if (options->write)

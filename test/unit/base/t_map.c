@@ -85,9 +85,25 @@ static void the_sorted_view_is_in_the_order_of_bytes(void **state)
     arena_release(&arena);
 }
 
+/* A seed of one's own decides the hash alone; random ones differ. */
+static void a_hash_is_decided_by_its_seed(void **state)
+{
+    (void)state;
+    const struct slice key = SLICE_LITERAL("SCHEDULE_TOPIC_XXXX");
+    struct hash_seed known = hash_seed_from(7);
+    struct hash_seed again = hash_seed_from(7);
+    struct hash_seed other = hash_seed_from(8);
+    struct hash_seed drawn = hash_seed_random();
+    assert_true(hash_bytes_seeded(&known, key) == hash_bytes_seeded(&again, key));
+    assert_true(hash_bytes_seeded(&known, key) != hash_bytes_seeded(&other, key));
+    assert_true(hash_bytes_seeded(&known, key) != hash_bytes_seeded(&drawn, key));
+    assert_true(hash_bytes(key) == hash_bytes(key));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_hash_is_decided_by_its_seed),
         cmocka_unit_test(what_was_put_is_found_until_it_is_removed),
         cmocka_unit_test(a_walk_meets_all_and_may_remove),
         cmocka_unit_test(the_sorted_view_is_in_the_order_of_bytes),

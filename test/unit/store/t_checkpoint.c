@@ -23,7 +23,7 @@ static const struct checkpoint sample = {
     .queues_timestamp_ms = 1795380512923,
     .index_timestamp_ms = 1795380512924,
     .durable_pos = INT64_C(1) << 40,
-    .queue_total = 987654321,
+    .queue_ends = {987654321, 0x123456789ABCDEF0U},
     .last_pos = (INT64_C(1) << 40) - 500,
     .last_crc = 0x7654321,
 };
@@ -34,7 +34,8 @@ static void check_equal(const struct checkpoint *a, const struct checkpoint *b)
     assert_int_equal(a->queues_timestamp_ms, b->queues_timestamp_ms);
     assert_int_equal(a->index_timestamp_ms, b->index_timestamp_ms);
     assert_int_equal(a->durable_pos, b->durable_pos);
-    assert_int_equal(a->queue_total, b->queue_total);
+    assert_int_equal(a->queue_ends.total, b->queue_ends.total);
+    assert_true(a->queue_ends.digest == b->queue_ends.digest);
     assert_int_equal(a->last_pos, b->last_pos);
     assert_int_equal(a->last_crc, b->last_crc);
 }
@@ -98,9 +99,36 @@ static void stores_and_loads(void **state)
     assert_int_not_equal(checkpoint_store(vfs_posix(), folder, &sample, &err), STATUS_OK);
 }
 
+/* The digest is on disk: it must not change between versions. */
+static void digest_of_the_ends(void **state)
+{
+    (void)state;
+    uint64_t a = queue_ends_name(SLICE_LITERAL("A"), 0);
+    uint64_t b = queue_ends_name(SLICE_LITERAL("B"), 1);
+    struct queue_ends ends = {0, 0};
+    struct queue_ends others = {0, 0};
+    queue_ends_move(&ends, a, 0, 5);
+    queue_ends_move(&ends, b, 0, 8);
+    queue_ends_move(&ends, a, 5, 12);
+    assert_int_equal(ends.total, 20);
+    assert_true(ends.digest == 0xCAAAE543B39EFD33ULL);
+    queue_ends_move(&others, b, 0, 8);
+    queue_ends_move(&others, a, 0, 12);
+    assert_true(queue_ends_equal(&ends, &others));
+    /* The same sum. */
+    queue_ends_move(&others, b, 8, 10);
+    queue_ends_move(&others, a, 12, 10);
+    assert_int_equal(others.total, 20);
+    assert_false(queue_ends_equal(&ends, &others));
+    queue_ends_move(&ends, a, 12, 0);
+    queue_ends_move(&ends, b, 8, 0);
+    assert_true(ends.total == 0 && ends.digest == 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(digest_of_the_ends),
         cmocka_unit_test(reads_4_9_2),
         cmocka_unit_test(any_change_voids_ours),
         cmocka_unit_test(stores_and_loads),

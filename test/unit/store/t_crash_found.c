@@ -13,6 +13,7 @@
 #include "test/unit/support/crash_kit.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -257,9 +258,164 @@ static void a_deleted_topic_stays_deleted(void **state)
     crash_release(&crash);
 }
 
+static bool is_topic_a(void *ctx, struct slice topic)
+{
+    (void)ctx;
+    return slice_is(topic, "A");
+}
+
+/* A power cut brings back one of the files that a queue has deleted, and not the one behind it. It
+ * belongs to nothing, and must not belong to the queue of the next topic of that name either. */
+static void a_file_before_a_gap_does_not_come_back(void **state)
+{
+    (void)state;
+    struct crash crash;
+    size_t size;
+    open_new(&crash);
+    for (int i = 0; i < 35; i++) /* 10 entries a file */
+        (void)put(&crash, "A", SLICE_EMPTY);
+    crash_dispatch(&crash);
+    crash_close(&crash);
+    sim_remove(crash.sim, CRASH_ROOT "/consumequeue/A/0/00000000000000000000");
+    sim_remove(crash.sim, CRASH_ROOT "/consumequeue/A/0/00000000000000000400");
+    crash_open(&crash);
+    struct queue *queue = store_queue(crash.store, SLICE_LITERAL("A"), 0, true);
+    assert_int_equal(queue_min_offset(queue), 30);
+    assert_int_equal(queue_max_offset(queue), 35);
+    assert_null(sim_bytes(crash.sim, CRASH_ROOT "/consumequeue/A/0/00000000000000000200", &size));
+    store_delete_queues(crash.store, is_topic_a, NULL);
+    (void)put(&crash, "A", SLICE_EMPTY);
+    crash_dispatch(&crash);
+    flush(&crash);
+    /* Of the new file only the name has arrived. */
+    crash_cut(&crash, NULL);
+    sim_resize(crash.sim, CRASH_ROOT "/consumequeue/A/0/00000000000000000000", 0);
+    crash_open(&crash);
+    queue = store_queue(crash.store, SLICE_LITERAL("A"), 0, true);
+    assert_int_equal(queue_min_offset(queue), 0);
+    assert_int_equal(queue_max_offset(queue), 1);
+    crash_release(&crash);
+}
+
+/* The option is half of what the files were written with: every second one seems to be missing. */
+static void files_of_another_size_are_no_gap(void **state)
+{
+    (void)state;
+    struct crash crash;
+    struct err err;
+    open_new(&crash);
+    for (int i = 0; i < 35; i++)
+        (void)put(&crash, "A", SLICE_EMPTY);
+    crash_dispatch(&crash);
+    crash_close(&crash);
+    /* As a crash while it was made leaves it: of no size. */
+    sim_resize(crash.sim, CRASH_ROOT "/consumequeue/A/0/00000000000000000600", 0);
+    crash.options.queue_file_bytes = 100;
+    assert_int_equal(crash_try_open(&crash, &err), STATUS_CORRUPT);
+    assert_non_null(strstr(err.text, "consumequeue/A/0/00000000000000000000 has 200 bytes"));
+    size_t size;
+    for (int i = 0; i < 3; i++) {
+        char path[128];
+        (void)snprintf(path, sizeof path, CRASH_ROOT "/consumequeue/A/0/%020d", 200 * i);
+        assert_non_null(sim_bytes(crash.sim, path, &size));
+        assert_int_equal(size, 200);
+    }
+    crash_release(&crash);
+}
+
+static void take_first_index(void *ctx, const char *path, size_t size)
+{
+    char *first = ctx;
+    (void)size;
+    if (first[0] == '\0' && strstr(path, "/index/") != NULL)
+        (void)snprintf(first, PATH_MAX, "%s", path);
+}
+
+static void put_keyed(struct crash *crash, int from, int end)
+{
+    for (int i = from; i < end; i++) {
+        char properties[32];
+        (void)snprintf(properties, sizeof properties, "KEYS\001k%d", i);
+        (void)put(crash, "A", slice_of_cstr(properties));
+    }
+    crash_dispatch(crash);
+    flush(crash);
+}
+
+/* An index file that is full, as its header says, while pages from before the last sync show
+ * entries that came after it as missing; whatever the clock says. */
+static void a_full_index_file_with_old_pages(void **state)
+{
+    (void)state;
+    static const int64_t clock_moves_ms[] = {0, 1000, -3600000};
+    for (size_t move = 0; move < 3; move++) {
+        struct crash crash;
+        char path[PATH_MAX] = "";
+        uint8_t old[SIM_SECTOR_BYTES];
+        size_t size;
+        open_new(&crash);
+        put_keyed(&crash, 0, 30);
+        assert_int_equal(keeper_sync(&crash.store->keeper, true), STATUS_OK);
+        sim_each_file(crash.sim, take_first_index, path);
+        const uint8_t *bytes = sim_bytes(crash.sim, path, &size);
+        assert_true(size > SIM_SECTOR_BYTES && size - SIM_SECTOR_BYTES < sizeof old);
+        memcpy(old, bytes + SIM_SECTOR_BYTES, size - SIM_SECTOR_BYTES);
+        crash.now_ms += clock_moves_ms[move];
+        put_keyed(&crash, 30, 45); /* 39 to a file */
+        crash_cut(&crash, NULL);
+        memcpy(sim_bytes(crash.sim, path, &size) + SIM_SECTOR_BYTES, old, size - SIM_SECTOR_BYTES);
+        crash_open(&crash);
+        for (int i = 0; i < 45; i++) {
+            char key[16];
+            int64_t found[2];
+            int64_t last[2];
+            (void)snprintf(key, sizeof key, "k%d", i);
+            assert_int_equal(store_query_index(crash.store, SLICE_LITERAL("A"), slice_of_cstr(key),
+                                               2, 0, INT64_MAX, found, &last[0], &last[1]),
+                             1);
+        }
+        crash_release(&crash);
+    }
+}
+
+/* One queue is short by what another seems to be longer: the sum of the ends does not tell. */
+static void ends_that_make_the_same_sum(void **state)
+{
+    (void)state;
+    struct crash crash;
+    struct queue_entry entry;
+    open_new(&crash);
+    int64_t last = 0;
+    for (int i = 0; i < 12; i++) /* 10 entries a file */
+        last = put(&crash, "A", SLICE_EMPTY).pos;
+    for (int i = 0; i < 8; i++)
+        (void)put(&crash, "B", SLICE_EMPTY);
+    crash_dispatch(&crash);
+    flush(&crash);
+    assert_int_equal(keeper_sync(&crash.store->keeper, true), STATUS_OK);
+    crash_cut(&crash, NULL);
+    /* Parts of two topics' deletions, and of what came after one of them. */
+    sim_remove(crash.sim, CRASH_ROOT "/consumequeue/A/0/00000000000000000200");
+    sim_remove(crash.sim, CRASH_ROOT "/consumequeue/B/0/00000000000000000000");
+    sim_resize(crash.sim, CRASH_ROOT "/consumequeue/B/0/00000000000000000200", 200);
+    crash_open(&crash);
+    struct queue *queue = store_queue(crash.store, SLICE_LITERAL("A"), 0, true);
+    assert_int_equal(queue_max_offset(queue), 12);
+    assert_true(queue_entry_at(queue, 11, &entry));
+    assert_int_equal(entry.pos, last);
+    queue = store_queue(crash.store, SLICE_LITERAL("B"), 0, true);
+    assert_int_equal(queue_min_offset(queue), 0);
+    assert_int_equal(queue_max_offset(queue), 8);
+    crash_release(&crash);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(ends_that_make_the_same_sum),
+        cmocka_unit_test(a_full_index_file_with_old_pages),
+        cmocka_unit_test(a_file_before_a_gap_does_not_come_back),
+        cmocka_unit_test(files_of_another_size_are_no_gap),
         cmocka_unit_test(properties_that_end_with_zeros),
         cmocka_unit_test(a_deleted_topic_stays_deleted),
         cmocka_unit_test(a_failed_sync_is_not_believed_later),

@@ -40,7 +40,7 @@ static void write_without_space(void **state)
     struct kit kit;
     kit_init(&kit, "full");
     kit.options.flush_queues_interval_ms = 10;
-    kit_start(&kit);
+    kit_open(&kit); /* the keeper would soon find that there is space */
     kit_put_many(&kit, "A", 0, 100, 3);
     int64_t end = store_appended_pos(kit.store);
     uint8_t body[100] = {'x'};
@@ -58,6 +58,8 @@ static void write_without_space(void **state)
     assert_int_equal(store_appended_pos(kit.store), end);
     check_refusal(&kit, "no space left");
     atomic_store(&kit.vfs.write_target, KIT_NOTHING);
+    struct err err;
+    assert_int_equal(store_start(kit.store, &err), STATUS_OK);
     kit_wait(puts_again, &kit);
     kit_dispatched(&kit);
     assert_int_equal(kit_read_queue(&kit, kit_queue(&kit, "A", 0), 0), 4);

@@ -294,12 +294,12 @@ static void checkpoint_is_consistent(void **state)
     checkpoint_of(&kit, &checkpoint);
     for (int i = 0; i < 2000; i++) {
         if (ends[i] == checkpoint.durable_pos)
-            assert_int_equal(checkpoint.queue_total, i + 1);
+            assert_int_equal(checkpoint.queue_ends.total, i + 1);
     }
     assert_true(store_flushed_pos(kit.store) >= checkpoint.durable_pos);
     kit_wait(checkpoint_covers_all, &kit);
     checkpoint_of(&kit, &checkpoint);
-    assert_int_equal(checkpoint.queue_total, 2000);
+    assert_int_equal(checkpoint.queue_ends.total, 2000);
     assert_int_equal(checkpoint.last_pos, ends[1998]);
     kit_release(&kit);
 }

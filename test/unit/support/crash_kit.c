@@ -27,10 +27,6 @@
 
 /* --- seeds --- */
 
-/* Where runs without CRASH_SECONDS begin, so that everybody's run shows the same; longer ones look
- * for something new. */
-#define FIRST_SEED 1
-
 void crash_seeds_begin(struct crash_seeds *seeds, const char *test, double seconds)
 {
     const char *one = getenv("CRASH_SEED");
@@ -40,8 +36,6 @@ void crash_seeds_begin(struct crash_seeds *seeds, const char *test, double secon
         seconds = strtod(longer, NULL);
     if (one != NULL)
         seeds->next = strtoull(one, NULL, 0);
-    else if (longer == NULL)
-        seeds->next = FIRST_SEED;
     else
         CHECK(getrandom(&seeds->next, sizeof seeds->next, 0) == sizeof seeds->next);
     seeds->deadline_ms = clock_monotonic_ms(clock_real()) + (int64_t)(seconds * 1000);
@@ -150,6 +144,7 @@ void crash_init(struct crash *crash, uint64_t seed)
         .transfer_count_memory = 32,
         .transfer_bytes_disk = 65536,
         .transfer_count_disk = 8,
+        .hash_seed = seed | 1,
     };
 }
 
