@@ -23,6 +23,10 @@
 
 #define DEADLINE_CHECK_MS 50
 
+/* A batch is appended at once when it has grown to this, without waiting for the turn's end. */
+#define COMMIT_AT_BYTES (1024 * 1024)
+#define COMMIT_AT_RECORDS 1024
+
 /* A send in the batch of this turn. */
 struct pending_send {
     struct reply_to to;
@@ -31,6 +35,8 @@ struct pending_send {
     bool silent;
     bool wait;
     struct meter *meter; /* of the topic; may be NULL */
+    acks_told told;      /* instead of an answer to `to`; NULL: none */
+    void *told_ctx;
 };
 
 /* A send that is in the log and waits for the disk. */
@@ -43,6 +49,8 @@ struct waiting_send {
     int64_t end_pos;
     int64_t deadline_ms;
     char *batch_ids; /* malloc'ed list of message ids for more than one record, else NULL */
+    acks_told told;  /* instead of an answer; NULL: none */
+    void *told_ctx;
 };
 
 /* Stored and not counted yet. */
@@ -87,8 +95,13 @@ struct acks *acks_new(struct broker_loop *bl)
 
 void acks_free(struct acks *acks)
 {
-    for (size_t i = 0; i < acks->waiting_count; i++)
-        free(acks->waiting[(acks->first + i) & (acks->waiting_capacity - 1)].batch_ids);
+    for (size_t i = 0; i < acks->waiting_count; i++) {
+        struct waiting_send *send =
+            &acks->waiting[(acks->first + i) & (acks->waiting_capacity - 1)];
+        free(send->batch_ids);
+        if (send->told != NULL)
+            send->told(send->told_ctx, NULL);
+    }
     loop_timer_free(acks->timer);
     free(acks->turn);
     free(acks->waiting);
@@ -113,7 +126,16 @@ void acks_add(struct acks *acks, struct reply_to to, struct slice topic, int32_t
               int records, bool wait)
 {
     struct meter *meter = topic_stats_put_meter(acks->bl->meters, topic);
-    turn_push(acks, (struct pending_send){to, queue_id, records, false, wait, meter});
+    turn_push(acks, (struct pending_send){to, queue_id, records, false, wait, meter, NULL, NULL});
+}
+
+void acks_add_told(struct acks *acks, struct slice topic, bool wait, acks_told told, void *ctx)
+{
+    turn_push(acks, (struct pending_send){.records = 1,
+                                          .wait = wait,
+                                          .meter = topic_stats_put_meter(acks->bl->meters, topic),
+                                          .told = told,
+                                          .told_ctx = ctx});
 }
 
 void acks_add_silent(struct acks *acks, int records)
@@ -122,7 +144,7 @@ void acks_add_silent(struct acks *acks, int records)
 }
 
 /* The fields that every answer to a send carries. Appended to `fields`; returns the new count. */
-static uint32_t region_fields(struct broker *broker, struct ext_field *fields, uint32_t count)
+static uint32_t region_fields(const struct broker *broker, struct ext_field *fields, uint32_t count)
 {
     const char *region = broker->conf.regionId;
     fields[count++] = (struct ext_field){SLICE_LITERAL(PROPERTY_MSG_REGION), slice_of_cstr(region)};
@@ -132,7 +154,7 @@ static uint32_t region_fields(struct broker *broker, struct ext_field *fields, u
     return count;
 }
 
-void send_fail(struct broker *broker, struct reply_to to, int32_t code, const char *remark)
+void send_fail(const struct broker *broker, struct reply_to to, int32_t code, const char *remark)
 {
     struct ext_field fields[2];
     struct response response = {.code = code, .remark = remark};
@@ -141,24 +163,34 @@ void send_fail(struct broker *broker, struct reply_to to, int32_t code, const ch
     net_reply(to, &response);
 }
 
-static void answer(struct broker *broker, const struct waiting_send *send, int32_t code)
+void send_answer(const struct broker *broker, struct reply_to to, int32_t code, const char *remark,
+                 struct slice ids, int32_t queue_id, int64_t queue_offset)
 {
-    char id[MESSAGE_ID_TEXT_BYTES];
     char queue_text[I64_TEXT_BYTES];
     char offset_text[I64_TEXT_BYTES];
+    struct ext_field fields[5] = {
+        {SLICE_LITERAL("msgId"), ids},
+        {SLICE_LITERAL("queueId"), slice_of(queue_text, format_i64(queue_id, queue_text))},
+        {SLICE_LITERAL("queueOffset"),
+         slice_of(offset_text, format_i64(queue_offset, offset_text))},
+    };
+    struct response response = {.code = code, .remark = remark};
+    response.ext = (struct ext_map){
+        .fields = fields, .count = region_fields(broker, fields, 3), .present = true};
+    net_reply(to, &response);
+}
+
+static void answer(const struct broker *broker, const struct waiting_send *send, int32_t code)
+{
+    char id[MESSAGE_ID_TEXT_BYTES];
+    if (send->told != NULL) {
+        send->told(send->told_ctx, &(struct stored_place){send->pos, send->queue_offset});
+        return;
+    }
     struct slice ids = send->batch_ids != NULL
                            ? slice_of_cstr(send->batch_ids)
                            : slice_of(id, message_id_format(&broker->store_host, send->pos, id));
-    struct ext_field fields[5] = {
-        {SLICE_LITERAL("msgId"), ids},
-        {SLICE_LITERAL("queueId"), slice_of(queue_text, format_i64(send->queue_id, queue_text))},
-        {SLICE_LITERAL("queueOffset"),
-         slice_of(offset_text, format_i64(send->queue_offset, offset_text))},
-    };
-    struct response response = {.code = code};
-    response.ext = (struct ext_map){
-        .fields = fields, .count = region_fields(broker, fields, 3), .present = true};
-    net_reply(send->to, &response);
+    send_answer(broker, send->to, code, NULL, ids, send->queue_id, send->queue_offset);
 }
 
 static void answer_bare(struct reply_to to, bool flushed)
@@ -292,7 +324,9 @@ static void settle(struct acks *acks, const struct pending_send *pending,
 {
     struct broker *broker = acks->bl->broker;
     if (results[0].status != PUT_OK) {
-        if (!pending->silent)
+        if (pending->told != NULL)
+            pending->told(pending->told_ctx, NULL);
+        else if (!pending->silent)
             refuse(broker, pending->to, results[0].status);
         return;
     }
@@ -308,6 +342,8 @@ static void settle(struct acks *acks, const struct pending_send *pending,
         .queue_offset = results[0].queue_offset,
         .pos = results[0].pos,
         .end_pos = results[pending->records - 1].end_pos,
+        .told = pending->told,
+        .told_ctx = pending->told_ctx,
     };
     if (pending->records > 1)
         send.batch_ids = batch_ids(broker, results, pending->records);
@@ -341,6 +377,13 @@ void acks_commit(struct acks *acks)
         /* The flush thread may have passed before anyone_waits was set. */
         answer_flushed(acks);
     }
+}
+
+void acks_commit_large(struct acks *acks)
+{
+    if (append_batch_bytes(acks->bl->batch) >= COMMIT_AT_BYTES ||
+        append_batch_count(acks->bl->batch) >= COMMIT_AT_RECORDS)
+        acks_commit(acks);
 }
 
 /* --- calls that a worker served --- */

@@ -21,6 +21,18 @@ void acks_free(struct acks *acks);
 void acks_add(struct acks *acks, struct reply_to to, struct slice topic, int32_t queue_id,
               int records, bool wait);
 
+/* Where a message lies that somebody else answers for. */
+struct stored_place {
+    int64_t pos; /* of its record in the log */
+    int64_t queue_offset;
+};
+
+/* The same for a message whose sender gets his answer from elsewhere: `told` is called once, on the
+ * loop, when the message is as durable as it asked for or its time is up; place is NULL when it was
+ * not stored. */
+typedef void (*acks_told)(void *ctx, const struct stored_place *place);
+void acks_add_told(struct acks *acks, struct slice topic, bool wait, acks_told told, void *ctx);
+
 /* Records of our own in the batch that nobody waits for. */
 void acks_add_silent(struct acks *acks, int records);
 
@@ -35,10 +47,19 @@ size_t acks_pending(const struct acks *acks);
  * when the batch is large. */
 void acks_commit(struct acks *acks);
 
+/* The same if the batch has grown so large that it should not wait for the turn's end. When a send
+ * has been added as a whole. */
+void acks_commit_large(struct acks *acks);
+
 /* store_listener.on_flushed for the whole broker; any thread. */
 void acks_on_flushed(void *broker);
 
+/* The answer to a send that was taken: code, remark (may be NULL), and where the message lies.
+ * ids  message ids, with commas between them */
+void send_answer(const struct broker *broker, struct reply_to to, int32_t code, const char *remark,
+                 struct slice ids, int32_t queue_id, int64_t queue_offset);
+
 /* An error answer to a send: every answer to a send carries the region and the trace switch. */
-void send_fail(struct broker *broker, struct reply_to to, int32_t code, const char *remark);
+void send_fail(const struct broker *broker, struct reply_to to, int32_t code, const char *remark);
 
 #endif
