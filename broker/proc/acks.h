@@ -11,7 +11,9 @@
 
 #include "broker/proc/broker.h"
 
+/* Makes bl->batch, and replaces it when it is handed over. */
 struct acks *acks_new(struct broker_loop *bl);
+/* After the appender has stopped and the loop is settled. */
 void acks_free(struct acks *acks);
 
 /* A send whose `records` records were the last ones added to the loop's batch.
@@ -40,11 +42,16 @@ void acks_add_silent(struct acks *acks, int records);
  * it is as durable as flushDiskType promises, else SYSTEM_ERROR. Any thread. */
 void acks_answer_stored(struct broker *broker, struct reply_to to, int64_t end_pos);
 
-/* Sends that are not answered yet. */
-size_t acks_pending(const struct acks *acks);
+/* As many sends of the loop wait for the disk as may (sendThreadPoolQueueCapacity), or their bytes.
+ */
+bool acks_full(const struct acks *acks);
 
-/* Append the loop's batch and answer what may be answered. At the end of each turn, and earlier
- * when the batch is large. */
+/* Any thread: how many sends wait to be appended because the disk is slow, and since when (by the
+ * monotonic clock) the oldest does, 0 when none. */
+void acks_queue(const struct acks *acks, int64_t *sends, int64_t *since_ms);
+
+/* Append the loop's batch and answer what may be answered, or have that done by the appender. At
+ * the end of each turn, and earlier when the batch is large. */
 void acks_commit(struct acks *acks);
 
 /* The same if the batch has grown so large that it should not wait for the turn's end. When a send

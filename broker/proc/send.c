@@ -10,6 +10,7 @@
  */
 #include "broker/proc/send.h"
 #include "broker/proc/acks.h"
+#include "broker/proc/appender.h"
 #include "broker/proc/broker.h"
 #include "broker/proc/draft.h"
 #include "broker/proc/handlers.h"
@@ -321,6 +322,26 @@ static void send_to_topic(struct send *send)
         send_single(send, queue_id);
 }
 
+/* Flow control; its answers have no fields, as in 4.9.2. */
+static bool admitted(const struct send *send)
+{
+    const struct broker *broker = send->broker;
+    if (page_cache_busy(broker)) {
+        net_reply_error(call_reply_to(send->call), RESPONSE_SYSTEM_BUSY, PAGE_CACHE_BUSY_REMARK,
+                        (long long)store_append_busy_ms(broker->store));
+        return false;
+    }
+    if (acks_full(send->bl->acks)) {
+        net_reply_error(call_reply_to(send->call), RESPONSE_SYSTEM_BUSY,
+                        "[OVERLOAD]system busy, start flow control for a while: %lld sends wait "
+                        "for the disk of the commit log, or %d MiB; look at its load and health",
+                        (long long)broker->conf.sendThreadPoolQueueCapacity,
+                        (int)(SENDS_QUEUED_BYTES_MAX >> 20));
+        return false;
+    }
+    return true;
+}
+
 /* Header and name checks; false when the call was answered. */
 static bool begin(struct send *send, struct broker *broker, struct call *call)
 {
@@ -336,13 +357,7 @@ static bool begin(struct send *send, struct broker *broker, struct call *call)
                         missing);
         return false;
     }
-    if (acks_pending(send->bl->acks) >= (size_t)broker->conf.sendThreadPoolQueueCapacity) {
-        fail(send, RESPONSE_SYSTEM_BUSY,
-             "[OVERLOAD]system busy, start flow control for a while: %lld sends wait for the disk",
-             (long long)broker->conf.sendThreadPoolQueueCapacity);
-        return false;
-    }
-    if (!accepting(send))
+    if (!admitted(send) || !accepting(send))
         return false;
     const char *fault = topic_name_fault(send->header.topic);
     if (fault != NULL) {

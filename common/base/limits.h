@@ -55,6 +55,10 @@
  * bytes of unanswered calls may be queued behind it all the same. */
 #define CONNECTION_OUTCALL_BYTES_MAX (8 * 1024 * 1024)
 
+/* Messages of one loop that wait to be appended while the disk is slow, beside their number
+ * (sendThreadPoolQueueCapacity): a second's worth of a fast network. */
+#define SENDS_QUEUED_BYTES_MAX (64 * 1024 * 1024)
+
 /* Groups that one connection may be in as producer or consumer. */
 #define CONNECTION_GROUPS_MAX 4096
 
