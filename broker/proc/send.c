@@ -78,7 +78,8 @@ static bool check_topic(struct send *send)
     }
     int32_t queues =
         topic->read_queues > topic->write_queues ? topic->read_queues : topic->write_queues;
-    if (send->header.queue_id >= queues) {
+    bool nowhere = send->header.queue_id < 0 && topic->write_queues <= 0;
+    if (send->header.queue_id >= queues || nowhere) {
         char peer[HOST_TEXT_BYTES];
         host_format(&send->call->peer, peer);
         fail(send, RESPONSE_SYSTEM_ERROR,
@@ -298,7 +299,7 @@ static int32_t any_queue(struct broker_loop *bl, int32_t queues)
     x ^= x >> 27;
     bl->random = x;
     uint64_t high = (x * UINT64_C(0x2545F4914F6CDD1D)) >> 32;
-    return queues <= 0 ? 0 : (int32_t)((high * (uint64_t)queues) >> 32);
+    return (int32_t)((high * (uint64_t)queues) >> 32);
 }
 
 static bool is_reply(const struct call *call)
