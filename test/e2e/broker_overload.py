@@ -44,7 +44,8 @@ class StallTest(BrokerTest):
         cls.writes = os.path.join(cls.folder.name, "writes")
         cls.syncs = os.path.join(cls.folder.name, "syncs")
         cls.tables = os.path.join(cls.folder.name, "tables")
-        cls.broker = Broker(serverSelectorThreads=LOOPS, **cls.options)
+        cls.broker = Broker(**{"serverSelectorThreads": LOOPS, "waitTimeMillsInSendQueue": 200,
+                               "osPageCacheBusyTimeOutMills": 1000, **cls.options})
         cls.broker.environment = {
             "LD_PRELOAD": make_disk(cls.folder.name), "STALL_WRITES": cls.writes,
             "STALL_SYNCS": cls.syncs, "STALL_TABLES": cls.tables,
@@ -266,7 +267,7 @@ class Patient(StallTest):
 
 class SyncFlush(StallTest):
     options = {"flushDiskType": "SYNC_FLUSH", "sendThreadPoolQueueCapacity": 100,
-               "syncFlushTimeout": 2000}
+               "syncFlushTimeout": 2000, "waitTimeMillsInSendQueue": 30000}
 
     def test_a_stalled_sync(self):
         """Sends wait for the disk until syncFlushTimeout; no more than the queue holds, further ones
