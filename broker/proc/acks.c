@@ -151,11 +151,13 @@ void acks_free(struct acks *acks)
     free(acks);
 }
 
-bool acks_full(const struct acks *acks)
+bool acks_full(const struct acks *acks, int64_t under_way)
 {
+    int64_t capacity = acks->bl->broker->conf.sendThreadPoolQueueCapacity;
     int64_t sends = (int64_t)acks->turn->count + (int64_t)acks->waiting_count +
                     atomic_load_explicit(&acks->handed_sends, memory_order_relaxed);
-    return sends >= acks->bl->broker->conf.sendThreadPoolQueueCapacity ||
+    bool crowded = sends >= capacity - capacity / 4;
+    return sends >= capacity || (crowded && under_way > capacity / 8) ||
            acks->handed_bytes >= SENDS_QUEUED_BYTES_MAX;
 }
 

@@ -42,9 +42,11 @@ void acks_add_silent(struct acks *acks, int records);
  * it is as durable as flushDiskType promises, else SYSTEM_ERROR. Any thread. */
 void acks_answer_stored(struct broker *broker, struct reply_to to, int64_t end_pos);
 
-/* As many sends of the loop wait for the disk as may (sendThreadPoolQueueCapacity), or their bytes.
- */
-bool acks_full(const struct acks *acks);
+/* As many sends of the loop wait for the disk as may (sendThreadPoolQueueCapacity), or their
+ * bytes. The last quarter is for connections that have little under way, so that one that has much
+ * cannot take all.
+ * under_way  struct call's, of the send in question */
+bool acks_full(const struct acks *acks, int64_t under_way);
 
 /* Any thread: how many sends wait to be appended because the disk is slow, and since when (by the
  * monotonic clock) the oldest does, 0 when none. */

@@ -332,7 +332,7 @@ static bool admitted(const struct send *send)
                         (long long)store_append_busy_ms(broker->store));
         return false;
     }
-    if (acks_full(send->bl->acks)) {
+    if (acks_full(send->bl->acks, send->call->under_way)) {
         net_reply_error(call_reply_to(send->call), RESPONSE_SYSTEM_BUSY,
                         "[OVERLOAD]system busy, start flow control for a while: %lld sends wait "
                         "for the disk of the commit log, or %d MiB; look at its load and health",

@@ -56,8 +56,9 @@ struct call {
     struct arena *arena; /* reset when the handler returns */
     struct conn_ref conn;
     struct host peer;
-    int port_tag;     /* which listener accepted the connection */
-    enum codec codec; /* of the request; the answer uses the same */
+    int port_tag;      /* which listener accepted the connection */
+    enum codec codec;  /* of the request; the answer uses the same */
+    int64_t under_way; /* two-way requests of the connection without an answer yet, on arrival */
 };
 
 /* Where an answer goes; copy it freely and keep it as long as needed. */

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The appender: batches are appended in the order submitted, those that still wait can be taken back
- * and the one being written can not, also when it is somebody else's; and what tells the loops that
- * the disk is slow.
- * Source of the rule: docs/decisions/0009-overload.md.
+ * The appender: batches are appended in the order submitted, those that still wait can be taken
+ * back and the one being written can not, also when it is somebody else's; and what tells the loops
+ * that the disk is slow. Source of the rule: docs/decisions/0009-overload.md.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -45,11 +44,11 @@ static void nap(void)
     (void)nanosleep(&pause, NULL);
 }
 
-#define AWAIT(condition)                              \
-    do {                                              \
+#define AWAIT(condition)                                \
+    do {                                                \
         for (int i = 0; i < 30000 && !(condition); i++) \
-            nap();                                    \
-        assert_true(condition);                       \
+            nap();                                      \
+        assert_true(condition);                         \
     } while (0)
 
 static enum status gated_pwritev(struct vfs *vfs, int fd, const struct iovec *parts, int count,
@@ -238,8 +237,8 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(in_the_order_submitted),          TEST(what_waits_can_be_taken_back),
-        TEST(the_append_of_somebody_else),     TEST(slow_appends_are_remembered),
+        TEST(in_the_order_submitted),      TEST(what_waits_can_be_taken_back),
+        TEST(the_append_of_somebody_else), TEST(slow_appends_are_remembered),
         TEST(a_stop_appends_what_waits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
