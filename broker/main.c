@@ -9,6 +9,7 @@
  * A second signal while stopping ends the process at once; what was acknowledged is in the log.
  */
 #include "broker/proc/acks.h"
+#include "broker/proc/appender.h"
 #include "broker/proc/broker.h"
 #include "broker/proc/housekeeper.h"
 #include "broker/proc/parked_sends.h"
@@ -293,7 +294,6 @@ static void make_loops(struct broker *broker)
         bl->loop = broker->loops[i];
         bl->random = (uint64_t)arc4random() << 32 | arc4random() | 1;
         bl->holds = hold_tables_get(broker->holds, i);
-        bl->batch = append_batch_new(broker->store);
         bl->acks = acks_new(bl);
         bl->parked = parked_sends_new(bl, send_resume);
         bl->meters = topic_stats_view_new(broker->topic_stats);
@@ -304,6 +304,7 @@ static void make_loops(struct broker *broker)
         STATUS_OK)
         die("the worker threads can not be started", &err);
     if (topic_maker_new(broker, &broker->topic_maker, &err) != STATUS_OK ||
+        appender_new(broker, &broker->appender, &err) != STATUS_OK ||
         registrar_new(broker, &broker->registrar, &err) != STATUS_OK)
         die("a thread can not be started", &err);
 }
@@ -392,6 +393,7 @@ static void stop(struct broker *broker, struct housekeeper *keeper)
     worker_pool_free(broker->workers);
     for (int i = 0; i < broker->loop_count; i++)
         loop_stop(broker->loops[i]);
+    appender_stop(broker->appender);
     housekeeper_stop(keeper);
     store_stop(broker->store);
     housekeeper_free(keeper);
@@ -404,10 +406,10 @@ static void tear_down(struct broker *broker)
 {
     registrar_free(broker->registrar);
     topic_maker_free(broker->topic_maker);
+    appender_free(broker->appender);
     for (int i = 0; i < broker->loop_count; i++) {
         parked_sends_free(broker->per_loop[i].parked);
         acks_free(broker->per_loop[i].acks);
-        append_batch_free(broker->per_loop[i].batch);
         topic_stats_view_free(broker->per_loop[i].meters);
         buf_release(&broker->per_loop[i].scratch);
     }

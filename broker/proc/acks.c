@@ -7,13 +7,21 @@
  * first-out ring: log positions grow along it, so one comparison with the flushed watermark tells
  * how many may be answered. Nothing here blocks; the flush thread's news arrives as a posted task.
  *
+ * While the disk is slow (appender.h) batches are handed over instead, and wait in `handed` in
+ * their order; as long as one is there later ones go the same way, so that the order of a
+ * connection's sends is kept. Those that have waited for waitTimeMillsInSendQueue are taken back
+ * and answered SYSTEM_BUSY, like those that wait while the page cache is busy (BrokerFastFailure
+ * of 4.9.2).
+ *
  * An entry of `waiting` that the disk does not reach within syncFlushTimeout is answered
  * FLUSH_DISK_TIMEOUT: the message is stored, but its durability was not confirmed in time.
  */
 #include "broker/proc/acks.h"
 
+#include "broker/proc/appender.h"
 #include "common/base/buf.h"
 #include "common/base/check.h"
+#include "common/base/limits.h"
 #include "common/base/number.h"
 #include "proto/properties.h"
 
@@ -23,6 +31,16 @@
 
 #define DEADLINE_CHECK_MS 50
 
+/* A batch is appended at once when it has grown to this, without waiting for the turn's end. */
+#define COMMIT_AT_BYTES (1024 * 1024)
+#define COMMIT_AT_RECORDS 1024
+
+/* How long a loop waits for the append of another before it hands its own batch over. */
+#define APPEND_PATIENCE_MS 10
+#define QUEUE_CHECK_MS 10
+/* With so many batches handed over, what comes in is gathered in the next one. */
+#define HANDED_BATCHES 2
+
 /* A send in the batch of this turn. */
 struct pending_send {
     struct reply_to to;
@@ -31,6 +49,20 @@ struct pending_send {
     bool silent;
     bool wait;
     struct meter *meter; /* of the topic; may be NULL */
+    acks_told told;      /* instead of an answer to `to`; NULL: none */
+    void *told_ctx;
+};
+
+/* The sends of one batch. */
+struct sends {
+    struct append_job job; /* first */
+    struct acks *acks;
+    struct sends *next; /* in `handed` */
+    struct append_batch *batch;
+    struct pending_send *list;
+    size_t count;
+    size_t capacity;
+    int64_t since_ms; /* when the first came */
 };
 
 /* A send that is in the log and waits for the disk. */
@@ -43,6 +75,8 @@ struct waiting_send {
     int64_t end_pos;
     int64_t deadline_ms;
     char *batch_ids; /* malloc'ed list of message ids for more than one record, else NULL */
+    acks_told told;  /* instead of an answer; NULL: none */
+    void *told_ctx;
 };
 
 /* Stored and not counted yet. */
@@ -56,10 +90,17 @@ struct run {
 struct acks {
     struct broker_loop *bl;
     struct run run;
-    struct pending_send *turn;
-    size_t turn_count;
-    size_t turn_capacity;
-    struct waiting_send *waiting; /* ring; capacity is a power of two */
+    struct sends *turn;
+    struct sends *spare;  /* kept for reuse; may be NULL */
+    struct sends *handed; /* oldest first */
+    struct sends **handed_last;
+    size_t handed_batches;
+    size_t handed_bytes;
+    struct loop_timer *queue_timer; /* runs while `handed` is not empty */
+    bool queue_timer_set;
+    _Atomic int64_t handed_sends;    /* for acks_queue, on any thread */
+    _Atomic int64_t handed_since_ms; /* since when the oldest waits */
+    struct waiting_send *waiting;    /* ring; capacity is a power of two */
     size_t first;
     size_t waiting_count;
     size_t waiting_capacity;
@@ -70,6 +111,9 @@ struct acks {
     _Atomic bool anyone_waits;
 };
 
+static struct sends *sends_new(struct acks *acks);
+static void sends_free(struct sends *sends);
+static void check_queue(void *ctx);
 static void answer_flushed(struct acks *acks);
 static void flushed_run(struct loop_task *task);
 static void deadline_check(void *ctx);
@@ -81,39 +125,98 @@ struct acks *acks_new(struct broker_loop *bl)
     acks->bl = bl;
     acks->flushed_task.run = flushed_run;
     acks->timer = loop_timer_new(bl->loop, deadline_check, acks);
+    acks->queue_timer = loop_timer_new(bl->loop, check_queue, acks);
+    acks->handed_last = &acks->handed;
+    acks->turn = sends_new(acks);
+    bl->batch = acks->turn->batch;
     loop_on_turn_end(bl->loop, turn_end, acks);
     return acks;
 }
 
 void acks_free(struct acks *acks)
 {
-    for (size_t i = 0; i < acks->waiting_count; i++)
-        free(acks->waiting[(acks->first + i) & (acks->waiting_capacity - 1)].batch_ids);
+    for (size_t i = 0; i < acks->waiting_count; i++) {
+        struct waiting_send *send =
+            &acks->waiting[(acks->first + i) & (acks->waiting_capacity - 1)];
+        free(send->batch_ids);
+        if (send->told != NULL)
+            send->told(send->told_ctx, NULL);
+    }
+    CHECK(acks->handed == NULL);
     loop_timer_free(acks->timer);
-    free(acks->turn);
+    loop_timer_free(acks->queue_timer);
+    sends_free(acks->turn);
+    sends_free(acks->spare);
     free(acks->waiting);
     free(acks);
 }
 
-size_t acks_pending(const struct acks *acks)
+bool acks_full(const struct acks *acks, int64_t under_way)
 {
-    return acks->turn_count + acks->waiting_count;
+    int64_t capacity = acks->bl->broker->conf.sendThreadPoolQueueCapacity;
+    int64_t sends = (int64_t)acks->turn->count + (int64_t)acks->waiting_count +
+                    atomic_load_explicit(&acks->handed_sends, memory_order_relaxed);
+    bool crowded = sends >= capacity - capacity / 4;
+    return sends >= capacity || (crowded && under_way > capacity / 8) ||
+           acks->handed_bytes >= SENDS_QUEUED_BYTES_MAX;
+}
+
+void acks_queue(const struct acks *acks, int64_t *sends, int64_t *since_ms)
+{
+    *sends = atomic_load_explicit(&acks->handed_sends, memory_order_relaxed);
+    *since_ms = atomic_load_explicit(&acks->handed_since_ms, memory_order_relaxed);
+}
+
+/* --- batches --- */
+
+static void handed_done(struct loop_task *task);
+
+static struct sends *sends_new(struct acks *acks)
+{
+    struct sends *sends = xcalloc(1, sizeof *sends);
+    sends->job.done.run = handed_done;
+    sends->job.loop = acks->bl->loop;
+    sends->job.batch = sends->batch = append_batch_new(acks->bl->broker->store);
+    list_init(&sends->job.in_queue);
+    sends->acks = acks;
+    return sends;
+}
+
+static void sends_free(struct sends *sends)
+{
+    if (sends == NULL)
+        return;
+    append_batch_free(sends->batch);
+    free(sends->list);
+    free(sends);
 }
 
 static void turn_push(struct acks *acks, struct pending_send pending)
 {
-    if (acks->turn_count == acks->turn_capacity) {
-        acks->turn_capacity = acks->turn_capacity == 0 ? 64 : acks->turn_capacity * 2;
-        acks->turn = xrealloc(acks->turn, acks->turn_capacity * sizeof *acks->turn);
+    struct sends *turn = acks->turn;
+    if (turn->count == turn->capacity) {
+        turn->capacity = turn->capacity == 0 ? 64 : turn->capacity * 2;
+        turn->list = xrealloc(turn->list, turn->capacity * sizeof *turn->list);
     }
-    acks->turn[acks->turn_count++] = pending;
+    if (turn->count == 0)
+        turn->since_ms = loop_now_ms(acks->bl->loop);
+    turn->list[turn->count++] = pending;
 }
 
 void acks_add(struct acks *acks, struct reply_to to, struct slice topic, int32_t queue_id,
               int records, bool wait)
 {
     struct meter *meter = topic_stats_put_meter(acks->bl->meters, topic);
-    turn_push(acks, (struct pending_send){to, queue_id, records, false, wait, meter});
+    turn_push(acks, (struct pending_send){to, queue_id, records, false, wait, meter, NULL, NULL});
+}
+
+void acks_add_told(struct acks *acks, struct slice topic, bool wait, acks_told told, void *ctx)
+{
+    turn_push(acks, (struct pending_send){.records = 1,
+                                          .wait = wait,
+                                          .meter = topic_stats_put_meter(acks->bl->meters, topic),
+                                          .told = told,
+                                          .told_ctx = ctx});
 }
 
 void acks_add_silent(struct acks *acks, int records)
@@ -122,7 +225,7 @@ void acks_add_silent(struct acks *acks, int records)
 }
 
 /* The fields that every answer to a send carries. Appended to `fields`; returns the new count. */
-static uint32_t region_fields(struct broker *broker, struct ext_field *fields, uint32_t count)
+static uint32_t region_fields(const struct broker *broker, struct ext_field *fields, uint32_t count)
 {
     const char *region = broker->conf.regionId;
     fields[count++] = (struct ext_field){SLICE_LITERAL(PROPERTY_MSG_REGION), slice_of_cstr(region)};
@@ -132,7 +235,7 @@ static uint32_t region_fields(struct broker *broker, struct ext_field *fields, u
     return count;
 }
 
-void send_fail(struct broker *broker, struct reply_to to, int32_t code, const char *remark)
+void send_fail(const struct broker *broker, struct reply_to to, int32_t code, const char *remark)
 {
     struct ext_field fields[2];
     struct response response = {.code = code, .remark = remark};
@@ -141,24 +244,34 @@ void send_fail(struct broker *broker, struct reply_to to, int32_t code, const ch
     net_reply(to, &response);
 }
 
-static void answer(struct broker *broker, const struct waiting_send *send, int32_t code)
+void send_answer(const struct broker *broker, struct reply_to to, int32_t code, const char *remark,
+                 struct slice ids, int32_t queue_id, int64_t queue_offset)
 {
-    char id[MESSAGE_ID_TEXT_BYTES];
     char queue_text[I64_TEXT_BYTES];
     char offset_text[I64_TEXT_BYTES];
+    struct ext_field fields[5] = {
+        {SLICE_LITERAL("msgId"), ids},
+        {SLICE_LITERAL("queueId"), slice_of(queue_text, format_i64(queue_id, queue_text))},
+        {SLICE_LITERAL("queueOffset"),
+         slice_of(offset_text, format_i64(queue_offset, offset_text))},
+    };
+    struct response response = {.code = code, .remark = remark};
+    response.ext = (struct ext_map){
+        .fields = fields, .count = region_fields(broker, fields, 3), .present = true};
+    net_reply(to, &response);
+}
+
+static void answer(const struct broker *broker, const struct waiting_send *send, int32_t code)
+{
+    char id[MESSAGE_ID_TEXT_BYTES];
+    if (send->told != NULL) {
+        send->told(send->told_ctx, &(struct stored_place){send->pos, send->queue_offset});
+        return;
+    }
     struct slice ids = send->batch_ids != NULL
                            ? slice_of_cstr(send->batch_ids)
                            : slice_of(id, message_id_format(&broker->store_host, send->pos, id));
-    struct ext_field fields[5] = {
-        {SLICE_LITERAL("msgId"), ids},
-        {SLICE_LITERAL("queueId"), slice_of(queue_text, format_i64(send->queue_id, queue_text))},
-        {SLICE_LITERAL("queueOffset"),
-         slice_of(offset_text, format_i64(send->queue_offset, offset_text))},
-    };
-    struct response response = {.code = code};
-    response.ext = (struct ext_map){
-        .fields = fields, .count = region_fields(broker, fields, 3), .present = true};
-    net_reply(send->to, &response);
+    send_answer(broker, send->to, code, NULL, ids, send->queue_id, send->queue_offset);
 }
 
 static void answer_bare(struct reply_to to, bool flushed)
@@ -198,6 +311,11 @@ static void refuse(struct broker *broker, struct reply_to to, enum put_status st
         send_fail(broker, to, RESPONSE_SYSTEM_ERROR,
                   "create mapped file failed, server is busy or broken. See the broker's log for "
                   "the file and the cause.");
+        return;
+    case PUT_PAGE_CACHE_BUSY:
+        send_fail(broker, to, RESPONSE_SYSTEM_ERROR,
+                  "[PC_SYNCHRONIZED]broker busy, start flow control for a while: the disk of the "
+                  "commit log does not take what is written");
         return;
     case PUT_OK:
     case PUT_SERVICE_NOT_AVAILABLE:
@@ -292,7 +410,9 @@ static void settle(struct acks *acks, const struct pending_send *pending,
 {
     struct broker *broker = acks->bl->broker;
     if (results[0].status != PUT_OK) {
-        if (!pending->silent)
+        if (pending->told != NULL)
+            pending->told(pending->told_ctx, NULL);
+        else if (!pending->silent)
             refuse(broker, pending->to, results[0].status);
         return;
     }
@@ -308,6 +428,8 @@ static void settle(struct acks *acks, const struct pending_send *pending,
         .queue_offset = results[0].queue_offset,
         .pos = results[0].pos,
         .end_pos = results[pending->records - 1].end_pos,
+        .told = pending->told,
+        .told_ctx = pending->told_ctx,
     };
     if (pending->records > 1)
         send.batch_ids = batch_ids(broker, results, pending->records);
@@ -320,27 +442,169 @@ static void settle(struct acks *acks, const struct pending_send *pending,
     free(send.batch_ids);
 }
 
-void acks_commit(struct acks *acks)
+/* A batch is in the log, or was refused. */
+static void settle_all(struct acks *acks, struct sends *sends, const struct append_result *results,
+                       int64_t took_ms)
 {
-    struct append_batch *batch = acks->bl->batch;
-    if (acks->turn_count == 0)
-        return;
-    int64_t started_ms = clock_monotonic_ms(acks->bl->broker->clock);
-    const struct append_result *results = store_append(acks->bl->broker->store, batch);
-    for (size_t i = 0; i < acks->turn_count; i++) {
-        settle(acks, &acks->turn[i], results);
-        results += acks->turn[i].records;
+    for (size_t i = 0; i < sends->count; i++) {
+        settle(acks, &sends->list[i], results);
+        results += sends->list[i].records;
     }
     count_run(acks);
-    stats_put_time(acks->bl->broker->stats, (int64_t)acks->turn_count,
-                   clock_monotonic_ms(acks->bl->broker->clock) - started_ms);
-    acks->turn_count = 0;
-    append_batch_clear(batch);
+    stats_put_time(acks->bl->broker->stats, (int64_t)sends->count, took_ms);
+    sends->count = 0;
+    append_batch_clear(sends->batch);
     if (acks->waiting_count > 0) {
         atomic_store(&acks->anyone_waits, true);
         /* The flush thread may have passed before anyone_waits was set. */
         answer_flushed(acks);
     }
+}
+
+/* Append on the loop. False, and nothing has happened, when that might take long. */
+static bool append_here(struct acks *acks)
+{
+    struct broker *broker = acks->bl->broker;
+    if (acks->handed != NULL || appender_wanted(broker->appender))
+        return false;
+    int64_t started_ms = clock_monotonic_ms(broker->clock);
+    const struct append_result *results =
+        store_append_within(broker->store, acks->turn->batch, APPEND_PATIENCE_MS);
+    if (results == NULL)
+        return false;
+    int64_t took_ms = clock_monotonic_ms(broker->clock) - started_ms;
+    appender_note(broker->appender, took_ms);
+    settle_all(acks, acks->turn, results, took_ms);
+    return true;
+}
+
+/* --- the queue while the disk is slow --- */
+
+static void handed_changed(struct acks *acks, const struct sends *sends, int change)
+{
+    acks->handed_batches += (size_t)change;
+    acks->handed_bytes += (size_t)change * append_batch_bytes(sends->batch);
+    atomic_fetch_add(&acks->handed_sends, change * (int64_t)sends->count);
+    atomic_store(&acks->handed_since_ms, acks->handed == NULL ? 0 : acks->handed->since_ms);
+}
+
+static void hand_over(struct acks *acks)
+{
+    struct sends *sends = acks->turn;
+    sends->next = NULL;
+    *acks->handed_last = sends;
+    acks->handed_last = &sends->next;
+    handed_changed(acks, sends, 1);
+    acks->turn = acks->spare != NULL ? acks->spare : sends_new(acks);
+    acks->spare = NULL;
+    acks->bl->batch = acks->turn->batch;
+    appender_submit(acks->bl->broker->appender, &sends->job);
+    if (!acks->queue_timer_set) {
+        acks->queue_timer_set = true;
+        loop_timer_set(acks->queue_timer, QUEUE_CHECK_MS);
+    }
+}
+
+/* Take `*at` out of the list. */
+static struct sends *handed_remove(struct acks *acks, struct sends **at)
+{
+    struct sends *sends = *at;
+    *at = sends->next;
+    if (acks->handed_last == &sends->next)
+        acks->handed_last = at;
+    handed_changed(acks, sends, -1);
+    return sends;
+}
+
+static void give_back(struct acks *acks, struct sends *sends)
+{
+    if (acks->spare == NULL)
+        acks->spare = sends;
+    else
+        sends_free(sends);
+}
+
+/* The appender posts what is done in the order submitted. */
+static void handed_done(struct loop_task *task)
+{
+    struct sends *sends = (struct sends *)(void *)task;
+    struct acks *acks = sends->acks;
+    CHECK(acks->handed == sends);
+    (void)handed_remove(acks, &acks->handed);
+    settle_all(acks, sends, sends->job.results, sends->job.took_ms);
+    give_back(acks, sends);
+    acks_commit(acks);
+}
+
+/* Nothing of the batch was appended: SYSTEM_BUSY for all, without fields, as in 4.9.2. */
+static void refuse_all(struct acks *acks, struct sends *sends, bool cache_busy)
+{
+    int64_t waited_ms = loop_now_ms(acks->bl->loop) - sends->since_ms;
+    int64_t others = atomic_load_explicit(&acks->handed_sends, memory_order_relaxed);
+    for (size_t i = 0; i < sends->count; i++) {
+        const struct pending_send *pending = &sends->list[i];
+        if (pending->told != NULL)
+            pending->told(pending->told_ctx, NULL);
+        else if (!pending->silent)
+            net_reply_error(pending->to, RESPONSE_SYSTEM_BUSY,
+                            "[%s]broker busy, start flow control for a while, period in queue: "
+                            "%lldms, size of queue: %lld: the disk of the commit log is slow to "
+                            "take what is written; look at its load and health",
+                            cache_busy ? "PCBUSY_CLEAN_QUEUE" : "TIMEOUT_CLEAN_QUEUE",
+                            (long long)waited_ms, (long long)others);
+    }
+    sends->count = 0;
+    append_batch_clear(sends->batch);
+}
+
+/* BrokerFastFailure of 4.9.2, which looks every 10 ms, too. What the appender writes already can
+ * not be taken back. */
+static void refuse_late(struct acks *acks)
+{
+    struct broker *broker = acks->bl->broker;
+    bool cache_busy = page_cache_busy(broker);
+    int64_t oldest_ms = loop_now_ms(acks->bl->loop) - broker->conf.waitTimeMillsInSendQueue;
+    for (struct sends **at = &acks->handed; *at != NULL;) {
+        struct sends *sends = *at;
+        if ((!cache_busy && sends->since_ms > oldest_ms) ||
+            !appender_take_back(broker->appender, &sends->job)) {
+            at = &sends->next;
+            continue;
+        }
+        refuse_all(acks, handed_remove(acks, at), cache_busy);
+        give_back(acks, sends);
+    }
+    if (acks->turn->count > 0 && acks->handed != NULL &&
+        (cache_busy || acks->turn->since_ms <= oldest_ms))
+        refuse_all(acks, acks->turn, cache_busy);
+}
+
+static void check_queue(void *ctx)
+{
+    struct acks *acks = ctx;
+    acks->queue_timer_set = false;
+    if (acks->bl->broker->conf.brokerFastFailureEnable)
+        refuse_late(acks);
+    acks_commit(acks);
+    if (acks->handed != NULL && !acks->queue_timer_set) {
+        acks->queue_timer_set = true;
+        loop_timer_set(acks->queue_timer, QUEUE_CHECK_MS);
+    }
+}
+
+void acks_commit(struct acks *acks)
+{
+    if (acks->turn->count > 0 && !append_here(acks) && acks->handed_batches < HANDED_BATCHES)
+        hand_over(acks);
+}
+
+void acks_commit_large(struct acks *acks)
+{
+    if (append_batch_bytes(acks->turn->batch) < COMMIT_AT_BYTES &&
+        append_batch_count(acks->turn->batch) < COMMIT_AT_RECORDS)
+        return;
+    if (!append_here(acks))
+        hand_over(acks);
 }
 
 /* --- calls that a worker served --- */

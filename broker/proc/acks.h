@@ -11,7 +11,9 @@
 
 #include "broker/proc/broker.h"
 
+/* Makes bl->batch, and replaces it when it is handed over. */
 struct acks *acks_new(struct broker_loop *bl);
+/* After the appender has stopped and the loop is settled. */
 void acks_free(struct acks *acks);
 
 /* A send whose `records` records were the last ones added to the loop's batch.
@@ -21,6 +23,18 @@ void acks_free(struct acks *acks);
 void acks_add(struct acks *acks, struct reply_to to, struct slice topic, int32_t queue_id,
               int records, bool wait);
 
+/* Where a message lies that somebody else answers for. */
+struct stored_place {
+    int64_t pos; /* of its record in the log */
+    int64_t queue_offset;
+};
+
+/* The same for a message whose sender gets his answer from elsewhere: `told` is called once, on the
+ * loop, when the message is as durable as it asked for or its time is up; place is NULL when it was
+ * not stored. */
+typedef void (*acks_told)(void *ctx, const struct stored_place *place);
+void acks_add_told(struct acks *acks, struct slice topic, bool wait, acks_told told, void *ctx);
+
 /* Records of our own in the batch that nobody waits for. */
 void acks_add_silent(struct acks *acks, int records);
 
@@ -28,17 +42,33 @@ void acks_add_silent(struct acks *acks, int records);
  * it is as durable as flushDiskType promises, else SYSTEM_ERROR. Any thread. */
 void acks_answer_stored(struct broker *broker, struct reply_to to, int64_t end_pos);
 
-/* Sends that are not answered yet. */
-size_t acks_pending(const struct acks *acks);
+/* As many sends of the loop wait for the disk as may (sendThreadPoolQueueCapacity), or their
+ * bytes. The last quarter is for connections that have little under way, so that one that has much
+ * cannot take all.
+ * under_way  struct call's, of the send in question */
+bool acks_full(const struct acks *acks, int64_t under_way);
 
-/* Append the loop's batch and answer what may be answered. At the end of each turn, and earlier
- * when the batch is large. */
+/* Any thread: how many sends wait to be appended because the disk is slow, and since when (by the
+ * monotonic clock) the oldest does, 0 when none. */
+void acks_queue(const struct acks *acks, int64_t *sends, int64_t *since_ms);
+
+/* Append the loop's batch and answer what may be answered, or have that done by the appender. At
+ * the end of each turn, and earlier when the batch is large. */
 void acks_commit(struct acks *acks);
+
+/* The same if the batch has grown so large that it should not wait for the turn's end. When a send
+ * has been added as a whole. */
+void acks_commit_large(struct acks *acks);
 
 /* store_listener.on_flushed for the whole broker; any thread. */
 void acks_on_flushed(void *broker);
 
+/* The answer to a send that was taken: code, remark (may be NULL), and where the message lies.
+ * ids  message ids, with commas between them */
+void send_answer(const struct broker *broker, struct reply_to to, int32_t code, const char *remark,
+                 struct slice ids, int32_t queue_id, int64_t queue_offset);
+
 /* An error answer to a send: every answer to a send carries the region and the trace switch. */
-void send_fail(struct broker *broker, struct reply_to to, int32_t code, const char *remark);
+void send_fail(const struct broker *broker, struct reply_to to, int32_t code, const char *remark);
 
 #endif

@@ -32,6 +32,7 @@
 #define PORT_TAG_FAST 1
 
 struct acks;
+struct appender;
 struct parked_sends;
 struct registrar;
 struct topic_maker;
@@ -41,7 +42,7 @@ struct broker_loop {
     struct broker *broker;
     struct loop *loop;
     struct hold_table *holds;
-    struct append_batch *batch;  /* what this turn's sends have put together */
+    struct append_batch *batch;  /* what this turn's sends have put together; of `acks` */
     struct acks *acks;           /* sends in `batch`, and those that wait for the disk */
     struct parked_sends *parked; /* sends whose topic is being created */
     struct topic_stats_view *meters;
@@ -78,6 +79,7 @@ struct broker {
     struct hold_tables *holds;
     struct registrar *registrar;
     struct topic_maker *topic_maker;
+    struct appender *appender;
     struct server *server;
     int loop_count;
     struct loop **loops;

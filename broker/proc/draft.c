@@ -6,9 +6,13 @@
 #include "broker/proc/draft.h"
 
 #include "common/base/number.h"
+#include "common/sys/thread.h"
 #include "proto/properties.h"
 
 #include <stdio.h>
+
+/* How long a worker waits for the appends of others. */
+#define PATIENCE_MS 200
 
 static void wish(struct slice name, struct slice value, struct property_wishes *wishes)
 {
@@ -89,9 +93,15 @@ struct append_result draft_append_now(struct broker *broker, const struct record
 {
     struct append_result result = {.status = PUT_MESSAGE_ILLEGAL};
     struct queue *queue = store_queue(broker->store, record->topic, record->queue_id, true);
-    pthread_mutex_lock(&broker->worker_batch_lock);
+    if (!mutex_lock_within(&broker->worker_batch_lock, PATIENCE_MS))
+        return (struct append_result){.status = PUT_PAGE_CACHE_BUSY};
     if (append_batch_add(broker->worker_batch, queue, record, false, NULL) == STATUS_OK) {
-        result = *store_append(broker->store, broker->worker_batch);
+        const struct append_result *got =
+            store_append_within(broker->store, broker->worker_batch, PATIENCE_MS);
+        if (got != NULL)
+            result = *got;
+        else
+            result.status = PUT_PAGE_CACHE_BUSY;
         append_batch_clear(broker->worker_batch);
     }
     pthread_mutex_unlock(&broker->worker_batch_lock);

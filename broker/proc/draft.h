@@ -34,7 +34,8 @@ int draft_delay(struct broker *broker, int32_t level, struct buf *properties,
                 struct record *record);
 
 /* Append one record from a worker thread, at once, nobody waiting for the disk. Takes
- * worker_batch_lock (docs/locks.md). */
+ * worker_batch_lock (docs/locks.md). PUT_PAGE_CACHE_BUSY when the disk holds up other appends: one
+ * worker may be held up with them, not all. */
 struct append_result draft_append_now(struct broker *broker, const struct record *record);
 
 #endif

@@ -20,6 +20,8 @@ void handle_on_worker(struct broker *broker, struct call *call, broker_handler h
     X(SEND_MESSAGE, handle_send_message)                                                 \
     X(SEND_MESSAGE_V2, handle_send_message)                                              \
     X(SEND_BATCH_MESSAGE, handle_send_message)                                           \
+    X(SEND_REPLY_MESSAGE, handle_send_message)                                           \
+    X(SEND_REPLY_MESSAGE_V2, handle_send_message)                                        \
     X(CONSUMER_SEND_MSG_BACK, handle_consumer_send_msg_back)                             \
     X(PULL_MESSAGE, handle_pull_message)                                                 \
     X(VIEW_MESSAGE_BY_ID, handle_view_message_by_id)                                     \

@@ -13,9 +13,12 @@
 
 #define PARKED_CALLS_MAX 10000
 
+#define LATE_CHECK_MS 100
+
 struct parked_call {
     struct parked_call *next;
     struct call *call;
+    int64_t since_ms;
 };
 
 struct parked_topic {
@@ -30,13 +33,18 @@ struct parked_sends {
     parked_resume resume;
     struct map topics; /* name -> struct parked_topic */
     int calls;
+    struct loop_timer *timer; /* runs while there are calls */
+    bool timer_set;
 };
+
+static void refuse_late(void *ctx);
 
 struct parked_sends *parked_sends_new(struct broker_loop *bl, parked_resume resume)
 {
     struct parked_sends *parked = xcalloc(1, sizeof *parked);
     parked->bl = bl;
     parked->resume = resume;
+    parked->timer = loop_timer_new(bl->loop, refuse_late, parked);
     return parked;
 }
 
@@ -62,7 +70,47 @@ void parked_sends_free(struct parked_sends *parked)
         free(topic);
     }
     map_release(&parked->topics);
+    loop_timer_free(parked->timer);
     free(parked);
+}
+
+static void watch(struct parked_sends *parked)
+{
+    if (parked->timer_set || parked->calls == 0)
+        return;
+    parked->timer_set = true;
+    loop_timer_set(parked->timer, LATE_CHECK_MS);
+}
+
+/* The oldest calls of a topic that have waited too long. The topic is still being made. */
+static void refuse_late_of(struct parked_topic *topic, int64_t now_ms)
+{
+    struct parked_call *item;
+    while ((item = topic->first) != NULL && now_ms - item->since_ms >= PARKED_MAX_MS) {
+        topic->first = item->next;
+        if (topic->first == NULL)
+            topic->last = &topic->first;
+        topic->parked->calls--;
+        net_reply_error(call_reply_to(item->call), RESPONSE_SYSTEM_BUSY,
+                        "[TIMEOUT_CLEAN_QUEUE]broker busy, start flow control for a while, period "
+                        "in queue: %lldms, size of queue: %d: topic[%s] is being created, and the "
+                        "disk of the broker's configuration is slow; try again later",
+                        (long long)(now_ms - item->since_ms), topic->parked->calls,
+                        topic->wish.topic);
+        call_free(item->call);
+        free(item);
+    }
+}
+
+static void refuse_late(void *ctx)
+{
+    struct parked_sends *parked = ctx;
+    size_t cursor = 0;
+    struct map_entry *entry;
+    parked->timer_set = false;
+    while ((entry = map_next(&parked->topics, &cursor)) != NULL)
+        refuse_late_of(entry->value, loop_now_ms(parked->bl->loop));
+    watch(parked);
 }
 
 static void park(struct parked_topic *topic, struct call *call)
@@ -74,10 +122,11 @@ static void park(struct parked_topic *topic, struct call *call)
         return;
     }
     struct parked_call *item = xmalloc(sizeof *item);
-    *item = (struct parked_call){NULL, copy};
+    *item = (struct parked_call){NULL, copy, loop_now_ms(parked->bl->loop)};
     *topic->last = item;
     topic->last = &item->next;
     parked->calls++;
+    watch(parked);
 }
 
 bool parked_sends_join(struct parked_sends *parked, struct call *call, struct slice topic)

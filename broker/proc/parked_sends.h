@@ -3,7 +3,9 @@
  * Sends to a topic that does not exist yet. Creating it means writing config/topics.json, which a
  * loop must not wait for, and a send must not be acknowledged before the topic would survive a
  * crash. So the first send to an unknown topic is parked, the topic maker creates and saves the
- * topic, and then every send that came for it meanwhile is handled, in the order of arrival.
+ * topic, and then every send that came for it meanwhile is handled, in the order of arrival. One
+ * that has waited for PARKED_MAX_MS, because the disk is slow, is answered SYSTEM_BUSY: 4.9.2 waits
+ * as long for its lock on the topics.
  *
  * One per loop, used on that loop only.
  */
@@ -16,6 +18,8 @@
 /* Handle a parked call again. `made` is OK when the topic exists and is saved, else why not, as
  * topic_wish.status tells. */
 typedef void (*parked_resume)(struct broker *broker, struct call *call, enum status made);
+
+#define PARKED_MAX_MS 3000
 
 struct parked_sends *parked_sends_new(struct broker_loop *bl, parked_resume resume);
 

@@ -3,6 +3,7 @@
  * GET_BROKER_RUNTIME_INFO: a table of strings that mqadmin and the dashboard take apart, so names
  * and formats are 4.9.2's (ST-05).
  */
+#include "broker/proc/acks.h"
 #include "broker/proc/broker.h"
 #include "broker/proc/handlers.h"
 
@@ -136,7 +137,8 @@ static void put_store(struct info *info)
     put(info, "storeWritable", "%s",
         store_writable(store, why, sizeof why) ? "true" : arena_printf(info->arena, "%s", why));
     put_number(info, "dispatchMaxBuffer", 0);
-    put_number(info, "pageCacheLockTimeMills", 0);
+    put_number(info, "pageCacheLockTimeMills", store_append_busy_ms(store));
+    put_number(info, "flushTimeMills", store_flush_busy_ms(store));
     put_number(info, "remainTransientStoreBufferNumbs", INT32_MAX);
 }
 
@@ -167,13 +169,25 @@ static void put_delays(struct info *info)
     }
 }
 
-/* 4.9.2's thread pools are loops here: nothing waits in front of them. */
+/* 4.9.2's thread pools are loops here: nothing waits in front of them, except sends while the disk
+ * is slow. */
 static void put_pools(struct info *info)
 {
     const struct broker_conf *conf = &info->broker->conf;
-    put_number(info, "sendThreadPoolQueueSize", 0);
+    int64_t total = 0;
+    int64_t now_ms = clock_monotonic_ms(info->broker->clock);
+    int64_t oldest_ms = now_ms;
+    for (int i = 0; i < info->broker->loop_count; i++) {
+        int64_t sends;
+        int64_t since_ms;
+        acks_queue(info->broker->per_loop[i].acks, &sends, &since_ms);
+        total += sends;
+        if (since_ms != 0 && since_ms < oldest_ms)
+            oldest_ms = since_ms;
+    }
+    put_number(info, "sendThreadPoolQueueSize", total);
     put_number(info, "sendThreadPoolQueueCapacity", conf->sendThreadPoolQueueCapacity);
-    put_number(info, "sendThreadPoolQueueHeadWaitTimeMills", 0);
+    put_number(info, "sendThreadPoolQueueHeadWaitTimeMills", now_ms - oldest_ms);
     put_number(info, "pullThreadPoolQueueSize", 0);
     put_number(info, "pullThreadPoolQueueCapacity", conf->pullThreadPoolQueueCapacity);
     put_number(info, "pullThreadPoolQueueHeadWaitTimeMills", 0);

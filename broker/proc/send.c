@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * SEND_MESSAGE, SEND_MESSAGE_V2 and SEND_BATCH_MESSAGE. The order of the checks, codes and remarks
+ * SEND_MESSAGE, SEND_MESSAGE_V2 and SEND_BATCH_MESSAGE; also the checks of SEND_REPLY_MESSAGE,
+ * which are the same, before reply.c goes on with it. The order of the checks, codes and remarks
  * are 4.9.2's (SendMessageProcessor, AbstractSendMessageProcessor), so that the same request gets
  * the same answer.
  *
@@ -9,10 +10,12 @@
  */
 #include "broker/proc/send.h"
 #include "broker/proc/acks.h"
+#include "broker/proc/appender.h"
 #include "broker/proc/broker.h"
 #include "broker/proc/draft.h"
 #include "broker/proc/handlers.h"
 #include "broker/proc/parked_sends.h"
+#include "broker/proc/reply.h"
 #include "broker/proc/send_header.h"
 
 #include "common/base/check.h"
@@ -21,10 +24,6 @@
 
 #include <stdlib.h>
 #include <time.h>
-
-/* A batch is appended at once when it has grown to this, without waiting for the turn's end. */
-#define COMMIT_AT_BYTES (1024 * 1024)
-#define COMMIT_AT_RECORDS 1024
 
 struct send {
     struct broker *broker;
@@ -79,7 +78,8 @@ static bool check_topic(struct send *send)
     }
     int32_t queues =
         topic->read_queues > topic->write_queues ? topic->read_queues : topic->write_queues;
-    if (send->header.queue_id >= queues) {
+    bool nowhere = send->header.queue_id < 0 && topic->write_queues <= 0;
+    if (send->header.queue_id >= queues || nowhere) {
         char peer[HOST_TEXT_BYTES];
         host_format(&send->call->peer, peer);
         fail(send, RESPONSE_SYSTEM_ERROR,
@@ -126,9 +126,7 @@ static void add(struct send *send, const struct record *record, int32_t shown_qu
         return;
     }
     acks_add(bl->acks, call_reply_to(send->call), record->topic, shown_queue_id, 1, wait);
-    if (append_batch_bytes(bl->batch) >= COMMIT_AT_BYTES ||
-        append_batch_count(bl->batch) >= COMMIT_AT_RECORDS)
-        acks_commit(bl->acks);
+    acks_commit_large(bl->acks);
 }
 
 /* SD-12: to the dead letters. False: parked until their topic is made and saved. */
@@ -289,8 +287,7 @@ static void send_batch(struct send *send, int32_t queue_id)
         CHECK(append_batch_add(bl->batch, queue, &records[i], i > 0, NULL) == STATUS_OK);
     }
     acks_add(bl->acks, call_reply_to(send->call), records[0].topic, queue_id, count, wishes.wait);
-    if (append_batch_bytes(bl->batch) >= COMMIT_AT_BYTES)
-        acks_commit(bl->acks);
+    acks_commit_large(bl->acks);
 }
 
 /* One of `queues` at random (xorshift64*): a system call per send would cost more than the send. */
@@ -302,7 +299,13 @@ static int32_t any_queue(struct broker_loop *bl, int32_t queues)
     x ^= x >> 27;
     bl->random = x;
     uint64_t high = (x * UINT64_C(0x2545F4914F6CDD1D)) >> 32;
-    return queues <= 0 ? 0 : (int32_t)((high * (uint64_t)queues) >> 32);
+    return (int32_t)((high * (uint64_t)queues) >> 32);
+}
+
+static bool is_reply(const struct call *call)
+{
+    return call->request->code == REQUEST_SEND_REPLY_MESSAGE ||
+           call->request->code == REQUEST_SEND_REPLY_MESSAGE_V2;
 }
 
 static void send_to_topic(struct send *send)
@@ -312,10 +315,32 @@ static void send_to_topic(struct send *send)
     int32_t queue_id = send->header.queue_id;
     if (queue_id < 0)
         queue_id = any_queue(send->bl, send->topic.write_queues);
-    if (send->header.batch)
+    if (is_reply(send->call))
+        reply_take(send->broker, send->call, &send->header, send->topic.name, queue_id);
+    else if (send->header.batch)
         send_batch(send, queue_id);
     else
         send_single(send, queue_id);
+}
+
+/* Flow control; its answers have no fields, as in 4.9.2. */
+static bool admitted(const struct send *send)
+{
+    const struct broker *broker = send->broker;
+    if (page_cache_busy(broker)) {
+        net_reply_error(call_reply_to(send->call), RESPONSE_SYSTEM_BUSY, PAGE_CACHE_BUSY_REMARK,
+                        (long long)store_append_busy_ms(broker->store));
+        return false;
+    }
+    if (acks_full(send->bl->acks, send->call->under_way)) {
+        net_reply_error(call_reply_to(send->call), RESPONSE_SYSTEM_BUSY,
+                        "[OVERLOAD]system busy, start flow control for a while: %lld sends wait "
+                        "for the disk of the commit log, or %d MiB; look at its load and health",
+                        (long long)broker->conf.sendThreadPoolQueueCapacity,
+                        (int)(SENDS_QUEUED_BYTES_MAX >> 20));
+        return false;
+    }
+    return true;
 }
 
 /* Header and name checks; false when the call was answered. */
@@ -323,7 +348,8 @@ static bool begin(struct send *send, struct broker *broker, struct call *call)
 {
     const char *missing = NULL;
     *send = (struct send){.broker = broker, .bl = broker_loop_of(broker, call), .call = call};
-    bool short_names = call->request->code != REQUEST_SEND_MESSAGE;
+    bool short_names = call->request->code != REQUEST_SEND_MESSAGE &&
+                       call->request->code != REQUEST_SEND_REPLY_MESSAGE;
     if (send_header_read(&call->request->ext, short_names, &send->header, &missing) != STATUS_OK) {
         /* An exception in 4.9.2: the answer has no fields. */
         net_reply_error(call_reply_to(call), RESPONSE_SYSTEM_ERROR,
@@ -332,13 +358,7 @@ static bool begin(struct send *send, struct broker *broker, struct call *call)
                         missing);
         return false;
     }
-    if (acks_pending(send->bl->acks) >= (size_t)broker->conf.sendThreadPoolQueueCapacity) {
-        fail(send, RESPONSE_SYSTEM_BUSY,
-             "[OVERLOAD]system busy, start flow control for a while: %lld sends wait for the disk",
-             (long long)broker->conf.sendThreadPoolQueueCapacity);
-        return false;
-    }
-    if (!accepting(send))
+    if (!admitted(send) || !accepting(send))
         return false;
     const char *fault = topic_name_fault(send->header.topic);
     if (fault != NULL) {

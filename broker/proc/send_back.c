@@ -5,6 +5,7 @@
  * 4.9.2). On the worker pool: the message is read from the log, which may be cold.
  */
 #include "broker/proc/acks.h"
+#include "broker/proc/appender.h"
 #include "broker/proc/broker.h"
 #include "broker/proc/draft.h"
 #include "broker/proc/handlers.h"
@@ -166,6 +167,7 @@ static void put_back(struct broker *broker, struct call *call, const char *group
         call_fail(call, RESPONSE_SYSTEM_ERROR, "%s",
                   result.status == PUT_MESSAGE_ILLEGAL      ? "MESSAGE_ILLEGAL"
                   : result.status == PUT_CREATE_FILE_FAILED ? "CREATE_MAPEDFILE_FAILED"
+                  : result.status == PUT_PAGE_CACHE_BUSY    ? "OS_PAGECACHE_BUSY"
                                                             : "SERVICE_NOT_AVAILABLE");
 }
 
@@ -177,6 +179,11 @@ void handle_consumer_send_msg_back(struct broker *broker, struct call *call)
     struct log_range range;
     struct record message;
     consumer_send_msg_back_request_header__init(&header);
+    if (page_cache_busy(broker)) {
+        net_reply_error(call_reply_to(call), RESPONSE_SYSTEM_BUSY, PAGE_CACHE_BUSY_REMARK,
+                        (long long)store_append_busy_ms(broker->store));
+        return;
+    }
     if (!call_bind(call, &header.base) || !check(broker, call, &header, &group, &target.topic))
         return;
     if (store_read_record(broker->store, header.offset, &range) != STATUS_OK) {

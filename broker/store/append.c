@@ -16,6 +16,7 @@
 #include "broker/store/consumequeue.h"
 #include "common/base/check.h"
 #include "common/sys/log.h"
+#include "common/sys/thread.h"
 
 #include <errno.h>
 #include <string.h>
@@ -271,16 +272,32 @@ static void append_locked(struct commitlog *log, struct append_batch *batch, int
     }
 }
 
-void commitlog_append(struct commitlog *log, struct append_batch *batch)
+static void append_and_unlock(struct commitlog *log, struct append_batch *batch)
 {
     int64_t stepped_ms = 0;
-    (void)pthread_mutex_lock(&log->append_lock);
+    atomic_store_explicit(&log->append_since_ms, clock_monotonic_ms(log->clock),
+                          memory_order_relaxed);
     if (health_writable(log->health))
         append_locked(log, batch, store_time(log, &stepped_ms));
     else
         refuse_from(batch, 0, batch->count, PUT_SERVICE_NOT_AVAILABLE);
+    atomic_store_explicit(&log->append_since_ms, 0, memory_order_relaxed);
     (void)pthread_mutex_unlock(&log->append_lock);
     if (stepped_ms > 0)
         log_warn("store", "the clock is behind the store times of older messages; it is followed",
                  "behind_ms=%lld", (long long)stepped_ms);
+}
+
+void commitlog_append(struct commitlog *log, struct append_batch *batch)
+{
+    (void)pthread_mutex_lock(&log->append_lock);
+    append_and_unlock(log, batch);
+}
+
+bool commitlog_append_within(struct commitlog *log, struct append_batch *batch, int64_t wait_ms)
+{
+    if (!mutex_lock_within(&log->append_lock, wait_ms))
+        return false;
+    append_and_unlock(log, batch);
+    return true;
 }

@@ -345,7 +345,7 @@ void commitlog_release_zeros(struct commitlog *log, struct zero_claim *claim)
     claim->segment = NULL;
 }
 
-enum status commitlog_flush(struct commitlog *log)
+static enum status flush(struct commitlog *log)
 {
     /* The timestamp first: it is then not newer than the position. */
     int64_t timestamp_ms = atomic_load_explicit(&log->appended_timestamp_ms, memory_order_acquire);
@@ -377,6 +377,15 @@ enum status commitlog_flush(struct commitlog *log)
      * or the report that follows finds them waiting. */
     atomic_store_explicit(&log->flushed_pos, target, memory_order_seq_cst);
     return STATUS_OK;
+}
+
+enum status commitlog_flush(struct commitlog *log)
+{
+    atomic_store_explicit(&log->flush_since_ms, clock_monotonic_ms(log->clock),
+                          memory_order_relaxed);
+    enum status status = flush(log);
+    atomic_store_explicit(&log->flush_since_ms, 0, memory_order_relaxed);
+    return status;
 }
 
 bool commitlog_first_path(struct commitlog *log, char path[PATH_MAX])

@@ -37,9 +37,11 @@ struct commitlog {
     bool doubt_page_cache; /* the last run ended with a failed write or sync */
 
     pthread_mutex_t append_lock;
-    struct segment *current;   /* takes the appends; borrowed from the table */
-    int64_t last_timestamp_ms; /* store timestamps never decrease */
-    int64_t garbage_end;       /* a failed write may have left bytes up to here */
+    struct segment *current;         /* takes the appends; borrowed from the table */
+    int64_t last_timestamp_ms;       /* store timestamps never decrease */
+    int64_t garbage_end;             /* a failed write may have left bytes up to here */
+    _Atomic int64_t append_since_ms; /* monotonic: the append under way began; 0: none is */
+    _Atomic int64_t flush_since_ms;  /* the same for the flush */
 
     pthread_mutex_t prepare_lock;
     struct segment *next;     /* full size, empty, durable in its directory; NULL: none yet */
@@ -116,6 +118,9 @@ int64_t commitlog_store_time(struct commitlog *log, int64_t pos);
 
 /* Append a batch; see store_append. Fills every result of the batch. */
 void commitlog_append(struct commitlog *log, struct append_batch *batch);
+
+/* The same unless the log's lock cannot be had within wait_ms: false, nothing happened. */
+bool commitlog_append_within(struct commitlog *log, struct append_batch *batch, int64_t wait_ms);
 
 /* --- background threads --- */
 

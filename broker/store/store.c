@@ -304,17 +304,49 @@ void store_close(struct store *store)
 
 /* --- appending --- */
 
-const struct append_result *store_append(struct store *store, struct append_batch *batch)
+static void appended(struct store *store)
 {
-    if (batch->count == 0)
-        return batch->results;
-    commitlog_append(&store->log, batch);
     dispatcher_notify(&store->dispatcher);
     int64_t dirty = store_appended_pos(store) - store_flushed_pos(store);
     flusher_notify(&store->flusher, dirty, health_has(&store->health, REFUSAL_FAILED));
     if (atomic_load_explicit(&store->log.next_wanted, memory_order_relaxed))
         keeper_notify(&store->keeper);
+}
+
+const struct append_result *store_append(struct store *store, struct append_batch *batch)
+{
+    if (batch->count == 0)
+        return batch->results;
+    commitlog_append(&store->log, batch);
+    appended(store);
     return batch->results;
+}
+
+const struct append_result *store_append_within(struct store *store, struct append_batch *batch,
+                                                int64_t wait_ms)
+{
+    if (batch->count > 0) {
+        if (!commitlog_append_within(&store->log, batch, wait_ms))
+            return NULL;
+        appended(store);
+    }
+    return batch->results;
+}
+
+static int64_t busy_ms(const struct store *store, const _Atomic int64_t *since_ms)
+{
+    int64_t since = atomic_load_explicit(since_ms, memory_order_relaxed);
+    return since == 0 ? 0 : clock_monotonic_ms(store->clock) - since;
+}
+
+int64_t store_append_busy_ms(const struct store *store)
+{
+    return busy_ms(store, &store->log.append_since_ms);
+}
+
+int64_t store_flush_busy_ms(const struct store *store)
+{
+    return busy_ms(store, &store->log.flush_since_ms);
 }
 
 /* --- watermarks and state --- */

@@ -124,6 +124,7 @@ enum put_status {
     PUT_SERVICE_NOT_AVAILABLE, /* slave, disk full, failed disk, shutting down */
     PUT_MESSAGE_ILLEGAL,       /* too large, topic or properties too long */
     PUT_CREATE_FILE_FAILED,
+    PUT_PAGE_CACHE_BUSY, /* the disk holds up an earlier append; not from store_append itself */
 };
 
 /* Records on their way into the log, encoded already. One per loop, used again and again. */
@@ -161,6 +162,11 @@ size_t append_batch_bytes(const struct append_batch *batch);
 /* Append the batch under one hold of the log lock, normally by one pwritev, in the order added, and
  * wake dispatch and flush as needed. Results are valid until append_batch_clear. */
 const struct append_result *store_append(struct store *store, struct append_batch *batch);
+
+/* The same for those who must not wait for appends that the disk holds up: NULL, and nothing has
+ * happened, when the log lock cannot be had within wait_ms. The write itself may take longer. */
+const struct append_result *store_append_within(struct store *store, struct append_batch *batch,
+                                                int64_t wait_ms);
 void append_batch_clear(struct append_batch *batch);
 
 /* --- watermarks and state; any thread --- */
@@ -176,6 +182,12 @@ void store_flush_soon(struct store *store);
 
 /* False when appends are refused; why (may be NULL) names disk, figure and mend. */
 bool store_writable(const struct store *store, char *why, size_t why_bytes);
+
+/* For how long the append that is under way, and the flush, have taken; 0 when none is. An append
+ * writes to the page cache, which takes microseconds unless the disk is in trouble; a flush that
+ * takes long tells of it early. Cheap. */
+int64_t store_append_busy_ms(const struct store *store);
+int64_t store_flush_busy_ms(const struct store *store);
 
 struct store_disk {
     int commit_log_percent; /* -1: cannot be read */

@@ -47,9 +47,17 @@
  * be large, and one client must not fill the workers' queue. Enough to keep all workers busy. */
 #define CONNECTION_DETACHED_CALLS_MAX 32
 
-/* Calls to one client that wait for its answer (4.9.2 has 64 over all clients). Administrators'
- * tools make a handful at a time. */
-#define CONNECTION_OUTCALLS_MAX 256
+/* Calls to one client that wait for its answer (4.9.2 has 64 over all clients and lets 10,000
+ * replies wait for their turn). A requester that asks many things at once gets the replies in
+ * bursts. */
+#define CONNECTION_OUTCALLS_MAX 4096
+/* While its output is above the high water mark, as with pulled messages on their way, so many
+ * bytes of unanswered calls may be queued behind it all the same. */
+#define CONNECTION_OUTCALL_BYTES_MAX (8 * 1024 * 1024)
+
+/* Messages of one loop that wait to be appended while the disk is slow, beside their number
+ * (sendThreadPoolQueueCapacity): a second's worth of a fast network. */
+#define SENDS_QUEUED_BYTES_MAX (64 * 1024 * 1024)
 
 /* Groups that one connection may be in as producer or consumer. */
 #define CONNECTION_GROUPS_MAX 4096

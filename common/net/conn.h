@@ -102,6 +102,7 @@ struct conn {
     int detached_calls;      /* of those, and one-way ones: the copies that are not freed yet */
     struct list outcalls;    /* of ours: struct outcall */
     int outcall_count;
+    size_t outcall_bytes; /* of their frames */
 #ifdef DEBUG
     int32_t *unanswered; /* opaques of calls_under_way; tells a second answer from a first */
     size_t unanswered_capacity;

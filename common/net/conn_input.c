@@ -184,6 +184,7 @@ static void handle_frame(struct conn *conn, const struct frame *frame)
             .peer = conn->peer,
             .port_tag = conn->port_tag,
             .codec = frame->codec,
+            .under_way = conn->calls_under_way,
         };
         group->service.on_request(group->service.ctx, &call);
     }

@@ -56,8 +56,9 @@ struct call {
     struct arena *arena; /* reset when the handler returns */
     struct conn_ref conn;
     struct host peer;
-    int port_tag;     /* which listener accepted the connection */
-    enum codec codec; /* of the request; the answer uses the same */
+    int port_tag;      /* which listener accepted the connection */
+    enum codec codec;  /* of the request; the answer uses the same */
+    int64_t under_way; /* two-way requests of the connection without an answer yet, on arrival */
 };
 
 /* Where an answer goes; copy it freely and keep it as long as needed. */
@@ -184,8 +185,9 @@ struct request {
 };
 
 /* Call the peer of a connection that it opened. answer NULL: one-way. Any thread. At most
- * CONNECTION_OUTCALLS_MAX wait for one peer; further ones get BUSY. With CONN_REF_NONE, which names
- * no loop, the answer CLOSED is given at once. */
+ * CONNECTION_OUTCALLS_MAX wait for one peer, and CONNECTION_OUTCALL_BYTES_MAX while it does not
+ * read its output; further ones get BUSY. With CONN_REF_NONE, which names no loop, the answer
+ * CLOSED is given at once. */
 void net_call(struct conn_ref conn, const struct request *request, net_answer answer, void *ctx);
 
 /* Connections that we open, by address, on demand, kept for reuse; one client per loop, used on its

@@ -162,6 +162,7 @@ void outcall_finish(struct outcall *call, enum status status, const struct comma
     if (call->conn != NULL) {
         table_remove(table_of(call), call);
         call->conn->outcall_count--;
+        call->conn->outcall_bytes -= call->sent_bytes;
     }
     if (event_initialized(&call->timer))
         CHECK(event_del(&call->timer) == 0);
@@ -192,13 +193,24 @@ void outcall_start_timer(struct outcall *call)
     CHECK(event_add(&call->timer, &delay) == 0);
 }
 
+/* A peer that is behind with reading is not sent one-way requests; others in a bounded number, as
+ * it may well catch up before their time is over. */
+static bool takes_call(const struct conn *conn, const struct outcall *call)
+{
+    if ((conn->pauses & CONN_PAUSE_OUTPUT) == 0)
+        return true;
+    return call->answer != NULL &&
+           conn->outcall_bytes + call->frame.size <= CONNECTION_OUTCALL_BYTES_MAX;
+}
+
 void outcall_send(struct outcall *call, struct conn *conn)
 {
     list_remove(&call->in_list);
-    if ((conn->pauses & CONN_PAUSE_OUTPUT) != 0) {
+    if (!takes_call(conn, call)) {
         outcall_fail_later(call, STATUS_BUSY);
         return;
     }
+    call->sent_bytes = call->frame.size;
     output_append_buf(&conn->output, &conn->table->pool, &call->frame);
     conn_output_added(conn);
     if (call->answer == NULL) {
@@ -208,6 +220,7 @@ void outcall_send(struct outcall *call, struct conn *conn)
     call->conn = conn;
     list_append(&conn->outcalls, &call->in_list);
     conn->outcall_count++;
+    conn->outcall_bytes += call->sent_bytes;
     table_add(table_of(call), call);
     if (!event_initialized(&call->timer))
         outcall_start_timer(call);

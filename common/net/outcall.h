@@ -24,6 +24,7 @@ struct outcall {
     void *ctx;
     enum status failure; /* for outcall_fail_later */
     struct buf frame;
+    size_t sent_bytes; /* what the frame was, once it is in the output */
     struct event timer;
 };
 

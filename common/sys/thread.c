@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
+#include <time.h>
 
 #define THREAD_NAME_CHARACTERS 15 /* the kernel's limit */
 
@@ -35,4 +36,20 @@ enum status thread_start(pthread_t *thread, const char *name, void *(*run)(void 
 void thread_join(pthread_t thread)
 {
     CHECK(pthread_join(thread, NULL) == 0);
+}
+
+/* pthread_mutex_timedlock goes by the wall clock. */
+bool mutex_lock_within(pthread_mutex_t *mutex, int64_t wait_ms)
+{
+    if (pthread_mutex_trylock(mutex) == 0)
+        return true;
+    struct timespec end;
+    CHECK(clock_gettime(CLOCK_REALTIME, &end) == 0);
+    end.tv_sec += (time_t)(wait_ms / 1000);
+    end.tv_nsec += (long)(wait_ms % 1000) * 1000000;
+    if (end.tv_nsec >= 1000000000) {
+        end.tv_sec++;
+        end.tv_nsec -= 1000000000;
+    }
+    return pthread_mutex_timedlock(mutex, &end) == 0;
 }

@@ -199,8 +199,12 @@ class Client(Connection):
             self.socket.settimeout(20)
 
 
+# A machine that is busy with other tests may have a disk that is slow for long.
+PATIENT = {"waitTimeMillsInSendQueue": 30000, "osPageCacheBusyTimeOutMills": 30000}
+
+
 class Broker(Daemon):
-    """A broker with small files."""
+    """A broker with small files, and patient where the default is to refuse sends."""
 
     def __init__(self, folder=None, **options):
         super().__init__("mqbroker", {}, folder=folder)
@@ -209,7 +213,7 @@ class Broker(Daemon):
             "brokerIP1": "127.0.0.1", "brokerIP2": "127.0.0.1", "namesrvAddr": "",
             "storePathRootDir": self.path("store"), "mappedFileSizeCommitLog": 16 << 20,
             "mappedFileSizeConsumeQueue": 6000, "maxHashSlotNum": 5000, "maxIndexNum": 20000,
-            **options})
+            **PATIENT, **options})
 
     def memory_kb(self):
         """Memory of its own: not the pages of its files, which the system gives and takes. None

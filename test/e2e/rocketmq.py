@@ -371,6 +371,7 @@ class Daemon:
         self.ready = ready
         self.arguments = list(arguments)
         self.folder = folder or tempfile.mkdtemp(prefix=f"{name}.")
+        self.environment = {}
         self.process = None
         self.output_start = 0
         self.options.setdefault("logFile", self.path(f"{name}.log"))
@@ -417,7 +418,8 @@ class Daemon:
         restart sees what the program has made of it."""
         if not os.path.exists(self.config_file):
             self.write_config()
-        environment = dict(os.environ, HOME=self.folder, ROCKETMQ_HOME=self.folder)
+        environment = dict(os.environ, HOME=self.folder, ROCKETMQ_HOME=self.folder,
+                           **self.environment)
         self.output_start = len(self.read(f"{self.name}.out"))
         with open(self.path(f"{self.name}.out"), "a", encoding="utf-8") as out:
             self.process = subprocess.Popen(

@@ -5,6 +5,7 @@
 As a program (test/lib/servers.sh wraps it for shell scripts):
 
     servers.py start [--apache] [KEY=VALUE ...]   prints NAMESRV=... BROKER=... for eval
+    servers.py crash FOLDER                       kill -9 and start of the broker of FOLDER; ours only
     servers.py stop FOLDER                        stops what was started in FOLDER
 
 As a module: Servers(apache=False, settings={...}).start() ... .stop().
@@ -195,9 +196,9 @@ class Servers:
             "brokerRole": "ASYNC_MASTER",
             "flushDiskType": "ASYNC_FLUSH",
         }
-        if self.apache:
-            # A JVM that is still compiling keeps requests waiting longer than the default 200 ms.
-            broker["waitTimeMillsInSendQueue"] = "10000"
+        # A JVM that is still compiling keeps requests waiting longer than the default 200 ms; so may
+        # the disk of a machine that is busy with other tests.
+        broker["waitTimeMillsInSendQueue"] = "10000"
         broker.update(self.settings)
         namesrv = {
             "listenPort": str(port + 7),
@@ -291,6 +292,32 @@ def stop_folder(folder):
     return not ended
 
 
+def is_running(pid):
+    """False for one that has ended and that nobody has asked for yet, too."""
+    try:
+        with open("/proc/%d/stat" % pid) as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def crash_folder(folder):
+    """End the broker that `start` started there without warning, and start it again."""
+    with open(os.path.join(folder, "pids")) as file:
+        broker_pid, namesrv_pid = map(int, file.read().split())
+    with open(os.path.join(folder, "broker.conf")) as file:
+        conf = dict(line.rstrip("\n").split("=", 1) for line in file)
+    os.kill(broker_pid, signal.SIGKILL)
+    while is_running(broker_pid):
+        time.sleep(0.01)
+    servers = Servers(folder=folder)
+    servers.namesrv = conf["namesrvAddr"]
+    servers.broker = "127.0.0.1:" + conf["listenPort"]
+    servers.start_broker()
+    with open(os.path.join(folder, "pids"), "w") as file:
+        file.write("%d %d\n" % (servers.broker_pid, namesrv_pid))
+
+
 def main():
     arguments = sys.argv[1:]
     if arguments[:1] == ["start"]:
@@ -305,10 +332,12 @@ def main():
         for name in ("namesrv", "broker", "namesrv_pid", "broker_pid", "folder"):
             print("%s=%s" % ("SERVERS_FOLDER" if name == "folder" else name.upper(),
                              shlex.quote(str(getattr(servers, name)))))
+    elif arguments[:1] == ["crash"] and len(arguments) == 2:
+        crash_folder(arguments[1])
     elif arguments[:1] == ["stop"] and len(arguments) == 2:
         sys.exit(0 if stop_folder(arguments[1]) else 1)
     else:
-        sys.exit("usage: servers.py start [--apache] [KEY=VALUE ...] | stop FOLDER")
+        sys.exit("usage: servers.py start [--apache] [KEY=VALUE ...] | crash FOLDER | stop FOLDER")
 
 
 if __name__ == "__main__":

@@ -54,6 +54,8 @@ public final class Main {
     RetryCases.addTo(cases);
     QueryCases.addTo(cases);
     TransactionCases.addTo(cases);
+    ReplyCases.addTo(cases);
+    OrderCases.addTo(cases);
     AdminCases.addTo(cases);
     BulkCase.addTo(cases);
 

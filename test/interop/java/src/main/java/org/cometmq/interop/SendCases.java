@@ -19,11 +19,13 @@ import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.exception.MQBrokerException;
 import org.apache.rocketmq.client.exception.MQClientException;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
+import org.apache.rocketmq.client.producer.MessageQueueSelector;
 import org.apache.rocketmq.client.producer.SendCallback;
 import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.client.producer.SendStatus;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
+import org.apache.rocketmq.common.message.MessageQueue;
 import org.apache.rocketmq.common.protocol.ResponseCode;
 
 final class SendCases {
@@ -34,6 +36,9 @@ final class SendCases {
     cases.put("send/async", SendCases::async);
     cases.put("send/oneway", SendCases::oneway);
     cases.put("send/batch", SendCases::batch);
+    cases.put("send/by-queue-and-selector", SendCases::byQueueAndSelector);
+    cases.put("send/largest-body", SendCases::largest);
+    cases.put("send/compressed-beyond-the-limit", SendCases::compressedBeyond);
     cases.put("send/auto-created-topic", SendCases::autoCreated);
     cases.put("send/compressed-body", SendCases::compressed);
     cases.put("send/properties", SendCases::properties);
@@ -124,6 +129,93 @@ final class SendCases {
     collector.awaitExactly(sent);
     Bench.same("k7", collector.byBody.get("batch 7").getKeys(), "keys of message 7");
     Bench.same(7L, collector.byBody.get("batch 7").getQueueOffset(), "queue offset of message 7");
+  }
+
+  /** Sync, async and one-way, each to a named queue and by a selector. */
+  private static void byQueueAndSelector(Bench bench) throws Exception {
+    String topic = bench.topic(4);
+    DefaultMQProducer producer = bench.producer();
+    MessageQueueSelector selector = (queues, message, arg) -> queues.get((Integer) arg);
+    List<MessageQueue> queues = producer.fetchPublishMessageQueues(topic);
+    CountDownLatch answered = new CountDownLatch(2);
+    AtomicReference<Throwable> failure = new AtomicReference<>();
+    SendCallback callback =
+        new SendCallback() {
+          @Override
+          public void onSuccess(SendResult result) {
+            answered.countDown();
+          }
+
+          @Override
+          public void onException(Throwable error) {
+            failure.set(error);
+            answered.countDown();
+          }
+        };
+    SendResult toQueue = producer.send(Bench.message(topic, "A", "k", "3 a"), queues.get(3));
+    Bench.same(queues.get(3), toQueue.getMessageQueue(), "queue");
+    SendResult selected = producer.send(Bench.message(topic, "A", "k", "2 b"), selector, 2);
+    Bench.same(2, selected.getMessageQueue().getQueueId(), "queue selected");
+    producer.send(Bench.message(topic, "A", "k", "1 c"), queues.get(1), callback);
+    producer.send(Bench.message(topic, "A", "k", "0 d"), selector, 0, callback);
+    producer.sendOneway(Bench.message(topic, "A", "k", "3 e"), queues.get(3));
+    producer.sendOneway(Bench.message(topic, "A", "k", "1 f"), selector, 1);
+    SendResult batch =
+        producer.send(Arrays.asList(Bench.message(topic, "A", "k", "2 g")), queues.get(2));
+    Bench.same(2, batch.getMessageQueue().getQueueId(), "queue of the batch");
+    Bench.check(answered.await(30, TimeUnit.SECONDS), "not every send was answered");
+    Bench.check(failure.get() == null, "a send failed: " + failure.get());
+    Collector collector = collect(bench, topic);
+    collector.awaitExactly(
+        new HashSet<>(Arrays.asList("3 a", "2 b", "1 c", "0 d", "3 e", "1 f", "2 g")));
+    for (MessageExt message : collector.byBody.values()) {
+      Bench.same(
+          Bench.text(message.getBody()).substring(0, 1),
+          String.valueOf(message.getQueueId()),
+          "queue of " + Bench.text(message.getBody()));
+    }
+  }
+
+  /** Just below 4 MiB with all that belongs to the message, and just above. */
+  private static void largest(Bench bench) throws Exception {
+    String topic = bench.topic(1);
+    DefaultMQProducer producer = bench.producer();
+    producer.setRetryTimesWhenSendFailed(0);
+    producer.setCompressMsgBodyOverHowmuch(Integer.MAX_VALUE);
+    byte[] body = new byte[4 * 1024 * 1024];
+    new Random(2).nextBytes(body);
+    try {
+      producer.send(new Message(topic, "A", "k", body), 20000);
+      throw new AssertionError("4 MiB of body and more around it were taken");
+    } catch (MQBrokerException error) {
+      Bench.same(ResponseCode.MESSAGE_ILLEGAL, error.getResponseCode(), "code");
+      Bench.check(
+          error.getErrorMessage().startsWith("the message is illegal, maybe msg body or properties"),
+          "remark: " + error.getErrorMessage());
+    }
+    byte[] smaller = Arrays.copyOf(body, body.length - 1024);
+    SendResult result = producer.send(new Message(topic, "A", "k", smaller), 20000);
+    Bench.same(SendStatus.SEND_OK, result.getSendStatus(), "status");
+    Collector collector = collect(bench, topic);
+    Bench.await("the message", () -> !collector.byBody.isEmpty());
+    MessageExt received = collector.byBody.values().iterator().next();
+    Bench.check(Arrays.equals(smaller, received.getBody()), "the body differs");
+  }
+
+  /** What counts is the size on its way. */
+  private static void compressedBeyond(Bench bench) throws Exception {
+    String topic = bench.topic(1);
+    DefaultMQProducer producer = bench.producer();
+    producer.setMaxMessageSize(16 * 1024 * 1024);
+    byte[] body = new byte[12_000_000];
+    for (int i = 0; i < body.length; i++) {
+      body[i] = (byte) ('a' + i % 20);
+    }
+    producer.send(new Message(topic, "A", "k", body), 20000);
+    Collector collector = collect(bench, topic);
+    Bench.await("the message", () -> !collector.byBody.isEmpty());
+    MessageExt received = collector.byBody.values().iterator().next();
+    Bench.check(Arrays.equals(body, received.getBody()), "the body differs");
   }
 
   private static void autoCreated(Bench bench) throws Exception {
