@@ -11,6 +11,7 @@
 #include "broker/proc/acks.h"
 #include "broker/proc/broker.h"
 #include "broker/proc/housekeeper.h"
+#include "broker/proc/notifier.h"
 #include "broker/proc/parked_sends.h"
 #include "broker/proc/pull.h"
 #include "broker/proc/registrar.h"
@@ -298,6 +299,7 @@ static void make_loops(struct broker *broker)
         bl->parked = parked_sends_new(bl, send_resume);
         bl->meters = topic_stats_view_new(broker->topic_stats);
     }
+    broker->notifier = notifier_new(broker);
     broker->worker_batch = append_batch_new(broker->store);
     CHECK(pthread_mutex_init(&broker->worker_batch_lock, NULL) == 0);
     if (worker_pool_new("worker", WORKER_THREADS, WORKER_QUEUE_MAX, &broker->workers, &err) !=
@@ -395,8 +397,9 @@ static void stop(struct broker *broker, struct housekeeper *keeper)
     housekeeper_stop(keeper);
     store_stop(broker->store);
     housekeeper_free(keeper);
-    /* What the store and the workers still posted; nobody posts any more. */
-    for (int i = 0; i < broker->loop_count; i++)
+    /* What the store and the workers still posted; nobody posts any more, but the other loops to
+     * the first one. */
+    for (int i = broker->loop_count - 1; i >= 0; i--)
         loop_settle(broker->loops[i]);
 }
 
@@ -412,6 +415,7 @@ static void tear_down(struct broker *broker)
         buf_release(&broker->per_loop[i].scratch);
     }
     append_batch_free(broker->worker_batch);
+    notifier_free(broker->notifier);
     hold_tables_free(broker->holds);
     server_free(broker->server);
     for (int i = 0; i < broker->loop_count; i++)

@@ -32,6 +32,7 @@
 #define PORT_TAG_FAST 1
 
 struct acks;
+struct notifier;
 struct parked_sends;
 struct registrar;
 struct topic_maker;
@@ -67,6 +68,7 @@ struct broker {
     struct groups *groups;
     struct offsets *offsets;
     struct clients *clients;
+    struct notifier *notifier;
     struct queue_locks *queue_locks;
     struct delay *delay; /* NULL on a slave */
     struct stats *stats;

@@ -9,7 +9,7 @@
  */
 #include "broker/proc/housekeeper.h"
 
-#include "broker/proc/client_manage.h"
+#include "broker/proc/broker.h"
 #include "common/base/check.h"
 #include "common/sys/log.h"
 #include "common/sys/thread.h"
