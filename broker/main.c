@@ -284,7 +284,7 @@ static void make_loops(struct broker *broker)
         if (loop_new(name, i, broker->clock, &broker->loops[i], &err) != STATUS_OK)
             die("an I/O loop can not be made", &err);
         callbacks[i] = (struct hold_callbacks){&broker->per_loop[i], pull_on_arrival,
-                                               pull_on_expire, pull_on_drop};
+                                               pull_on_expire, pull_on_drop, pull_tags};
     }
     broker->holds = hold_tables_new(broker->loops, broker->loop_count, callbacks);
     free(callbacks);

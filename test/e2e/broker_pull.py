@@ -293,6 +293,43 @@ class LongPolling(PullTest):
         self.assertEqual(self.bodies(answer), [b"this"])
         self.assertEqual(answer.ext["nextBeginOffset"], "4")
 
+    def test_a_tag_behind_many_others(self):
+        """What one look of the broker does not reach is not lost: the client goes on at once, or has
+        the message."""
+        topic = self.topic()
+        waiting = [(tag, self.connect()) for tag in ("rare", "b||rare", "never")]
+        asked = [client.start_pull(topic, tags=tag) for tag, client in waiting]
+        for _ in range(4):
+            self.fill(topic, [(b"x", {"TAGS": "other"})] * 500)
+        self.fill(topic, [(b"y", {"TAGS": "rare"})])
+        for (tag, client), opaque in list(zip(waiting, asked))[:2]:
+            answer = client.read_answer(opaque)
+            while answer.code == PULL_RETRY:
+                answer = client.read_answer(client.start_pull(
+                    topic, 0, int(answer.ext["nextBeginOffset"]), tags=tag))
+            self.assertEqual(self.bodies(answer), [b"y"])
+            self.assertEqual(answer.ext["nextBeginOffset"], "2001")
+
+    def test_each_has_its_tag(self):
+        """Many wait for a tag of their own in one queue, and some for several or for all."""
+        topic = self.topic()
+        clients = [self.connect() for _ in range(150)]
+        wishes = [f"t{i}" if i % 3 == 0 else f"t{i}||shared" if i % 3 == 1 else "*"
+                  for i in range(150)]
+        asked = [client.start_pull(topic, tags=wish) for client, wish in zip(clients, wishes)]
+        other = self.connect()
+        other.produce(topic, b"0", properties={"TAGS": "t0"})
+        self.assertEqual(self.bodies(clients[0].read_answer(asked[0])), [b"0"])
+        for i in range(2, 150, 3):
+            self.assertEqual(self.bodies(clients[i].read_answer(asked[i])), [b"0"])
+        other.produce(topic, b"1", properties={"TAGS": "shared"})
+        for i in range(1, 150, 3):
+            answer = clients[i].read_answer(asked[i])
+            self.assertEqual((self.bodies(answer), answer.ext["nextBeginOffset"]), ([b"1"], "2"))
+        for i in range(3, 150, 3):
+            other.produce(topic, b"%d" % i, properties={"TAGS": f"t{i}"})
+            self.assertEqual(self.bodies(clients[i].read_answer(asked[i])), [b"%d" % i])
+
     def test_time_out_behind_other_tags(self):
         topic = self.topic()
         opaque = self.client.start_pull(topic, tags="wanted", suspend_ms=500)
