@@ -11,11 +11,11 @@
  * tags is not touched by messages with others: instead the slot's looked_offset moves, which is a
  * lower bound for all of them.
  *
- * Invariants: a held request is in exactly three lists (queue, deadline slot, connection bucket) of
- * its loop's table, in a fourth one while it is woken and not called yet, and with its wishes in
- * the slot's index; a parked one is only in that of its connection. `count` of a waiters slot
- * equals the length of its list; interest in a queue is counted once per held request; its
- * connection's share and the total count it and its bytes.
+ * Invariants: a held request is in the lists of its deadline's slot and its connection's bucket,
+ * and either in its queue's list or, with its wishes, in the queue's index; also in the list of the
+ * woken while it is that and not called yet. A parked one is only in that of its connection.
+ * `count` of a waiters slot is the number of its requests; interest in a queue is counted once per
+ * held request; its connection's share and the total count it and its bytes.
  *
  * A waiters is made once per queue, under `lock`, and lives until hold_tables_free: queues are
  * never freed while the store is open.
@@ -41,9 +41,9 @@ struct waiters_slot {
     struct loop_task task;
     struct waiters *waiters;
     struct hold_table *table;
-    struct list held;
-    struct list woken;       /* of these, by_wake: to be called */
-    struct tag_index tagged; /* of these: those that wait for certain tags */
+    struct list untagged;    /* by_queue: those that wait for any message */
+    struct tag_index tagged; /* those that wait for certain tags */
+    struct list woken;       /* of both, by_wake: to be called */
     int64_t looked_offset;   /* nothing before it concerns one of the tagged that is not woken */
     int64_t end_offset;      /* of the queue when requests were woken last */
     _Atomic int count;
@@ -177,11 +177,8 @@ static void wake_all(struct waiters_slot *slot)
     if (end == slot->end_offset)
         return; /* it goes on with those that are woken already */
     slot->end_offset = end;
-    list_for_each (node, &slot->held) {
-        struct held *held = list_entry(node, struct held, by_queue);
-        if (held->code_count == 0)
-            wake(slot, held);
-    }
+    list_for_each (node, &slot->untagged)
+        wake(slot, list_entry(node, struct held, by_queue));
     for (int look = 0; slot->tagged.count > 0 && slot->looked_offset < end; look++) {
         int64_t next = slot->looked_offset;
         if (callbacks->tags != NULL && look < TAG_LOOKS_MAX)
@@ -228,7 +225,7 @@ static struct waiters *waiters_of(struct hold_tables *tables, struct queue *queu
             slot->task.run = waiters_run;
             slot->waiters = waiters;
             slot->table = &tables->tables[i];
-            list_init(&slot->held);
+            list_init(&slot->untagged);
             list_init(&slot->woken);
         }
         waiters->next = tables->waiters;
@@ -320,10 +317,12 @@ enum status hold_add(struct hold_table *table, struct held *held)
         held->deadline_ms = now_ms;
     if (table->count++ == 0)
         table->turned_ms = now_ms;
-    list_append(&slot->held, &held->by_queue);
+    list_init(&held->by_queue);
     list_init(&held->by_wake);
     if (held->code_count > 0)
         add_wishes(slot, held);
+    else
+        list_append(&slot->untagged, &held->by_queue);
     list_append(wheel_slot(table, held->deadline_ms), &held->by_deadline);
     list_append(conn_bucket(table, held->conn), &held->by_conn);
     atomic_fetch_add(&slot->count, 1);
