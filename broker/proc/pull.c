@@ -63,20 +63,29 @@ struct pull {
     int32_t queue_id;
     bool own_subscription;  /* it is this pull's alone */
     bool kept;              /* a copy, malloc'ed */
+    bool from_disk;         /* went to the cold readers */
     int64_t broker_id;      /* suggested while the group keeps up */
     int64_t slow_broker_id; /* and when it is far behind */
     struct subscription *subscription;
 };
 
+/* PL-16: where to read on. By 4.9.2's rule, and also when it is seen that the consumer costs this
+ * broker's disk: what it was given came from there, or what is ahead of it is not in memory. */
+static int64_t suggested_broker(const struct pull *pull, const struct get_result *got)
+{
+    struct broker *broker = pull->bl->broker;
+    if (!broker->conf.slaveReadEnable)
+        return 0;
+    bool slow = got->far_behind || pull->from_disk ||
+                (got->count > 0 && store_is_cold_ahead(broker->store, got->last_pos));
+    return slow ? pull->slow_broker_id : pull->broker_id;
+}
+
 static void header_of(const struct pull *pull, const struct get_result *got,
                       PullMessageResponseHeader *header)
 {
-    bool slow = pull->bl->broker->conf.slaveReadEnable && got->far_behind;
-    int64_t suggested = !pull->bl->broker->conf.slaveReadEnable ? 0
-                        : slow                                  ? pull->slow_broker_id
-                                                                : pull->broker_id;
     pull_message_response_header__init(header);
-    header->suggest_which_broker_id = suggested;
+    header->suggest_which_broker_id = suggested_broker(pull, got);
     header->next_begin_offset = got->next_begin_offset;
     header->min_offset = got->min_offset;
     header->max_offset = got->max_offset;
@@ -345,6 +354,7 @@ static void read_from_disk(struct pull *pull, int64_t from)
     arena_init(&cold->read.arena, 1024);
     pull->held.looked_offset = from;
     pull->cold = cold;
+    pull->from_disk = true;
     pull->held.bytes = bytes_of(pull) + sizeof *cold;
     enum status status = hold_park(pull->bl->holds, &pull->held);
     if (status == STATUS_OK) {

@@ -290,7 +290,27 @@ static void pull_entries(struct pull *pull, struct slice entries, int64_t queue_
         skip_to_pos = INT64_MIN;
     }
     out->next_begin_offset = queue_offset + (int64_t)(at / QUEUE_ENTRY_BYTES);
+    out->last_pos = last_pos;
     out->far_behind = pull->log_end - last_pos > pull->store->options.memory_bytes_hot;
+}
+
+bool store_is_cold_ahead(struct store *store, int64_t pos)
+{
+    /* The nearest is further than what a cold read brings in along with what was asked for. */
+    static const int64_t distances[] = {4 << 20, 16 << 20, 64 << 20};
+    for (size_t i = 0; i < sizeof distances / sizeof distances[0]; i++) {
+        int64_t at = pos + distances[i];
+        if (at >= store_hot_pos(store))
+            break;
+        struct segment *segment = commitlog_acquire(&store->log, at);
+        if (segment == NULL)
+            continue; /* deleted meanwhile */
+        enum status status = reach_log(store, segment, at, 1, &(struct reach){NULL, NULL});
+        segment_drop(segment);
+        if (status == STATUS_BUSY)
+            return true;
+    }
+    return false;
 }
 
 /* The answers that need no look at the entries. False: there are entries at the offset. */

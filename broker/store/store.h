@@ -280,7 +280,8 @@ struct get_result {
     int64_t next_begin_offset;
     int64_t min_offset;
     int64_t max_offset;
-    bool far_behind; /* the last entry looked at lies deeper than memory_bytes_hot */
+    bool far_behind;  /* the last entry looked at lies deeper than memory_bytes_hot */
+    int64_t last_pos; /* where its record lies; the end of the log when no entry was looked at */
     size_t bytes;
     int count; /* messages */
     /* Ranges that hold the messages back to back; neighbours in the log are merged, so there are at
@@ -306,8 +307,12 @@ struct get_request {
 bool store_try_get(struct store *store, const struct get_request *request, struct arena *arena,
                    struct get_result *out);
 
-/* The same for threads that may wait for the disk. When it fails the answer is OFFSET_FOUND_NULL at
- * the same offset. */
+/* Whether a reader that goes on from `pos` will have to wait for the disk: what lies ahead of it,
+ * at some distances up to 64 MiB, is not all in memory. Waits for nothing. */
+bool store_is_cold_ahead(struct store *store, int64_t pos);
+
+/* store_try_get for threads that may wait for the disk. When it fails the answer is
+ * OFFSET_FOUND_NULL at the same offset. */
 void store_get(struct store *store, struct queue *queue, int64_t queue_offset, int max_messages,
                tags_filter filter, void *filter_ctx, struct arena *arena, struct get_result *out);
 
