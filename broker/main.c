@@ -135,15 +135,11 @@ static void open_store(struct broker *broker)
         .checkpoint_bytes = CHECKPOINT_BYTES,
         .delay_levels_ms = broker->delay_levels_ms,
         .delay_level_count = broker->delay_level_count,
-        .memory_bytes_hot = broker_hot_bytes(broker),
-        .transfer_bytes_memory = (int32_t)conf->maxTransferBytesOnMessageInMemory,
-        .transfer_count_memory = (int32_t)conf->maxTransferCountOnMessageInMemory,
-        .transfer_bytes_disk = (int32_t)conf->maxTransferBytesOnMessageInDisk,
-        .transfer_count_disk = (int32_t)conf->maxTransferCountOnMessageInDisk,
         .cold_read_threads = (int)conf->coldReadThreads,
         .cold_read_cache_bytes = conf->coldReadCacheBytes,
     };
     broker_set_retention(conf, &options);
+    broker_set_pull_limits(broker, &options);
     if (store_open(&options, broker->vfs, broker->clock, &broker->store, &err) != STATUS_OK)
         die_of_files("the store can not be opened", &err);
 }

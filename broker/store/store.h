@@ -192,6 +192,9 @@ static inline double store_disk_ratio(int percent)
  * clean_interval_ms; the rest of it is ignored. Any thread. */
 void store_set_retention(struct store *store, const struct store_options *options);
 
+/* The same for what one pull may carry: memory_bytes_hot and the limits of transfers. */
+void store_set_pull_limits(struct store *store, const struct store_options *options);
+
 /* Delete what has expired now and in the next rounds, whatever the hour, as 4.9.2's
  * executeDeleteFilesManually. Any thread; does not wait. */
 void store_clean_now(struct store *store);
