@@ -179,6 +179,10 @@ static void wake_all(struct waiters_slot *slot)
     slot->end_offset = end;
     list_for_each (node, &slot->untagged)
         wake(slot, list_entry(node, struct held, by_queue));
+    if (slot->looked_offset > end) { /* it has begun anew: its topic was deleted and made again */
+        slot->looked_offset = 0;
+        tag_index_walk(&slot->tagged, wake, slot);
+    }
     for (int look = 0; slot->tagged.count > 0 && slot->looked_offset < end; look++) {
         int64_t next = slot->looked_offset;
         if (callbacks->tags != NULL && look < TAG_LOOKS_MAX)
@@ -293,7 +297,8 @@ static void give_room_back(struct hold_table *table, const struct held *held)
 
 static void add_wishes(struct waiters_slot *slot, struct held *held)
 {
-    if (slot->tagged.count == 0)
+    /* It may be behind the others only when the queue has begun anew. */
+    if (slot->tagged.count == 0 || slot->looked_offset > held->looked_offset)
         slot->looked_offset = held->looked_offset;
     held->wishes = xmalloc((size_t)held->code_count * sizeof *held->wishes);
     tag_index_add(&slot->tagged, held->wishes, held->codes, held->code_count, held);

@@ -9,9 +9,9 @@ import json
 import time
 
 import rocketmq
-from broker import (Broker, BrokerTest, COMMIT, EARLIEST_TIME, GROUP_NOT_EXIST, HEARTBEAT,
-                    MAX_OFFSET, MIN_OFFSET, NO_PERMISSION, PARSE_FAILED, PULL, PULL_NOT_FOUND,
-                    PULL_OFFSET_MOVED, PULL_RETRY, QUERY, QUERY_NOT_FOUND, QUERY_OFFSET,
+from broker import (Broker, BrokerTest, COMMIT, DELETE_TOPIC, EARLIEST_TIME, GROUP_NOT_EXIST,
+                    HEARTBEAT, MAX_OFFSET, MIN_OFFSET, NO_PERMISSION, PARSE_FAILED, PULL,
+                    PULL_NOT_FOUND, PULL_OFFSET_MOVED, PULL_RETRY, QUERY, QUERY_NOT_FOUND, QUERY_OFFSET,
                     SEARCH_OFFSET, SEND_BATCH, SEND_V2, SUBSCRIPTION, SUBSCRIPTION_NOT_EXIST,
                     SUBSCRIPTION_NOT_LATEST, SUCCESS, SUSPEND, SYSTEM_ERROR, TOPIC_NOT_EXIST,
                     UPDATE_CONFIG, UPDATE_GROUP, UPDATE_OFFSET, VIEW, batch_body, decode_records,
@@ -310,6 +310,20 @@ class LongPolling(PullTest):
             self.assertEqual(self.bodies(answer), [b"y"])
             self.assertEqual(answer.ext["nextBeginOffset"], "2001")
 
+    def test_a_topic_that_is_made_anew(self):
+        """Who waits in the old queue, behind the end of the new one, keeps nobody from being
+        woken there."""
+        topic = self.filled(700)
+        old, new = self.connect(), self.connect()
+        old.start_pull(topic, 0, 700, tags="a")
+        for count in (1, 650):
+            self.assertEqual(self.client.call(DELETE_TOPIC, {"topic": topic}).code, SUCCESS)
+            self.assertEqual(self.client.create_topic(topic).code, SUCCESS)
+            opaque = new.start_pull(topic, 0, 0, tags="a")
+            self.assertTrue(new.is_silent(0.1))
+            self.fill(topic, [(b"m", {"TAGS": "a"})] + [b"x"] * (count - 1))
+            self.assertEqual(self.bodies(new.read_answer(opaque)), [b"m"])
+
     def test_each_has_its_tag(self):
         """Many wait for a tag of their own in one queue, and some for several or for all."""
         topic = self.topic()
@@ -317,6 +331,8 @@ class LongPolling(PullTest):
         wishes = [f"t{i}" if i % 3 == 0 else f"t{i}||shared" if i % 3 == 1 else "*"
                   for i in range(150)]
         asked = [client.start_pull(topic, tags=wish) for client, wish in zip(clients, wishes)]
+        for client in clients:
+            client.max_offset(topic)  # answered after the pull was seen
         other = self.connect()
         other.produce(topic, b"0", properties={"TAGS": "t0"})
         self.assertEqual(self.bodies(clients[0].read_answer(asked[0])), [b"0"])
