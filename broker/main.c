@@ -12,6 +12,7 @@
 #include "broker/proc/appender.h"
 #include "broker/proc/broker.h"
 #include "broker/proc/housekeeper.h"
+#include "broker/proc/notifier.h"
 #include "broker/proc/parked_sends.h"
 #include "broker/proc/pull.h"
 #include "broker/proc/registrar.h"
@@ -135,15 +136,11 @@ static void open_store(struct broker *broker)
         .checkpoint_bytes = CHECKPOINT_BYTES,
         .delay_levels_ms = broker->delay_levels_ms,
         .delay_level_count = broker->delay_level_count,
-        .memory_bytes_hot = broker_hot_bytes(broker),
-        .transfer_bytes_memory = (int32_t)conf->maxTransferBytesOnMessageInMemory,
-        .transfer_count_memory = (int32_t)conf->maxTransferCountOnMessageInMemory,
-        .transfer_bytes_disk = (int32_t)conf->maxTransferBytesOnMessageInDisk,
-        .transfer_count_disk = (int32_t)conf->maxTransferCountOnMessageInDisk,
         .cold_read_threads = (int)conf->coldReadThreads,
         .cold_read_cache_bytes = conf->coldReadCacheBytes,
     };
     broker_set_retention(conf, &options);
+    broker_set_pull_limits(broker, &options);
     if (store_open(&options, broker->vfs, broker->clock, &broker->store, &err) != STATUS_OK)
         die_of_files("the store can not be opened", &err);
 }
@@ -284,7 +281,7 @@ static void make_loops(struct broker *broker)
         if (loop_new(name, i, broker->clock, &broker->loops[i], &err) != STATUS_OK)
             die("an I/O loop can not be made", &err);
         callbacks[i] = (struct hold_callbacks){&broker->per_loop[i], pull_on_arrival,
-                                               pull_on_expire, pull_on_drop};
+                                               pull_on_expire, pull_on_drop, pull_tags};
     }
     broker->holds = hold_tables_new(broker->loops, broker->loop_count, callbacks);
     free(callbacks);
@@ -298,6 +295,7 @@ static void make_loops(struct broker *broker)
         bl->parked = parked_sends_new(bl, send_resume);
         bl->meters = topic_stats_view_new(broker->topic_stats);
     }
+    broker->notifier = notifier_new(broker);
     broker->worker_batch = append_batch_new(broker->store);
     CHECK(pthread_mutex_init(&broker->worker_batch_lock, NULL) == 0);
     if (worker_pool_new("worker", WORKER_THREADS, WORKER_QUEUE_MAX, &broker->workers, &err) !=
@@ -397,8 +395,9 @@ static void stop(struct broker *broker, struct housekeeper *keeper)
     housekeeper_stop(keeper);
     store_stop(broker->store);
     housekeeper_free(keeper);
-    /* What the store and the workers still posted; nobody posts any more. */
-    for (int i = 0; i < broker->loop_count; i++)
+    /* What the store and the workers still posted; nobody posts any more, but the other loops to
+     * the first one. */
+    for (int i = broker->loop_count - 1; i >= 0; i--)
         loop_settle(broker->loops[i]);
 }
 
@@ -414,6 +413,7 @@ static void tear_down(struct broker *broker)
         buf_release(&broker->per_loop[i].scratch);
     }
     append_batch_free(broker->worker_batch);
+    notifier_free(broker->notifier);
     hold_tables_free(broker->holds);
     server_free(broker->server);
     for (int i = 0; i < broker->loop_count; i++)

@@ -45,7 +45,7 @@ static struct {
     const char *ledger;
     const char *label;
     enum codec codec;
-    int64_t connections, in_flight, threads, topics, queues, body_bytes, batch, count, last,
+    int64_t connections, in_flight, threads, topics, queues, groups, body_bytes, batch, count, last,
         pull_max, server_pid, launched_ms;
     double rate, warm_up_s, duration_s, timeout_s, hold_s;
     bool create, keys, no_unique, reconnect, until_end, from_end, commit, check_crc, json;
@@ -58,6 +58,7 @@ static struct {
     .threads = 1,
     .topics = 1,
     .queues = 8,
+    .groups = 1,
     .body_bytes = 1024,
     .batch = 1,
     .pull_max = 32,
@@ -154,9 +155,23 @@ static int64_t first_offset(int64_t min, int64_t max, bool from_end)
     return options.last > 0 && max - min > last ? max - last : min;
 }
 
+static const char *group_name(int64_t number)
+{
+    size_t bytes = strlen(options.group) + TOPIC_NUMBER_BYTES;
+    char *name = xcalloc(1, bytes);
+    if (options.groups == 1)
+        snprintf(name, bytes, "%s", options.group);
+    else
+        snprintf(name, bytes, "%s-%" PRId64, options.group, number);
+    return name;
+}
+
+/* The queues as each group sees them, group after group. */
 static struct load_queue *read_queues(struct rpc *broker, bool from_end, bool until_end)
 {
-    struct load_queue *queues = xcalloc((size_t)queue_count(), sizeof *queues);
+    struct load_queue *queues =
+        xcalloc((size_t)queue_count() * (size_t)options.groups, sizeof *queues);
+    const char *group = group_name(0);
     for (int i = 0; i < queue_count(); i++) {
         const char *topic = topics[i / options.queues];
         int id = i % (int)options.queues;
@@ -165,11 +180,19 @@ static struct load_queue *read_queues(struct rpc *broker, bool from_end, bool un
         int64_t max;
         if (rpc_queue_bounds(broker, topic, id, &min, &max, &err) != STATUS_OK)
             fail(EXIT_FAILED, err.text);
-        queues[i] = (struct load_queue){.topic = topic,
+        queues[i] = (struct load_queue){.group = group,
+                                        .topic = topic,
                                         .id = id,
                                         .next = first_offset(min, max, from_end),
                                         .end = until_end ? max : -1};
         queues[i].done = until_end && queues[i].next >= max;
+    }
+    for (int64_t number = 1; number < options.groups; number++) {
+        struct load_queue *of_group = &queues[number * queue_count()];
+        group = group_name(number);
+        memcpy(of_group, queues, (size_t)queue_count() * sizeof *queues);
+        for (int i = 0; i < queue_count(); i++)
+            of_group[i].group = group;
     }
     return queues;
 }
@@ -192,7 +215,7 @@ static struct load_options load_options_of(enum load_role role, uint32_t run)
         .in_flight = (int)options.in_flight,
         .topics = topics,
         .queues_per_topic = (int)options.queues,
-        .queues = queue_count(),
+        .queues = queue_count() * (role == LOAD_CONSUME ? (int)options.groups : 1),
         .rate = role == LOAD_PRODUCE ? options.rate : 0,
         .count = options.count,
         .reconnect = options.reconnect,
@@ -207,7 +230,7 @@ static struct load_options load_options_of(enum load_role role, uint32_t run)
                  .batch = (int)options.batch,
                  .run = run},
         .pull = {.codec = options.codec,
-                 .group = options.group,
+                 .tags = options.tags,
                  .max_messages = (int)options.pull_max,
                  .commit = options.commit,
                  .suspend_ms = 15000},
@@ -315,15 +338,53 @@ static int mode_produce(void)
     return finish(&report);
 }
 
+/* One heartbeat for many groups: they are known, and have their retry topics. */
+static void join_groups(struct rpc *broker, const struct load_queue *queues)
+{
+    char client_id[] = "127.0.0.1@mqbench";
+    ConsumerData *groups = xcalloc((size_t)options.groups, sizeof *groups);
+    ConsumerData **set = xcalloc((size_t)options.groups, sizeof *set);
+    SubscriptionData subscription = SUBSCRIPTION_DATA__INIT;
+    SubscriptionData *subscriptions[] = {&subscription};
+    subscription.topic = (char *)(uintptr_t)topics[0];
+    subscription.sub_string = (char *)(uintptr_t) "*";
+    subscription.sub_version = 1;
+    for (int64_t i = 0; i < options.groups; i++) {
+        consumer_data__init(&groups[i]);
+        groups[i].group_name = (char *)(uintptr_t)queues[i * queue_count()].group;
+        groups[i].consume_type = (char *)(uintptr_t) "CONSUME_PASSIVELY";
+        groups[i].message_model = (char *)(uintptr_t) "CLUSTERING";
+        groups[i].consume_from_where = (char *)(uintptr_t) "CONSUME_FROM_LAST_OFFSET";
+        groups[i].n_subscription_data_set = 1;
+        groups[i].subscription_data_set = subscriptions;
+        set[i] = &groups[i];
+    }
+    HeartbeatData data = HEARTBEAT_DATA__INIT;
+    data.client_i_d = client_id;
+    data.n_consumer_data_set = (size_t)options.groups;
+    data.consumer_data_set = set;
+    struct buf body = BUF_EMPTY;
+    struct rpc_answer answer;
+    struct err err;
+    body_encode(&data.base, BODY_COMPACT, &body);
+    if (rpc_expect(broker, REQUEST_HEART_BEAT, NULL, buf_slice(&body), &answer, &err) != STATUS_OK)
+        fail(EXIT_FAILED, err.text);
+    buf_release(&body);
+    free(set);
+    free(groups);
+}
+
 static int mode_consume(void)
 {
     struct rpc broker;
     open_broker(&broker);
     struct job job = {.options = load_options_of(LOAD_CONSUME, 0),
                       .queues = read_queues(&broker, options.from_end, options.until_end)};
-    rpc_close(&broker);
+    if (options.groups > 1)
+        join_groups(&broker, job.queues);
     struct report report = {0};
     run(&job, NULL, &report);
+    rpc_close(&broker);
     free(job.queues);
     return finish(&report);
 }
@@ -534,6 +595,8 @@ static const struct {
     {"queues", WHOLE, &options.queues, 1, QUEUES_MAX, "queues of each topic, default 8"},
     {"create", YES, &options.create, 0, 0, "create the topics first"},
     {"group", TEXT, &options.group, 0, 0, "producer or consumer group, default mqbench"},
+    {"groups", WHOLE, &options.groups, 1, QUEUES_MAX,
+     "consume: as so many groups GROUP-0, GROUP-1 ..., each all queues; with a heartbeat"},
     {"conns", WHOLE, &options.connections, 1, CONNECTIONS_MAX, "connections, default 16"},
     {"inflight", WHOLE, &options.in_flight, 1, IN_FLIGHT_MAX, "requests each, default 32"},
     {"threads", WHOLE, &options.threads, 1, THREADS_MAX, "of this program, default 1"},
@@ -541,7 +604,7 @@ static const struct {
      "bytes of a body, default 1024"},
     {"batch", WHOLE, &options.batch, 1, BATCH_MAX, "messages per send, default 1"},
     {"serial", CODEC, &options.codec, 0, 0, "json (default) or rocketmq headers"},
-    {"tags", TEXT, &options.tags, 0, 0, "TAGS property"},
+    {"tags", TEXT, &options.tags, 0, 0, "TAGS property; consume: tags subscribed to"},
     {"keys", YES, &options.keys, 0, 0, "a KEYS property in every message"},
     {"no-unique-key", YES, &options.no_unique, 0, 0, "no UNIQ_KEY property: nothing to index"},
     {"rate", REAL, &options.rate, 0, 0, "messages per second; latency from the due time"},
@@ -672,8 +735,9 @@ int main(int argc, char **argv)
         fail(EXIT_USAGE, "--size times --batch is more than one frame holds");
     if (options.warm_up_s > 0 && (options.count > 0 || options.until_end))
         fail(EXIT_USAGE, "--warmup goes with --duration, not with --count or --until-end");
-    if (options.topics * options.queues > QUEUES_MAX)
-        fail(EXIT_USAGE, "--topics times --queues is more than this program handles");
+    if (options.topics * options.queues * options.groups > QUEUES_MAX)
+        fail(EXIT_USAGE,
+             "--topics times --queues times --groups is more than this program handles");
     name_topics();
     struct sigaction action = {.sa_handler = on_signal};
     sigaction(SIGINT, &action, NULL);

@@ -46,6 +46,16 @@ void broker_set_retention(const struct broker_conf *conf, struct store_options *
     options->clean_interval_ms = conf->cleanResourceInterval;
 }
 
+void broker_set_pull_limits(const struct broker *broker, struct store_options *options)
+{
+    const struct broker_conf *conf = &broker->conf;
+    options->memory_bytes_hot = broker_hot_bytes(broker);
+    options->transfer_bytes_memory = (int32_t)conf->maxTransferBytesOnMessageInMemory;
+    options->transfer_count_memory = (int32_t)conf->maxTransferCountOnMessageInMemory;
+    options->transfer_bytes_disk = (int32_t)conf->maxTransferBytesOnMessageInDisk;
+    options->transfer_count_disk = (int32_t)conf->maxTransferCountOnMessageInDisk;
+}
+
 void handle_update_broker_config(struct broker *broker, struct call *call)
 {
     struct err err = {0};
@@ -54,9 +64,11 @@ void handle_update_broker_config(struct broker *broker, struct call *call)
         call_fail(call, RESPONSE_SYSTEM_ERROR, "nothing was changed: %s", err.text);
         return;
     }
-    struct store_options retention = {0};
-    broker_set_retention(&broker->conf, &retention);
-    store_set_retention(broker->store, &retention);
+    struct store_options options = {0};
+    broker_set_retention(&broker->conf, &options);
+    broker_set_pull_limits(broker, &options);
+    store_set_retention(broker->store, &options);
+    store_set_pull_limits(broker->store, &options);
     atomic_fetch_add(&broker->conf_changes, 1);
     atomic_store(&broker->conf_changed_ms, clock_wall_ms(broker->clock));
     if (conf_rewrite_file(&broker->conf_table, broker->conf_path, &err) != STATUS_OK) {

@@ -33,6 +33,7 @@
 
 struct acks;
 struct appender;
+struct notifier;
 struct parked_sends;
 struct registrar;
 struct topic_maker;
@@ -68,6 +69,7 @@ struct broker {
     struct groups *groups;
     struct offsets *offsets;
     struct clients *clients;
+    struct notifier *notifier;
     struct queue_locks *queue_locks;
     struct delay *delay; /* NULL on a slave */
     struct stats *stats;
@@ -115,6 +117,8 @@ int64_t broker_hot_bytes(const struct broker *broker);
 /* Fill in the part of the store's options that may change while it runs: what is deleted and
  * refused when (store_set_retention). */
 void broker_set_retention(const struct broker_conf *conf, struct store_options *options);
+/* The same for what one pull may carry (store_set_pull_limits). */
+void broker_set_pull_limits(const struct broker *broker, struct store_options *options);
 
 /* Fill a header message from the call's ext fields. When a required field is missing or does not
  * parse, the call is answered with SYSTEM_ERROR naming it, and false returned. */

@@ -4,39 +4,15 @@
  * locks (ClientManageProcessor, ConsumerManageProcessor and parts of AdminBrokerProcessor of
  * 4.9.2).
  */
-#include "broker/proc/client_manage.h"
 #include "broker/proc/broker.h"
 #include "broker/proc/handlers.h"
+#include "broker/proc/notifier.h"
 #include "broker/proc/registrar.h"
 
 #include "common/base/check.h"
 #include "proto/header.pb-c.h"
 
 #include <string.h>
-
-void notify_consumers(struct broker *broker, const struct notify_list *list, bool always)
-{
-    for (; list != NULL; list = list->next) {
-        NotifyConsumerIdsChangedRequestHeader header;
-        struct group_config group;
-        if (!broker->conf.notifyConsumerIdsChangedEnable)
-            continue;
-        if (!always && groups_get(broker->groups, list->group, false, &group) &&
-            !group.notify_consumer_ids_changed)
-            continue;
-        char name[GROUP_NAME_TEXT_BYTES];
-        size_t size = list->group.size < sizeof name ? list->group.size : sizeof name - 1;
-        memcpy(name, list->group.data, size);
-        name[size] = '\0';
-        notify_consumer_ids_changed_request_header__init(&header);
-        header.consumer_group = name;
-        struct request request = {.code = REQUEST_NOTIFY_CONSUMER_IDS_CHANGED,
-                                  .header = &header.base,
-                                  .codec = CODEC_JSON};
-        for (size_t i = 0; i < list->count; i++)
-            net_call(list->conns[i], &request, NULL, NULL);
-    }
-}
 
 /* CL-01: the group exists and has its retry topic from the first heartbeat on. */
 static void ensure_group(struct broker *broker, struct call *call, const ConsumerData *data)
@@ -77,7 +53,7 @@ void handle_heart_beat(struct broker *broker, struct call *call)
         ensure_group(broker, call, consumer);
         clients_heartbeat_consumer(broker->clients, call->conn, &call->peer, data.client_i_d,
                                    language, version, consumer, now_ms, call->arena, &notify);
-        notify_consumers(broker, notify, false);
+        notifier_changed(broker->notifier, notify, false);
     }
     for (size_t i = 0; i < data.n_producer_data_set; i++)
         clients_heartbeat_producer(broker->clients, call->conn, &call->peer, data.client_i_d,
@@ -97,7 +73,7 @@ void handle_unregister_client(struct broker *broker, struct call *call)
         return;
     clients_unregister(broker->clients, call->conn, header.producer_group, header.consumer_group,
                        call->arena, &notify);
-    notify_consumers(broker, notify, false);
+    notifier_changed(broker->notifier, notify, false);
     call_succeed(call, &response.base);
 }
 
@@ -235,6 +211,6 @@ void broker_on_close(void *ctx, struct conn_ref conn, const struct host *peer)
     hold_conn_closed(broker->per_loop[loop_index(conn.loop)].holds, conn);
     clients_closed(broker->clients, conn, &arena, &notify);
     queue_locks_closed(broker->queue_locks, conn);
-    notify_consumers(broker, notify, true);
+    notifier_changed(broker->notifier, notify, true);
     arena_release(&arena);
 }

@@ -9,7 +9,7 @@
  */
 #include "broker/proc/housekeeper.h"
 
-#include "broker/proc/client_manage.h"
+#include "broker/proc/broker.h"
 #include "common/base/check.h"
 #include "common/sys/log.h"
 #include "common/sys/thread.h"
@@ -111,7 +111,7 @@ static void expire(struct housekeeper *keeper)
     struct broker *broker = keeper->broker;
     struct notify_list *silent = NULL;
     int64_t now_ms = clock_monotonic_ms(broker->clock);
-    clients_expire(broker->clients, now_ms, CLIENT_SILENCE_MAX_MS, &keeper->arena, &silent);
+    clients_silent(broker->clients, now_ms, CLIENT_SILENCE_MAX_MS, &keeper->arena, &silent);
     for (const struct notify_list *list = silent; list != NULL; list = list->next)
         for (size_t i = 0; i < list->count; i++)
             net_close(list->conns[i], "no heartbeat for 120 s");

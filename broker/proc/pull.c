@@ -59,25 +59,33 @@ struct pull {
     struct cold_pull *cold; /* NULL: not with the cold readers */
     int64_t deadline_ms;    /* until when it may be held; NO_DEADLINE: not at all */
     int64_t queue_offset;
-    int64_t looked_offset; /* everything before it was looked at and did not match */
     int32_t max_messages;
     int32_t queue_id;
     bool own_subscription;  /* it is this pull's alone */
     bool kept;              /* a copy, malloc'ed */
+    bool from_disk;         /* went to the cold readers */
     int64_t broker_id;      /* suggested while the group keeps up */
     int64_t slow_broker_id; /* and when it is far behind */
     struct subscription *subscription;
 };
 
+/* PL-16: where to read on. By 4.9.2's rule, and also when it is seen that the consumer costs this
+ * broker's disk: what it was given came from there, or what is ahead of it is not in memory. */
+static int64_t suggested_broker(const struct pull *pull, const struct get_result *got)
+{
+    struct broker *broker = pull->bl->broker;
+    if (!broker->conf.slaveReadEnable)
+        return 0;
+    bool slow = got->far_behind || pull->from_disk ||
+                (got->count > 0 && store_is_cold_ahead(broker->store, got->last_pos));
+    return slow ? pull->slow_broker_id : pull->broker_id;
+}
+
 static void header_of(const struct pull *pull, const struct get_result *got,
                       PullMessageResponseHeader *header)
 {
-    bool slow = pull->bl->broker->conf.slaveReadEnable && got->far_behind;
-    int64_t suggested = !pull->bl->broker->conf.slaveReadEnable ? 0
-                        : slow                                  ? pull->slow_broker_id
-                                                                : pull->broker_id;
     pull_message_response_header__init(header);
-    header->suggest_which_broker_id = suggested;
+    header->suggest_which_broker_id = suggested_broker(pull, got);
     header->next_begin_offset = got->next_begin_offset;
     header->min_offset = got->min_offset;
     header->max_offset = got->max_offset;
@@ -188,7 +196,8 @@ static struct pull *keep(const struct pull *pull)
 static size_t bytes_of(const struct pull *pull)
 {
     return sizeof *pull + pull->topic.size + pull->group.size + 2 +
-           (pull->own_subscription ? pull->subscription->bytes : 0);
+           (pull->own_subscription ? pull->subscription->bytes : 0) +
+           (size_t)pull->held.code_count * sizeof(struct tag_wish);
 }
 
 /* The pull was answered, or declined. */
@@ -252,8 +261,12 @@ static bool hold(struct pull *pull)
     if (pull->queue == NULL)
         return false;
     struct pull *kept = keep(pull);
-    kept->looked_offset = kept->queue_offset;
+    kept->held.looked_offset = kept->queue_offset;
     kept->held.queue = kept->queue;
+    if (request_of(kept, 0).filter != NULL) {
+        kept->held.codes = kept->subscription->codes;
+        kept->held.code_count = kept->subscription->code_count;
+    }
     kept->held.deadline_ms = kept->deadline_ms;
     kept->held.bytes = bytes_of(kept);
     if (hold_add(kept->bl->holds, &kept->held) != STATUS_OK) {
@@ -290,7 +303,7 @@ static void settle(struct pull *pull, struct get_result *got, struct arena *aren
 static void answer_nothing(const struct pull *pull, struct get_result *got, struct arena *arena)
 {
     *got = (struct get_result){.status = GET_OFFSET_FOUND_NULL,
-                               .next_begin_offset = pull->looked_offset};
+                               .next_begin_offset = pull->held.looked_offset};
     if (pull->queue != NULL) {
         got->min_offset = queue_min_offset(pull->queue);
         got->max_offset = queue_max_offset(pull->queue);
@@ -348,8 +361,9 @@ static void read_from_disk(struct pull *pull, int64_t from)
     cold->pull = pull;
     cold->begun_ms = clock_monotonic_ms(broker->clock);
     arena_init(&cold->read.arena, 1024);
-    pull->looked_offset = from;
+    pull->held.looked_offset = from;
     pull->cold = cold;
+    pull->from_disk = true;
     pull->held.bytes = bytes_of(pull) + sizeof *cold;
     enum status status = hold_park(pull->bl->holds, &pull->held);
     if (status == STATUS_OK) {
@@ -370,17 +384,18 @@ void pull_on_arrival(void *ctx, struct held *held)
 {
     struct broker_loop *bl = ctx;
     struct pull *pull = (struct pull *)(void *)held;
-    if (queue_max_offset(pull->queue) <= pull->looked_offset)
+    if (queue_max_offset(pull->queue) <= held->looked_offset)
         return;
     struct arena arena;
     struct get_result got;
     arena_init(&arena, 4096);
-    if (!read_queue(pull, pull->looked_offset, &arena, &got)) {
+    if (!read_queue(pull, held->looked_offset, &arena, &got)) {
         hold_remove(bl->holds, held);
-        read_from_disk(pull, pull->looked_offset);
-    } else if (got.status == GET_NO_MATCHED_MESSAGE) {
-        pull->looked_offset = got.next_begin_offset;
-    } else {
+        read_from_disk(pull, held->looked_offset);
+    } else if (got.status == GET_NO_MATCHED_MESSAGE &&
+               got.next_begin_offset >= queue_max_offset(pull->queue)) {
+        held->looked_offset = got.next_begin_offset;
+    } else { /* a look that was cut short is the client's to go on with */
         int32_t code = code_of(pull, &got);
         hold_remove(bl->holds, held);
         count(pull, code, &got);
@@ -395,9 +410,9 @@ static void expire(struct pull *pull, struct arena *arena)
 {
     struct get_result got;
     pull->deadline_ms = NO_DEADLINE;
-    if (!read_queue(pull, pull->looked_offset, arena, &got)) {
+    if (!read_queue(pull, pull->held.looked_offset, arena, &got)) {
         if (!pull->bl->broker->stopping) {
-            read_from_disk(pull, pull->looked_offset);
+            read_from_disk(pull, pull->held.looked_offset);
             return;
         }
         answer_nothing(pull, &got, arena);
@@ -405,7 +420,7 @@ static void expire(struct pull *pull, struct arena *arena)
         return;
     }
     int32_t code = code_of(pull, &got);
-    if (code == RESPONSE_PULL_NOT_FOUND && pull->looked_offset > pull->queue_offset) {
+    if (code == RESPONSE_PULL_NOT_FOUND && pull->held.looked_offset > pull->queue_offset) {
         got.status = GET_NO_MATCHED_MESSAGE;
         code = RESPONSE_PULL_RETRY_IMMEDIATELY;
     }
@@ -441,6 +456,34 @@ void pull_on_drop(void *ctx, struct held *held)
         return;
     }
     end(pull);
+}
+
+/* A filter that takes nothing, but shows every tag. */
+struct tag_look {
+    void (*each)(void *ctx, int64_t tags_code);
+    void *ctx;
+};
+
+static bool show_tag(void *ctx, int64_t tags_code)
+{
+    const struct tag_look *look = ctx;
+    look->each(look->ctx, tags_code);
+    return false;
+}
+
+int64_t pull_tags(void *ctx, struct queue *queue, int64_t from,
+                  void (*each)(void *each_ctx, int64_t tags_code), void *each_ctx)
+{
+    struct broker_loop *bl = ctx;
+    struct tag_look look = {each, each_ctx};
+    struct get_request request = {queue, from, 1, show_tag, &look};
+    struct get_result got;
+    struct arena arena;
+    arena_init(&arena, 256);
+    bool all_seen = store_try_get(bl->broker->store, &request, &arena, &got) &&
+                    got.status == GET_NO_MATCHED_MESSAGE;
+    arena_release(&arena);
+    return all_seen ? got.next_begin_offset : from;
 }
 
 void broker_on_arrival(void *ctx, struct queue *queue)

@@ -11,5 +11,7 @@
 void pull_on_arrival(void *ctx, struct held *held);
 void pull_on_expire(void *ctx, struct held *held);
 void pull_on_drop(void *ctx, struct held *held);
+int64_t pull_tags(void *ctx, struct queue *queue, int64_t from,
+                  void (*each)(void *each_ctx, int64_t tags_code), void *each_ctx);
 
 #endif

@@ -561,20 +561,16 @@ void clients_closed(struct clients *clients, struct conn_ref conn, struct arena 
     clients_unlock(clients);
 }
 
-/* With the lock held. True when a member was dropped. */
-static bool expire_connection(struct clients *clients, struct connection *connection,
-                              int64_t oldest_ms)
+/* With the lock held: whether a member has been silent for too long. */
+static bool has_silent(const struct connection *connection, int64_t oldest_ms)
 {
-    size_t before = connection->member_count;
-    list_for_each (node, &connection->members) {
-        struct member *member = list_entry(node, struct member, in_connection);
-        if (member->last_heartbeat_ms < oldest_ms)
-            (void)member_remove(clients, member);
-    }
-    return connection->member_count != before;
+    list_for_each (node, &connection->members)
+        if (list_entry(node, struct member, in_connection)->last_heartbeat_ms < oldest_ms)
+            return true;
+    return false;
 }
 
-void clients_expire(struct clients *clients, int64_t now_ms, int64_t max_silence_ms,
+void clients_silent(const struct clients *clients, int64_t now_ms, int64_t max_silence_ms,
                     struct arena *arena, struct notify_list **close)
 {
     struct notify_list *list = NULL;
@@ -582,22 +578,20 @@ void clients_expire(struct clients *clients, int64_t now_ms, int64_t max_silence
     clients_lock(clients);
     size_t room = clients->connections.count;
     for (struct map_entry *at; (at = map_next(&clients->connections, &cursor)) != NULL;) {
-        struct connection *connection = at->value;
-        struct conn_ref conn = connection->conn;
-        if (!expire_connection(clients, connection, now_ms - max_silence_ms))
+        const struct connection *connection = at->value;
+        if (!has_silent(connection, now_ms - max_silence_ms))
             continue;
-        connection_free_if_unused(clients, connection);
         if (list == NULL) {
             list = arena_zalloc(arena, sizeof *list);
             list->conns = arena_alloc(arena, room * sizeof *list->conns);
         }
-        list->conns[list->count++] = conn;
+        list->conns[list->count++] = connection->conn;
     }
     clients_unlock(clients);
     *close = list;
     if (list != NULL)
-        log_warn("state", "silent clients dropped", "connections=%zu silence_ms=%lld", list->count,
-                 (long long)max_silence_ms);
+        log_warn("state", "silent clients are dropped", "connections=%zu silence_ms=%lld",
+                 list->count, (long long)max_silence_ms);
 }
 
 /* --- life --- */

@@ -62,9 +62,10 @@ void clients_unregister(struct clients *clients, struct conn_ref conn, const cha
 void clients_closed(struct clients *clients, struct conn_ref conn, struct arena *arena,
                     struct notify_list **notify);
 
-/* Members silent for longer than max_silence_ms are dropped; their connections, each once, come
- * back in *close (NULL, or one list without a group). Consumer expiry does not notify. */
-void clients_expire(struct clients *clients, int64_t now_ms, int64_t max_silence_ms,
+/* The connections, each once, that have a member silent for longer than max_silence_ms: NULL, or
+ * one list without a group. The caller closes them, and clients_closed does the rest, so that the
+ * others hear of it as of any crash. */
+void clients_silent(const struct clients *clients, int64_t now_ms, int64_t max_silence_ms,
                     struct arena *arena, struct notify_list **close);
 
 /* --- look-ups; copies in the arena --- */

@@ -5,16 +5,24 @@
  * until it has run. Deadlines live in a wheel of coarse slots; one timer turns it while anything is
  * held.
  *
- * Invariants: a held request is in exactly three lists (queue, deadline slot, connection bucket) of
- * its loop's table, a parked one only in that of its connection; `count` of a waiters slot equals
- * the length of its list; interest in a queue is counted once per held request; its connection's
- * share and the total count it and its bytes.
+ * The task looks at the tags of what has arrived, once for all, and lists those whom it concerns;
+ * of these it calls at most WAKE_MAX, and posts itself for the others, so that a message for a
+ * thousand groups does not keep the loop from everything else. A request that waits for certain
+ * tags is not touched by messages with others: instead the slot's looked_offset moves, which is a
+ * lower bound for all of them.
+ *
+ * Invariants: a held request is in the lists of its deadline's slot and its connection's bucket,
+ * and either in its queue's list or, with its wishes, in the queue's index; also in the list of the
+ * woken while it is that and not called yet. A parked one is only in that of its connection.
+ * `count` of a waiters slot is the number of its requests; interest in a queue is counted once per
+ * held request; its connection's share and the total count it and its bytes.
  *
  * A waiters is made once per queue, under `lock`, and lives until hold_tables_free: queues are
  * never freed while the store is open.
  */
 #include "broker/state/hold.h"
 
+#include "broker/store/consumequeue_format.h"
 #include "common/base/check.h"
 #include "common/base/limits.h"
 
@@ -22,6 +30,9 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#define WAKE_MAX 64
+/* Of a task; each passes 800 messages or a file of the queue. */
+#define TAG_LOOKS_MAX 4
 #define WHEEL_SLOTS 1024
 #define WHEEL_SLOT_MS 50
 #define CONN_BUCKETS 1024
@@ -30,7 +41,11 @@ struct waiters_slot {
     struct loop_task task;
     struct waiters *waiters;
     struct hold_table *table;
-    struct list held;
+    struct list untagged;    /* by_queue: those that wait for any message */
+    struct tag_index tagged; /* those that wait for certain tags */
+    struct list woken;       /* of both, by_wake: to be called */
+    int64_t looked_offset;   /* nothing before it concerns one of the tagged that is not woken */
+    int64_t end_offset;      /* of the queue when requests were woken last */
     _Atomic int count;
     _Atomic bool posted;
 };
@@ -126,7 +141,61 @@ struct hold_table *hold_tables_get(struct hold_tables *tables, int loop_index)
     return &tables->tables[loop_index];
 }
 
-/* The task posted by hold_arrival: let the owner look at each request held for the queue. */
+/* What the slot knows of its tagged requests, this one knows from now on. */
+static void catch_up(const struct waiters_slot *slot, struct held *held)
+{
+    if (held->code_count > 0 && list_empty(&held->by_wake) &&
+        held->looked_offset < slot->looked_offset)
+        held->looked_offset = slot->looked_offset;
+}
+
+static void wake(void *ctx, void *owner)
+{
+    struct waiters_slot *slot = ctx;
+    struct held *held = owner;
+    if (!list_empty(&held->by_wake))
+        return;
+    catch_up(slot, held);
+    list_append(&slot->woken, &held->by_wake);
+}
+
+static void wake_for(void *ctx, int64_t tags_code)
+{
+    struct waiters_slot *slot = ctx;
+    if (queue_tags_code_is_elsewhere(tags_code))
+        tag_index_walk(&slot->tagged, wake, slot);
+    else
+        tag_index_find(&slot->tagged, (int32_t)tags_code, wake, slot); /* as subscription_match */
+}
+
+/* List whom the messages that have arrived concern. */
+static void wake_all(struct waiters_slot *slot)
+{
+    const struct hold_callbacks *callbacks = &slot->table->callbacks;
+    struct queue *queue = slot->waiters->queue;
+    int64_t end = queue_max_offset(queue);
+    if (end == slot->end_offset)
+        return; /* it goes on with those that are woken already */
+    slot->end_offset = end;
+    list_for_each (node, &slot->untagged)
+        wake(slot, list_entry(node, struct held, by_queue));
+    if (slot->looked_offset > end) { /* it has begun anew: its topic was deleted and made again */
+        slot->looked_offset = 0;
+        tag_index_walk(&slot->tagged, wake, slot);
+    }
+    for (int look = 0; slot->tagged.count > 0 && slot->looked_offset < end; look++) {
+        int64_t next = slot->looked_offset;
+        if (callbacks->tags != NULL && look < TAG_LOOKS_MAX)
+            next = callbacks->tags(callbacks->ctx, queue, next, wake_for, slot);
+        if (next <= slot->looked_offset) {
+            tag_index_walk(&slot->tagged, wake, slot); /* each for itself */
+            next = end;
+        }
+        slot->looked_offset = next;
+    }
+}
+
+/* The task posted by hold_arrival. */
 static void waiters_run(struct loop_task *task)
 {
     struct waiters_slot *slot =
@@ -134,8 +203,14 @@ static void waiters_run(struct loop_task *task)
     struct hold_table *table = slot->table;
     /* Before looking, so that an arrival during the look posts again. */
     atomic_store(&slot->posted, false);
-    list_for_each (node, &slot->held)
-        table->callbacks.on_arrival(table->callbacks.ctx, list_entry(node, struct held, by_queue));
+    wake_all(slot);
+    for (int i = 0; i < WAKE_MAX && !list_empty(&slot->woken); i++) {
+        struct held *held = list_entry(slot->woken.next, struct held, by_wake);
+        list_remove(&held->by_wake);
+        table->callbacks.on_arrival(table->callbacks.ctx, held);
+    }
+    if (!list_empty(&slot->woken) && !atomic_exchange(&slot->posted, true))
+        loop_post(table->loop, &slot->task);
 }
 
 static struct waiters *waiters_of(struct hold_tables *tables, struct queue *queue)
@@ -154,7 +229,8 @@ static struct waiters *waiters_of(struct hold_tables *tables, struct queue *queu
             slot->task.run = waiters_run;
             slot->waiters = waiters;
             slot->table = &tables->tables[i];
-            list_init(&slot->held);
+            list_init(&slot->untagged);
+            list_init(&slot->woken);
         }
         waiters->next = tables->waiters;
         tables->waiters = waiters;
@@ -162,6 +238,12 @@ static struct waiters *waiters_of(struct hold_tables *tables, struct queue *queu
     }
     pthread_mutex_unlock(&tables->lock);
     return waiters;
+}
+
+static struct waiters_slot *slot_of(const struct hold_table *table, const struct held *held)
+{
+    struct waiters *waiters = queue_context(held->queue);
+    return &waiters->slots[table->index];
 }
 
 static struct list *conn_bucket(struct hold_table *table, struct conn_ref conn)
@@ -213,6 +295,21 @@ static void give_room_back(struct hold_table *table, const struct held *held)
     atomic_fetch_sub(&table->tables->bytes, (int64_t)held->bytes);
 }
 
+static void add_wishes(struct waiters_slot *slot, struct held *held)
+{
+    /* It may be behind the others only when the queue has begun anew. */
+    if (slot->tagged.count == 0 || slot->looked_offset > held->looked_offset)
+        slot->looked_offset = held->looked_offset;
+    held->wishes = xmalloc((size_t)held->code_count * sizeof *held->wishes);
+    tag_index_add(&slot->tagged, held->wishes, held->codes, held->code_count, held);
+}
+
+static void remove_wishes(struct waiters_slot *slot, struct held *held)
+{
+    tag_index_remove(&slot->tagged, held->wishes, held->code_count);
+    free(held->wishes);
+}
+
 enum status hold_add(struct hold_table *table, struct held *held)
 {
     if (!take_room(table, held))
@@ -225,7 +322,12 @@ enum status hold_add(struct hold_table *table, struct held *held)
         held->deadline_ms = now_ms;
     if (table->count++ == 0)
         table->turned_ms = now_ms;
-    list_append(&slot->held, &held->by_queue);
+    list_init(&held->by_queue);
+    list_init(&held->by_wake);
+    if (held->code_count > 0)
+        add_wishes(slot, held);
+    else
+        list_append(&slot->untagged, &held->by_queue);
     list_append(wheel_slot(table, held->deadline_ms), &held->by_deadline);
     list_append(conn_bucket(table, held->conn), &held->by_conn);
     atomic_fetch_add(&slot->count, 1);
@@ -253,10 +355,13 @@ void hold_remove(struct hold_table *table, struct held *held)
         give_room_back(table, held);
         return;
     }
-    struct waiters *waiters = queue_context(held->queue);
+    struct waiters_slot *slot = slot_of(table, held);
     queue_set_interest(held->queue, false);
-    atomic_fetch_sub(&waiters->slots[table->index].count, 1);
+    atomic_fetch_sub(&slot->count, 1);
+    if (held->code_count > 0)
+        remove_wishes(slot, held);
     list_remove(&held->by_queue);
+    list_remove(&held->by_wake);
     list_remove(&held->by_deadline);
     list_remove(&held->by_conn);
     table->count--;
@@ -269,6 +374,7 @@ static void expire_slot(struct hold_table *table, struct list *slot, int64_t now
         struct held *held = list_entry(node, struct held, by_deadline);
         if (held->deadline_ms > now_ms)
             continue; /* a later round of the wheel */
+        catch_up(slot_of(table, held), held);
         hold_remove(table, held);
         table->callbacks.on_expire(table->callbacks.ctx, held);
     }

@@ -10,6 +10,7 @@
 #ifndef BROKER_STATE_HOLD_H
 #define BROKER_STATE_HOLD_H
 
+#include "broker/state/tag_index.h"
 #include "broker/store/store.h"
 #include "common/base/list.h"
 #include "common/net/net.h"
@@ -24,17 +25,35 @@ struct held {
     struct conn_ref conn;
     int64_t deadline_ms; /* monotonic, of the loop */
     size_t bytes;        /* memory that the request keeps; does not change while held */
-    bool parked;         /* set by hold_park and hold_add */
+    /* The tags that it waits for: hashes, borrowed while held. Messages with others do not wake it.
+     * None (code_count 0): any message does. */
+    const int32_t *codes;
+    int code_count;
+    /* Everything in the queue before it was looked at and does not match. The owner sets it before
+     * hold_add and after a look of its own; the table moves it past messages with other tags, and
+     * has it up to date when it calls back. */
+    int64_t looked_offset;
+
+    /* The table's. */
+    struct list by_wake;
+    struct tag_wish *wishes;
+    bool parked;
 };
 
 struct hold_callbacks {
     void *ctx;
-    /* Something arrived in the queue. Answer and free it (after hold_remove), or leave it held. */
+    /* Something that concerns it arrived in the queue. Answer and free it (after hold_remove), or
+     * leave it held. */
     void (*on_arrival)(void *ctx, struct held *held);
     /* The time is up; it is out of the table already. */
     void (*on_expire)(void *ctx, struct held *held);
     /* The connection has gone; it is out of the table already. */
     void (*on_drop)(void *ctx, struct held *held);
+    /* Call `each` with the tags code of the queue's messages from `from` on, as many as one look
+     * can take. Returns the offset behind the last one; `from` when that cannot be told now: then
+     * every request of the queue gets its on_arrival. */
+    int64_t (*tags)(void *ctx, struct queue *queue, int64_t from,
+                    void (*each)(void *each_ctx, int64_t tags_code), void *each_ctx);
 };
 
 struct hold_tables; /* all loops' tables */

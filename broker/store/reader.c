@@ -188,17 +188,35 @@ struct pull {
     int64_t log_end;
 };
 
+void store_set_pull_limits(struct store *store, const struct store_options *options)
+{
+    struct pull_limits *limits = &store->pull_limits;
+    atomic_store(&limits->memory_bytes_hot, options->memory_bytes_hot);
+    atomic_store(&limits->bytes_memory, options->transfer_bytes_memory);
+    atomic_store(&limits->count_memory, options->transfer_count_memory);
+    atomic_store(&limits->bytes_disk, options->transfer_bytes_disk);
+    atomic_store(&limits->count_disk, options->transfer_count_disk);
+}
+
+static bool is_far_behind(const struct pull *pull, int64_t pos)
+{
+    return pull->log_end - pos >
+           atomic_load_explicit(&pull->store->pull_limits.memory_bytes_hot, memory_order_relaxed);
+}
+
 static bool batch_is_full(const struct pull *pull, int64_t pos, int32_t size)
 {
-    const struct store_options *options = &pull->store->options;
+    const struct pull_limits *limits = &pull->store->pull_limits;
     const struct get_result *out = pull->out;
     if (out->count == 0)
         return false;
     if (out->count >= pull->max_messages)
         return true;
-    bool hot = pull->log_end - pos <= options->memory_bytes_hot;
-    int64_t bytes_max = hot ? options->transfer_bytes_memory : options->transfer_bytes_disk;
-    int32_t count_max = hot ? options->transfer_count_memory : options->transfer_count_disk;
+    bool far_behind = is_far_behind(pull, pos);
+    int64_t bytes_max = atomic_load_explicit(
+        far_behind ? &limits->bytes_disk : &limits->bytes_memory, memory_order_relaxed);
+    int32_t count_max = atomic_load_explicit(
+        far_behind ? &limits->count_disk : &limits->count_memory, memory_order_relaxed);
     return (int64_t)out->bytes + size > bytes_max || out->count >= count_max;
 }
 
@@ -354,7 +372,27 @@ static void pull_entries(struct pull *pull, struct slice entries, int64_t queue_
         skip_to_pos = INT64_MIN;
     }
     out->next_begin_offset = queue_offset + (int64_t)(at / QUEUE_ENTRY_BYTES);
-    out->far_behind = pull->log_end - last_pos > pull->store->options.memory_bytes_hot;
+    out->last_pos = last_pos;
+    out->far_behind = is_far_behind(pull, last_pos);
+}
+
+bool store_is_cold_ahead(struct store *store, int64_t pos)
+{
+    /* The nearest is further than what a cold read brings in along with what was asked for. */
+    static const int64_t distances[] = {4 << 20, 16 << 20, 64 << 20};
+    for (size_t i = 0; i < sizeof distances / sizeof distances[0]; i++) {
+        int64_t at = pos + distances[i];
+        if (at >= store_hot_pos(store))
+            break;
+        struct segment *segment = commitlog_acquire(&store->log, at);
+        if (segment == NULL)
+            continue; /* deleted meanwhile */
+        enum status status = reach_log(store, segment, at, 1, &(struct reach){NULL, NULL});
+        segment_drop(segment);
+        if (status == STATUS_BUSY)
+            return true;
+    }
+    return false;
 }
 
 /* The answers that need no look at the entries. False: there are entries at the offset. */

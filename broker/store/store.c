@@ -63,6 +63,7 @@ static void store_init(struct store *store, const struct store_options *options,
                        struct log_paths paths, struct vfs *vfs, const struct clock *clock)
 {
     store->options = *options;
+    store_set_pull_limits(store, options);
     store->options.root = xstrdup(options->root);
     store->options.commit_log = xstrdup(options->commit_log);
     store->options.read_only_commit_logs = NULL; /* the log's paths have it */

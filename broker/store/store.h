@@ -207,6 +207,9 @@ static inline double store_disk_ratio(int percent)
  * clean_interval_ms; the rest of it is ignored. Any thread. */
 void store_set_retention(struct store *store, const struct store_options *options);
 
+/* The same for what one pull may carry: memory_bytes_hot and the limits of transfers. */
+void store_set_pull_limits(struct store *store, const struct store_options *options);
+
 /* Delete what has expired now and in the next rounds, whatever the hour, as 4.9.2's
  * executeDeleteFilesManually. Any thread; does not wait. */
 void store_clean_now(struct store *store);
@@ -297,7 +300,8 @@ struct get_result {
     int64_t next_begin_offset;
     int64_t min_offset;
     int64_t max_offset;
-    bool far_behind; /* the last entry looked at lies deeper than memory_bytes_hot */
+    bool far_behind;  /* the last entry looked at lies deeper than memory_bytes_hot */
+    int64_t last_pos; /* where its record lies; the end of the log when no entry was looked at */
     size_t bytes;
     int count; /* messages */
     /* Ranges that hold the messages back to back; neighbours in the log are merged, so there are at
@@ -323,8 +327,12 @@ struct get_request {
 bool store_try_get(struct store *store, const struct get_request *request, struct arena *arena,
                    struct get_result *out);
 
-/* The same for threads that may wait for the disk. When it fails the answer is OFFSET_FOUND_NULL at
- * the same offset. */
+/* Whether a reader that goes on from `pos` will have to wait for the disk: what lies ahead of it,
+ * at some distances up to 64 MiB, is not all in memory. Waits for nothing. */
+bool store_is_cold_ahead(struct store *store, int64_t pos);
+
+/* store_try_get for threads that may wait for the disk. When it fails the answer is
+ * OFFSET_FOUND_NULL at the same offset. */
 void store_get(struct store *store, struct queue *queue, int64_t queue_offset, int max_messages,
                tags_filter filter, void *filter_ctx, struct arena *arena, struct get_result *out);
 

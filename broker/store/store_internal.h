@@ -19,8 +19,16 @@
 #include "broker/store/zeroer.h"
 #include "common/base/limits.h"
 
+/* What one pull may carry; changes while the store runs. */
+struct pull_limits {
+    _Atomic int64_t memory_bytes_hot;
+    _Atomic int32_t bytes_memory, count_memory;
+    _Atomic int32_t bytes_disk, count_disk;
+};
+
 struct store {
-    struct store_options options; /* its strings are copies, except the delay levels */
+    struct store_options options;   /* its strings are copies, except the delay levels */
+    struct pull_limits pull_limits; /* the options of these names count at the start only */
     struct vfs *vfs;
     const struct clock *clock;
     struct store_listener listener;

@@ -17,6 +17,8 @@ COLD_MB = int(os.environ.get("COLD_MB", "4096"))
 BACKLOG_MESSAGES = int(os.environ.get("BACKLOG_MESSAGES", "1000000"))
 CATCH_UP_PASSES = 3
 IDLE_CONNECTIONS = int(os.environ.get("IDLE_CONNECTIONS", "5000"))
+HELD_GROUPS = int(os.environ.get("HELD_GROUPS", "1000"))
+HELD_QUEUES = 10
 IDLE_SECONDS = 2  # after a start, before memory is looked at
 COLD_SHARE = 0.9  # of the backlog that must be out of the page cache
 COLD_SECONDS = 60  # at most, beside a reader
@@ -57,6 +59,8 @@ CASES = {
     "restart-kill": "kill -9 with a log of %d MB, start on a quiet disk" % FILL_MB,
     "restart-clean": "clean stop with the same log, start on a quiet disk",
     "restart-busy": "kill -9 with a log of %d MB, start at once" % FILL_MB,
+    "held-pulls": "sends beside %d held pulls of %d groups on one topic"
+                  % (HELD_GROUPS * HELD_QUEUES, HELD_GROUPS),
     "cold-catch-up": "5,000 sends/s beside a reader of %d MB that are not in the page cache"
                      % COLD_MB,
 }
@@ -65,6 +69,7 @@ SETS = {
     "store": ["sync-64x1", "sync-16x32", "sync-1x1", "batch-32", "catch-up", "queues-1", "queues-8",
               "queues-5000", "memory", "restart-kill", "restart-clean", "restart-busy",
               "cold-catch-up"],
+    "clients": ["held-pulls"],
 }
 
 # case, member, title, format, scale: figures that are no rates
@@ -86,6 +91,12 @@ VALUES = [
     ("restart-clean", "route_ms", "launch to a send by the name server's route, ms", "%.0f", 1),
     ("restart-busy", "ready_ms", "launch to first accepted send, ms", "%.0f", 1),
     ("restart-busy", "route_ms", "launch to a send by the name server's route, ms", "%.0f", 1),
+    ("held-pulls", "memory_mb", "anonymous memory of the held pulls, MB", "%.1f", 1),
+    ("held-pulls", "elsewhere", "rate of sends to another topic over that without", "%.3f", 1),
+    ("held-pulls", "filtered", "rate of sends to the topic, tags that none wants, over that without",
+     "%.3f", 1),
+    ("held-pulls", "held_p50_us", "p50 of 500 sends/s to the topic, such tags, us", "%.0f", 1),
+    ("held-pulls", "free_p50_us", "p50 of the same without, us", "%.0f", 1),
     ("cold-catch-up", "alone_p99_us", "p99 of sends without a reader, us", "%.0f", 1),
     ("cold-catch-up", "cold_p99_us", "p99 of sends beside the cold reader, us", "%.0f", 1),
     ("cold-catch-up", "warm_p99_us", "p99 beside the reader after it, us", "%.0f", 1),
@@ -115,6 +126,9 @@ GOALS = [
     ("restart-kill", "ready_ms", "value", "<=", 500),
     ("restart-clean", "ready_ms", "value", "<=", 150),
     ("cold-catch-up", "cold_to_alone", "value", "<=", 2),
+    ("held-pulls", "memory_mb", "value", "<=", 100),
+    ("held-pulls", "elsewhere", "value", ">=", 0.8),
+    ("held-pulls", "filtered", "value", ">=", 0.8),
 ]
 
 
@@ -285,6 +299,42 @@ def run_busy(session):
     restarted(session, "restart-busy", memory["log_bytes"], {})
 
 
+def run_held(session):
+    """The same sends with and without the held pulls; which comes first changes."""
+    server = session.server
+    many = ["--topic", "many", "--queues", str(HELD_QUEUES)]
+    sends = ["produce", "--size", "64", "--no-unique-key", "--warmup", "1", "--duration", DURATION]
+    server.mqbench(["produce", "--create", "--count", "1"] + many)
+    warm_up(session, WARM_SENDS[:1])
+    found = {"mode": "held"}
+    for held in ((True, False) if session.round_number % 2 == 0 else (False, True)):
+        settle(session)
+        before = machine.memory_of(server.broker_pid)["RssAnon"]
+        holder = server.spawn(["consume", "--groups", str(HELD_GROUPS), "--conns", str(HELD_GROUPS),
+                               "--tags", "wanted", "--from-end", "--duration", "3600"] +
+                              many) if held else None
+        try:
+            if held:
+                time.sleep(IDLE_SECONDS)
+                found["memory_mb"] = (machine.memory_of(server.broker_pid)["RssAnon"] -
+                                      before) / 1024
+            found[held] = {
+                "elsewhere": server.mqbench(sends + ["--topic", "bench"] + SHAPE),
+                "filtered": server.mqbench(sends + many + ["--tags", "unwanted"] + SHAPE),
+                "single": server.mqbench(sends + many + ["--tags", "unwanted", "--conns", "4",
+                                                         "--inflight", "1", "--rate", "500"])}
+        finally:
+            if holder is not None:
+                holder.kill()
+                holder.communicate()
+    for load in ("elsewhere", "filtered"):
+        found[load] = found[True][load]["msgs_per_s"] / found[False][load]["msgs_per_s"]
+    found["held_p50_us"] = found[True]["single"]["p50_us"]
+    found["free_p50_us"] = found[False]["single"]["p50_us"]
+    found["held"], found["free"] = found.pop(True), found.pop(False)
+    session.note("held-pulls", found)
+
+
 # --- cold catch-up --------------------------------------------------------------------------------
 
 
@@ -377,6 +427,7 @@ GROUPS = [
     ("queues", {}, run_queues, ["queues-1", "queues-8", "queues-5000"]),
     ("log", {}, run_log, ["memory", "restart-kill", "restart-clean"]),
     ("busy", {}, run_busy, ["restart-busy"]),
+    ("held", {}, run_held, ["held-pulls"]),
     ("cold", {}, run_cold, ["cold-catch-up"]),
 ]
 SETS.update({name: group_cases for name, _, _, group_cases in GROUPS})

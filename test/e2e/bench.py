@@ -198,6 +198,16 @@ class Runs(unittest.TestCase):
         self.assertRegex(result.stdout, r"(?m)^restart-kill +ready_ms +<= 500 +measured \d")
         self.assertEqual(os.listdir(self.stores), [])
 
+    def test_held_pulls(self):
+        result = self.bench(CASES="held-pulls", ROUNDS="2", DURATION="0.2", HELD_GROUPS="20")
+        self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
+        found = [figure for figure in self.figures_of("*.jsonl")
+                 if figure.get("case") == "held-pulls"]
+        self.assertEqual(len(found), 2)
+        for figure in found:
+            self.assertGreater(figure["elsewhere"], 0)
+            self.assertGreater(figure["filtered"], 0)
+
     def test_a_case_that_cannot_run_is_said(self):
         broker = os.path.join(self.build, "bin", "mqbroker")
         os.unlink(broker)

@@ -143,19 +143,44 @@ class Groups(ClientTest):
         self.assertEqual((config["readQueueNums"], config["writeQueueNums"], config["perm"]),
                          (1, 1, 6))
 
-    def test_many_members(self):
-        group = self.group()
-        clients = [self.connect() for _ in range(40)]
-        for i, client in enumerate(clients):
-            self.beat(client, f"c{i}", group)
-        self.assertEqual(self.members(group), [f"c{i}" for i in range(40)])
-        # Each has heard of itself and of all who came later.
-        for i, client in enumerate(clients):
-            self.expect_notices(client, group, 40 - i)
-        for client in clients[1:]:
-            client.close()
-        wait_until(lambda: self.members(group) == ["c0"], "the others are gone")
-        self.expect_notices(clients[0], group, 39)
+    def notices_until(self, client, group, done):
+        """Read notices until one has come after which `done()` holds; their number."""
+        count = 0
+        while True:
+            notice = client.read_push()
+            self.assertEqual((notice.code, notice.ext), (IDS_CHANGED, {"consumerGroup": group}))
+            count += 1
+            if not client.pushed and done():
+                return count
+
+    def test_many_members_that_restart(self):
+        """200 members come and go at once: each hears of it at once and in the end, and in between
+        not more often than every 100 ms."""
+        count = 200
+        for _ in range(2):
+            group, started = self.group(), time.monotonic()
+            clients = [self.connect() for _ in range(count)]
+            self.beat(clients[0], "c0", group)
+            asked = [client.send(HEARTBEAT, body=heartbeat(f"c{i}", group, [("T", "*", 1)]))
+                     for i, client in enumerate(clients) if i > 0]
+            for client, opaque in zip(clients[1:], asked):
+                self.assertEqual(client.read_answer(opaque).code, SUCCESS)
+            everybody = sorted(f"c{i}" for i in range(count))
+            self.assertEqual(sorted(self.members(group)), everybody)
+            told = [self.notices_until(client, group, lambda: True) for client in clients[1:]]
+            # The first one has heard of itself at once, and of the others later.
+            self.assertEqual(clients[0].read_push().code, IDS_CHANGED)
+            told.append(1 + self.notices_until(clients[0], group, lambda: True))
+            most = 2 + (time.monotonic() - started) * 10
+            self.assertLessEqual(max(told), most, told)
+
+            started = time.monotonic()
+            for client in clients[1:]:
+                client.close()
+            told = self.notices_until(clients[0], group, lambda: self.members(group) == ["c0"])
+            self.assertLessEqual(told, 2 + (time.monotonic() - started) * 10)
+            clients[0].close()
+            wait_until(lambda: self.members(group) == [], "the group is empty")
 
     def test_connections(self):
         group = self.group()

@@ -10,6 +10,7 @@ the rules: docs/store.md, "Reading".
 
 import ctypes
 import glob
+import json
 import os
 import random
 import signal
@@ -18,7 +19,7 @@ import unittest
 
 import rocketmq
 from broker import (Broker, PULL, PULL_NOT_FOUND, QUERY_OFFSET, RUNTIME_INFO, SEARCH_OFFSET,
-                    SEND_BATCH, SUCCESS, SYSTEM_ERROR, VIEW, batch_body, decode_records, pull_header)
+                    SEND_BATCH, SUCCESS, SYSTEM_ERROR, UPDATE_CONFIG, UPDATE_GROUP, VIEW, batch_body, decode_records, pull_header)
 from rocketmq import Closed, Command, wait_until
 
 QUEUES = 4
@@ -162,6 +163,38 @@ class ColdTest(unittest.TestCase):
             wait_until(lambda: client.max_offset("Fresh") == len(producer.bodies), "dispatched")
             fresh = [record.body for record in client.read_queue("Fresh")]
             self.assertEqual(fresh, producer.bodies)
+
+    def test_who_reads_from_disk_is_sent_to_the_slave(self):
+        """suggestWhichBrokerId: 4.9.2's rule is how far behind a consumer is; here what it costs."""
+        with self.broker.client() as client:
+            suggested = lambda offset: client.pull("Old", 0, offset).ext["suggestWhichBrokerId"]
+            self.assertEqual(suggested(0), "0")  # slaveReadEnable=false
+            client.call(UPDATE_CONFIG, body=b"slaveReadEnable=true")
+            # From disk; then what a cold read has brought in along, with more disk ahead of it.
+            self.assertEqual([suggested(500), suggested(508)], ["1", "1"])
+            end = len(self.backlog[0])
+            self.assertEqual(client.pull("Old", 0, end).ext["suggestWhichBrokerId"], "0")
+            client.produce("Fresh")
+            wait_until(lambda: client.max_offset("Fresh") == 1, "it is dispatched")
+            self.assertEqual(client.pull("Fresh").ext["suggestWhichBrokerId"], "0")
+            # Everything in memory: nobody needs a slave, but by 4.9.2's rule.
+            for path in self.segments + glob.glob(self.broker.path("store/consumequeue/Old/*/*")):
+                with open(path, "rb") as file:
+                    file.read()
+            wait_until(lambda: suggested(500) == "0", "it is seen that everything is in memory")
+            client.call(UPDATE_CONFIG, body=b"accessMessageInMemoryMaxRatio=0")
+            group = {"groupName": "Slow", "consumeEnable": True, "brokerId": 3,
+                     "whichBrokerWhenConsumeSlowly": 7}
+            client.call(UPDATE_GROUP, body=json.dumps(group).encode())
+            answer = client.pull("Old", 0, 0, group="Slow")
+            self.assertEqual(answer.ext["suggestWhichBrokerId"], "7")
+            answer = client.pull("Old", 0, len(self.backlog[0]), group="Slow")
+            self.assertEqual(answer.ext["suggestWhichBrokerId"], "3")
+            # On disk by that rule: 8 messages at most, or as many as is said.
+            pulled = lambda: len(decode_records(client.pull("Old", 0, 0, count=100).body))
+            self.assertEqual(pulled(), 8)
+            client.call(UPDATE_CONFIG, body=b"maxTransferCountOnMessageInDisk=5")
+            self.assertEqual(pulled(), 5)
 
     def test_single_records(self):
         """Commands that look for one record find it on disk; the loop does not."""

@@ -9,9 +9,9 @@ import json
 import time
 
 import rocketmq
-from broker import (Broker, BrokerTest, COMMIT, EARLIEST_TIME, GROUP_NOT_EXIST, HEARTBEAT,
-                    MAX_OFFSET, MIN_OFFSET, NO_PERMISSION, PARSE_FAILED, PULL, PULL_NOT_FOUND,
-                    PULL_OFFSET_MOVED, PULL_RETRY, QUERY, QUERY_NOT_FOUND, QUERY_OFFSET,
+from broker import (Broker, BrokerTest, COMMIT, DELETE_TOPIC, EARLIEST_TIME, GROUP_NOT_EXIST,
+                    HEARTBEAT, MAX_OFFSET, MIN_OFFSET, NO_PERMISSION, PARSE_FAILED, PULL,
+                    PULL_NOT_FOUND, PULL_OFFSET_MOVED, PULL_RETRY, QUERY, QUERY_NOT_FOUND, QUERY_OFFSET,
                     SEARCH_OFFSET, SEND_BATCH, SEND_V2, SUBSCRIPTION, SUBSCRIPTION_NOT_EXIST,
                     SUBSCRIPTION_NOT_LATEST, SUCCESS, SUSPEND, SYSTEM_ERROR, TOPIC_NOT_EXIST,
                     UPDATE_CONFIG, UPDATE_GROUP, UPDATE_OFFSET, VIEW, batch_body, decode_records,
@@ -292,6 +292,59 @@ class LongPolling(PullTest):
         answer = self.client.read_answer(opaque)
         self.assertEqual(self.bodies(answer), [b"this"])
         self.assertEqual(answer.ext["nextBeginOffset"], "4")
+
+    def test_a_tag_behind_many_others(self):
+        """What one look of the broker does not reach is not lost: the client goes on at once, or has
+        the message."""
+        topic = self.topic()
+        waiting = [(tag, self.connect()) for tag in ("rare", "b||rare", "never")]
+        asked = [client.start_pull(topic, tags=tag) for tag, client in waiting]
+        for _ in range(4):
+            self.fill(topic, [(b"x", {"TAGS": "other"})] * 500)
+        self.fill(topic, [(b"y", {"TAGS": "rare"})])
+        for (tag, client), opaque in list(zip(waiting, asked))[:2]:
+            answer = client.read_answer(opaque)
+            while answer.code == PULL_RETRY:
+                answer = client.read_answer(client.start_pull(
+                    topic, 0, int(answer.ext["nextBeginOffset"]), tags=tag))
+            self.assertEqual(self.bodies(answer), [b"y"])
+            self.assertEqual(answer.ext["nextBeginOffset"], "2001")
+
+    def test_a_topic_that_is_made_anew(self):
+        """Who waits in the old queue, behind the end of the new one, keeps nobody from being
+        woken there."""
+        topic = self.filled(700)
+        old, new = self.connect(), self.connect()
+        old.start_pull(topic, 0, 700, tags="a")
+        for count in (1, 650):
+            self.assertEqual(self.client.call(DELETE_TOPIC, {"topic": topic}).code, SUCCESS)
+            self.assertEqual(self.client.create_topic(topic).code, SUCCESS)
+            opaque = new.start_pull(topic, 0, 0, tags="a")
+            self.assertTrue(new.is_silent(0.1))
+            self.fill(topic, [(b"m", {"TAGS": "a"})] + [b"x"] * (count - 1))
+            self.assertEqual(self.bodies(new.read_answer(opaque)), [b"m"])
+
+    def test_each_has_its_tag(self):
+        """Many wait for a tag of their own in one queue, and some for several or for all."""
+        topic = self.topic()
+        clients = [self.connect() for _ in range(150)]
+        wishes = [f"t{i}" if i % 3 == 0 else f"t{i}||shared" if i % 3 == 1 else "*"
+                  for i in range(150)]
+        asked = [client.start_pull(topic, tags=wish) for client, wish in zip(clients, wishes)]
+        for client in clients:
+            client.max_offset(topic)  # answered after the pull was seen
+        other = self.connect()
+        other.produce(topic, b"0", properties={"TAGS": "t0"})
+        self.assertEqual(self.bodies(clients[0].read_answer(asked[0])), [b"0"])
+        for i in range(2, 150, 3):
+            self.assertEqual(self.bodies(clients[i].read_answer(asked[i])), [b"0"])
+        other.produce(topic, b"1", properties={"TAGS": "shared"})
+        for i in range(1, 150, 3):
+            answer = clients[i].read_answer(asked[i])
+            self.assertEqual((self.bodies(answer), answer.ext["nextBeginOffset"]), ([b"1"], "2"))
+        for i in range(3, 150, 3):
+            other.produce(topic, b"%d" % i, properties={"TAGS": f"t{i}"})
+            self.assertEqual(self.bodies(clients[i].read_answer(asked[i])), [b"%d" % i])
 
     def test_time_out_behind_other_tags(self):
         topic = self.topic()

@@ -304,7 +304,8 @@ static void send_pull(struct connection *connection, struct load_queue *queue)
     struct load_worker *worker = connection->worker;
     queue->asked_ns = now_ns();
     pull_append(&worker->options->pull, PAYLOAD_OPAQUE_BASE + (uint32_t)number_of(worker, queue),
-                queue->topic, queue->id, queue->next, &worker->arena, &connection->out);
+                queue->group, queue->topic, queue->id, queue->next, &worker->arena,
+                &connection->out);
 }
 
 static void check_order(struct load_worker *worker, const struct payload_mark *mark, int queue)

@@ -31,6 +31,7 @@ enum load_role {
 
 /* One queue as a consumer sees it. */
 struct load_queue {
+    const char *group;
     const char *topic;
     int id;       /* in its topic */
     int64_t next; /* offset to ask for */

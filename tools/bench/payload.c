@@ -214,13 +214,14 @@ void send_template_write(const struct send_template *template, uint32_t opaque,
     payload_write(out + template->head.size, template->shape->body_bytes, mark);
 }
 
-void pull_append(const struct pull_shape *shape, uint32_t opaque, const char *topic, int queue_id,
-                 int64_t offset, struct arena *arena, struct buf *out)
+void pull_append(const struct pull_shape *shape, uint32_t opaque, const char *group,
+                 const char *topic, int queue_id, int64_t offset, struct arena *arena,
+                 struct buf *out)
 {
     enum { COMMIT_OFFSET = 1, SUSPEND = 2, SUBSCRIPTION = 4 };
     arena_reset(arena);
     PullMessageRequestHeader header = PULL_MESSAGE_REQUEST_HEADER__INIT;
-    header.consumer_group = arena_cstr(arena, slice_of_cstr(shape->group));
+    header.consumer_group = arena_cstr(arena, slice_of_cstr(group));
     header.topic = arena_cstr(arena, slice_of_cstr(topic));
     header.queue_id = queue_id;
     header.queue_offset = offset;
@@ -232,7 +233,7 @@ void pull_append(const struct pull_shape *shape, uint32_t opaque, const char *to
         header.sys_flag |= COMMIT_OFFSET;
     header.commit_offset = shape->commit ? offset : 0;
     header.suspend_timeout_millis = shape->suspend_ms;
-    header.subscription = arena_cstr(arena, SLICE_LITERAL("*"));
+    header.subscription = arena_cstr(arena, slice_of_cstr(shape->tags == NULL ? "*" : shape->tags));
     header.sub_version = 1;
     header.expression_type = arena_cstr(arena, SLICE_LITERAL("TAG"));
     struct command command = {

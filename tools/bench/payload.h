@@ -85,12 +85,13 @@ void send_template_write(const struct send_template *template, uint32_t opaque,
 /* A pull request; appended to `out`. suspend_ms 0: do not wait at the end of the queue. */
 struct pull_shape {
     enum codec codec;
-    const char *group;
+    const char *tags; /* what is subscribed to; NULL: everything */
     int max_messages;
     bool commit;
     int64_t suspend_ms;
 };
-void pull_append(const struct pull_shape *shape, uint32_t opaque, const char *topic, int queue_id,
-                 int64_t offset, struct arena *arena, struct buf *out);
+void pull_append(const struct pull_shape *shape, uint32_t opaque, const char *group,
+                 const char *topic, int queue_id, int64_t offset, struct arena *arena,
+                 struct buf *out);
 
 #endif

@@ -164,16 +164,18 @@ static void pulls_name_their_queue(void **state)
 {
     (void)state;
     struct pull_shape shape = {
-        .codec = CODEC_JSON, .group = "consumers", .max_messages = 32, .commit = true};
+        .codec = CODEC_JSON, .tags = "a || b", .max_messages = 32, .commit = true};
     struct arena arena;
     arena_init(&arena, 4096);
     struct buf out = BUF_EMPTY;
-    pull_append(&shape, PAYLOAD_OPAQUE_BASE + 9, "topic-b", 5, 77, &arena, &out);
+    pull_append(&shape, PAYLOAD_OPAQUE_BASE + 9, "group", "topic-b", 5, 77, &arena, &out);
     struct frame frame;
     assert_int_equal(frame_split(buf_slice(&out), sizeof bytes, &frame, NULL), STATUS_OK);
     struct command command;
     assert_int_equal(command_decode(frame.codec, frame.header, &arena, &command), STATUS_OK);
     assert_int_equal(command.opaque, PAYLOAD_OPAQUE_BASE + 9);
+    assert_field(&command, "consumerGroup", "group");
+    assert_field(&command, "subscription", "a || b");
     assert_field(&command, "topic", "topic-b");
     assert_field(&command, "queueId", "5");
     assert_field(&command, "queueOffset", "77");

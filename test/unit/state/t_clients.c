@@ -274,7 +274,7 @@ static void a_close_leaves_every_group(void **state)
     assert_true(clients_consumer_members(f->clients, s("CG1"), &f->arena, &members, &count));
 }
 
-static void the_silent_are_dropped_without_a_notice(void **state)
+static void the_silent_are_dropped(void **state)
 {
     struct fixture *f = *state;
     struct client_info *members;
@@ -284,12 +284,16 @@ static void the_silent_are_dropped_without_a_notice(void **state)
     beat_producer(f, 1, "a", "PG", 1000);
     beat_data(f, 2, "b", consumer_data(f, "CG", TOPICS({"T", 5, NULL})), 1000);
     beat_data(f, 2, "b", consumer_data(f, "CG", TOPICS({"T", 5, NULL})), 50000);
-    clients_expire(f->clients, 121000, 120000, &f->arena, &close);
+    clients_silent(f->clients, 121000, 120000, &f->arena, &close);
     assert_null(close);
-    clients_expire(f->clients, 121001, 120000, &f->arena, &close);
+    clients_silent(f->clients, 121001, 120000, &f->arena, &close);
     assert_non_null(close);
-    assert_int_equal(close->count, 1); /* once, though it was in two groups */
+    assert_int_equal(close->count, 1); /* once, though it is in two groups */
     assert_true(lists(close, 1));
+    /* The owner of the connections closes it, and the others hear of that. */
+    clients_closed(f->clients, close->conns[0], &f->arena, &f->notify);
+    assert_non_null(f->notify);
+    assert_true(lists(f->notify, 2));
     assert_true(clients_consumer_members(f->clients, s("CG"), &f->arena, &members, &count));
     assert_int_equal(count, 1);
     assert_string_equal(members[0].client_id, "b");
@@ -498,7 +502,7 @@ int main(void)
         TEST(the_model_is_that_of_the_last_heartbeat),
         TEST(who_unregisters_is_gone_and_the_rest_is_told),
         TEST(a_close_leaves_every_group),
-        TEST(the_silent_are_dropped_without_a_notice),
+        TEST(the_silent_are_dropped),
         TEST(members_are_listed_as_they_joined),
         TEST(a_client_may_change_its_id),
         TEST(a_producer_is_found_by_client_id_while_any_group_is_left),

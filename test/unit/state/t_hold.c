@@ -15,7 +15,7 @@
 #include <time.h>
 
 #define LOOPS 2
-#define HELD_MAX 64
+#define HELD_MAX 300
 
 struct held_request {
     struct held held;
@@ -23,6 +23,7 @@ struct held_request {
     _Atomic int arrivals;
     _Atomic int expired;
     _Atomic int dropped;
+    int64_t looked_offset; /* as the table says at its last call */
 };
 
 struct fixture {
@@ -33,6 +34,7 @@ struct fixture {
     struct hold_tables *tables;
     struct held_request requests[HELD_MAX];
     bool answer_on_arrival;
+    bool tags_unknown;
 };
 
 static struct fixture *current;
@@ -40,6 +42,7 @@ static struct fixture *current;
 static void on_arrival(void *ctx, struct held *held)
 {
     struct held_request *request = (struct held_request *)(void *)held;
+    request->looked_offset = held->looked_offset;
     atomic_fetch_add(&request->arrivals, 1);
     if (current->answer_on_arrival)
         hold_remove(hold_tables_get(current->tables, loop_index(ctx)), held);
@@ -48,7 +51,36 @@ static void on_arrival(void *ctx, struct held *held)
 static void on_expire(void *ctx, struct held *held)
 {
     (void)ctx;
+    ((struct held_request *)(void *)held)->looked_offset = held->looked_offset;
     atomic_fetch_add(&((struct held_request *)(void *)held)->expired, 1);
+}
+
+struct tag_look {
+    void (*each)(void *ctx, int64_t tags_code);
+    void *ctx;
+};
+
+static bool show_tag(void *ctx, int64_t tags_code)
+{
+    const struct tag_look *look = ctx;
+    look->each(look->ctx, tags_code);
+    return false;
+}
+
+static int64_t tags(void *ctx, struct queue *queue, int64_t from,
+                    void (*each)(void *each_ctx, int64_t tags_code), void *each_ctx)
+{
+    (void)ctx;
+    struct tag_look look = {each, each_ctx};
+    struct get_request request = {queue, from, 1, show_tag, &look};
+    struct get_result got;
+    struct arena arena;
+    if (current->tags_unknown)
+        return from;
+    arena_init(&arena, 256);
+    assert_true(store_try_get(current->store, &request, &arena, &got));
+    arena_release(&arena);
+    return got.next_begin_offset;
 }
 
 static void on_drop(void *ctx, struct held *held)
@@ -99,7 +131,7 @@ static void start(struct fixture *f)
     struct hold_callbacks callbacks[LOOPS];
     for (int i = 0; i < LOOPS; i++) {
         assert_int_equal(loop_new("test", i, clock_real(), &f->loops[i], &err), STATUS_OK);
-        callbacks[i] = (struct hold_callbacks){f->loops[i], on_arrival, on_expire, on_drop};
+        callbacks[i] = (struct hold_callbacks){f->loops[i], on_arrival, on_expire, on_drop, tags};
     }
     f->tables = hold_tables_new(f->loops, LOOPS, callbacks);
     store_set_listener(f->store,
@@ -129,9 +161,10 @@ static struct queue *queue_of(struct fixture *f, int32_t id)
     return store_queue(f->store, SLICE_LITERAL("TopicA"), id, true);
 }
 
-static void put(struct fixture *f, int32_t id)
+static void put_tagged(struct fixture *f, int32_t id, struct slice properties)
 {
     struct record record = {
+        .properties = properties,
         .queue_id = id,
         .born_host = {.ip = {127, 0, 0, 1}, .ip_bytes = 4},
         .store_host = {.ip = {127, 0, 0, 1}, .ip_bytes = 4},
@@ -141,6 +174,11 @@ static void put(struct fixture *f, int32_t id)
     assert_int_equal(append_batch_add(f->batch, queue_of(f, id), &record, false, NULL), STATUS_OK);
     assert_int_equal(store_append(f->store, f->batch)[0].status, PUT_OK);
     append_batch_clear(f->batch);
+}
+
+static void put(struct fixture *f, int32_t id)
+{
+    put_tagged(f, id, SLICE_EMPTY);
 }
 
 /* Poll until *counter has the value; fails after ten seconds. */
@@ -222,6 +260,15 @@ static struct held_request *hold_on(struct fixture *f, int index, int loop, int3
     return request;
 }
 
+static struct held_request *hold_for(struct fixture *f, int index, const int32_t *codes, int count,
+                                     int64_t timeout_ms)
+{
+    f->requests[index].held.codes = codes;
+    f->requests[index].held.code_count = count;
+    f->requests[index].held.looked_offset = queue_max_offset(queue_of(f, 0));
+    return hold_on(f, index, 0, 0, timeout_ms);
+}
+
 /* --- tests --- */
 
 static void an_arrival_wakes_its_queue_only(void **state)
@@ -256,6 +303,90 @@ static void one_left_held_hears_of_each_arrival(void **state)
     }
     finish(f);
     assert_int_equal(atomic_load(&request->dropped), 1);
+    free(f);
+}
+
+/* "A" has the hash 65, "B" 66. */
+static const int32_t a_or_b[] = {65, 66};
+
+static void only_wished_tags_wake(void **state)
+{
+    (void)state;
+    struct fixture *f = calloc(1, sizeof *f);
+    start(f);
+    f->answer_on_arrival = false;
+    struct held_request *a = hold_for(f, 0, a_or_b, 1, 60000);
+    struct held_request *b = hold_for(f, 1, a_or_b + 1, 1, 60000);
+    struct held_request *both = hold_for(f, 2, a_or_b, 2, 400);
+    struct held_request *any = hold_for(f, 3, NULL, 0, 60000);
+    for (int i = 1; i <= 5; i++) {
+        put_tagged(f, 0, SLICE_LITERAL("TAGS\001C"));
+        await_count(&any->arrivals, i);
+    }
+    put_tagged(f, 0, SLICE_LITERAL("TAGS\001B"));
+    await_count(&any->arrivals, 6);
+    await_count(&b->arrivals, 1);
+    await_count(&both->arrivals, 1);
+    assert_int_equal(b->looked_offset, 5); /* the others were looked at for it */
+    put_tagged(f, 0, SLICE_LITERAL("TAGS\001C"));
+    await_count(&any->arrivals, 7);
+    await_count(&both->expired, 1);
+    assert_int_equal(both->looked_offset, 7);
+    assert_int_equal(atomic_load(&a->arrivals), 0);
+    assert_int_equal(atomic_load(&b->arrivals), 1);
+    finish(f);
+    assert_int_equal(atomic_load(&a->dropped), 1);
+    free(f);
+}
+
+static void unknown_tags_wake_all(void **state)
+{
+    (void)state;
+    struct fixture *f = calloc(1, sizeof *f);
+    start(f);
+    f->tags_unknown = true;
+    struct held_request *a = hold_for(f, 0, a_or_b, 1, 60000);
+    struct held_request *b = hold_for(f, 1, a_or_b + 1, 1, 60000);
+    put_tagged(f, 0, SLICE_LITERAL("TAGS\001C"));
+    await_count(&a->arrivals, 1);
+    await_count(&b->arrivals, 1);
+    assert_int_equal(a->looked_offset, 0); /* each has to look itself */
+    finish(f);
+    free(f);
+}
+
+static void do_hold_all(struct fixture *f, struct hold_table *table, struct held_request *request)
+{
+    (void)request;
+    for (int i = 0; i < HELD_MAX; i++)
+        assert_int_equal(hold_add(table, &f->requests[i].held), STATUS_OK);
+}
+
+/* More than one task calls, and an arrival meanwhile: each hears once, and those that are answered
+ * are not called again. */
+static void many_are_woken_in_parts(void **state)
+{
+    (void)state;
+    struct fixture *f = calloc(1, sizeof *f);
+    start(f);
+    for (int i = 0; i < HELD_MAX; i++) {
+        struct held *held = &f->requests[i].held;
+        held->queue = queue_of(f, 0);
+        held->conn = (struct conn_ref){f->loops[0], (uint32_t)i, 1};
+        held->deadline_ms = clock_monotonic_ms(clock_real()) + 60000;
+        held->codes = a_or_b;
+        held->code_count = i % 3;
+    }
+    on_loop(f, 0, NULL, do_hold_all);
+    put_tagged(f, 0, SLICE_LITERAL("TAGS\001B"));
+    put_tagged(f, 0, SLICE_LITERAL("TAGS\001A"));
+    for (int i = 0; i < HELD_MAX; i++)
+        await_count(&f->requests[i].arrivals, 1);
+    finish(f);
+    for (int i = 0; i < HELD_MAX; i++) {
+        assert_int_equal(atomic_load(&f->requests[i].arrivals), 1);
+        assert_int_equal(atomic_load(&f->requests[i].dropped), 0);
+    }
     free(f);
 }
 
@@ -416,6 +547,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_arrival_wakes_its_queue_only),
         cmocka_unit_test(one_left_held_hears_of_each_arrival),
+        cmocka_unit_test(only_wished_tags_wake),
+        cmocka_unit_test(unknown_tags_wake_all),
+        cmocka_unit_test(many_are_woken_in_parts),
         cmocka_unit_test(time_ends_a_hold),
         cmocka_unit_test(a_closed_connection_drops_its_own),
         cmocka_unit_test(crossing_arrivals_are_not_lost),

@@ -185,6 +185,27 @@ static void what_is_in_front_is_served(void **state)
     kit_release(&kit);
 }
 
+static void what_is_ahead(void **state)
+{
+    (void)state;
+    struct kit kit;
+    kit_init(&kit, "ahead");
+    kit_start(&kit);
+    kit_put_many(&kit, "A", 0, 30000, 200);
+    kit_dispatched(&kit);
+    int64_t end = store_appended_pos(kit.store);
+    atomic_store(&kit.vfs.cold_target, KIT_EVERYTHING);
+    assert_false(store_is_cold_ahead(kit.store, 0)); /* hot */
+    kit_close(&kit);
+    kit_start(&kit);
+    assert_true(store_is_cold_ahead(kit.store, 0));
+    assert_false(store_is_cold_ahead(kit.store, end - (1 << 20))); /* nothing is so far ahead */
+    assert_false(store_is_cold_ahead(kit.store, end));
+    atomic_store(&kit.vfs.cold_target, KIT_NOTHING);
+    assert_false(store_is_cold_ahead(kit.store, 0));
+    kit_release(&kit);
+}
+
 static void cold_entries(void **state)
 {
     (void)state;
@@ -596,6 +617,7 @@ int main(void)
         cmocka_unit_test(hot_is_not_asked_about),
         cmocka_unit_test(cold_is_read_elsewhere),
         cmocka_unit_test(what_is_in_front_is_served),
+        cmocka_unit_test(what_is_ahead),
         cmocka_unit_test(cold_entries),
         cmocka_unit_test(a_bad_block_is_an_error),
         cmocka_unit_test(bounded_and_cancelled),

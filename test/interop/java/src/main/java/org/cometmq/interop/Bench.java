@@ -48,6 +48,11 @@ final class Bench implements AutoCloseable {
     }
   }
 
+  /** Run something when the case ends, before what was given earlier. */
+  void atEnd(Runnable closer) {
+    closers.push(closer);
+  }
+
   static String unique(String word) {
     return word + "_" + RUN + "_" + SERIAL.incrementAndGet();
   }

@@ -51,6 +51,8 @@ public final class Main {
     Map<String, Case> cases = new LinkedHashMap<>();
     SendCases.addTo(cases);
     ConsumeCases.addTo(cases);
+    GroupCases.addTo(cases);
+    ClientCases.addTo(cases);
     RetryCases.addTo(cases);
     QueryCases.addTo(cases);
     TransactionCases.addTo(cases);
