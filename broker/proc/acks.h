@@ -21,6 +21,13 @@ void acks_free(struct acks *acks);
 void acks_add(struct acks *acks, struct reply_to to, struct slice topic, int32_t queue_id,
               int records, bool wait);
 
+/* The same for another request than a send: it is answered without fields, SUCCESS once the records
+ * are as durable as flushDiskType promises, else as acks_refuse_bare does. */
+void acks_add_bare(struct acks *acks, struct reply_to to, int records);
+
+/* Answer such a request whose records the store has refused. Any thread. */
+void acks_refuse_bare(struct broker *broker, struct reply_to to, enum put_status status);
+
 /* Records of our own in the batch that nobody waits for. */
 void acks_add_silent(struct acks *acks, int records);
 

@@ -35,6 +35,7 @@ struct acks;
 struct parked_sends;
 struct registrar;
 struct topic_maker;
+struct transaction_asker;
 
 /* What one loop keeps for itself; used on that loop only. */
 struct broker_loop {
@@ -78,6 +79,7 @@ struct broker {
     struct hold_tables *holds;
     struct registrar *registrar;
     struct topic_maker *topic_maker;
+    struct transaction_asker *transaction_asker; /* NULL on a slave */
     struct server *server;
     int loop_count;
     struct loop **loops;
