@@ -3,10 +3,10 @@
  * END_TRANSACTION: a producer commits or rolls back a half message (TX-02 to TX-05); and
  * RESUME_CHECK_HALF_MESSAGE, by which an operator has one asked about again (TX-10).
  *
- * A commit appends the real message and, glued to it, the marker that the half message is done: both
- * are in the log or neither is, in this order, so that after a crash the outcome is either known or
- * asked for again. A rollback appends the marker only. Who waits for an answer gets it when what
- * was appended is as durable as flushDiskType promises.
+ * A commit appends the real message and, glued to it, the marker that the half message is done:
+ * both are in the log or neither is, in this order, so that after a crash the outcome is either
+ * known or asked for again. A rollback appends the marker only. Who waits for an answer gets it
+ * when what was appended is as durable as flushDiskType promises.
  *
  * END_TRANSACTION runs on the connection's loop, and on a worker when the half message is not in
  * memory. As in 4.9.2 nothing remembers which half messages have been ended: one that is committed
@@ -218,16 +218,15 @@ static bool read_by_id(struct broker *broker, struct call *call, const char *id,
                   RESUME_REMARK " No message has the offset msgId <%s>", id == NULL ? "" : id);
         return false;
     }
-    if (record_decode(slice_of(range->data, range->size), RECORD_CHECK_CRC, message) ==
-            STATUS_OK &&
+    if (record_decode(slice_of(range->data, range->size), RECORD_CHECK_CRC, message) == STATUS_OK &&
         properties_find(message->properties, SLICE_LITERAL(PROPERTY_REAL_TOPIC), &topic) &&
         (slice_is(message->topic, TOPIC_TRANS_HALF) ||
          slice_is(message->topic, TOPIC_TRANS_CHECK_MAX_TIME)))
         return true;
     log_range_release(range);
     call_fail(call, RESPONSE_SYSTEM_ERROR,
-              RESUME_REMARK " The message <%s> is no half message, or damaged; take the id of one in "
-                            TOPIC_TRANS_CHECK_MAX_TIME,
+              RESUME_REMARK " The message <%s> is no half message, or damaged; take the id of one "
+                            "in " TOPIC_TRANS_CHECK_MAX_TIME,
               id);
     return false;
 }
@@ -251,6 +250,7 @@ void handle_resume_check_half_message(struct broker *broker, struct call *call)
         acks_answer_stored(broker, call_reply_to(call), result.end_pos);
     else
         call_fail(call, RESPONSE_SYSTEM_ERROR,
-                  "Put message back to " TOPIC_TRANS_HALF " failed. The store refuses messages; the "
+                  "Put message back to " TOPIC_TRANS_HALF
+                  " failed. The store refuses messages; the "
                   "broker's log says why");
 }

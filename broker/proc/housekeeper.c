@@ -255,8 +255,7 @@ void housekeeper_stop(struct housekeeper *keeper)
     keeper->stopping = true;
     pthread_cond_broadcast(&keeper->wake);
     pthread_mutex_unlock(&keeper->lock);
-    const pthread_t threads[] = {keeper->thread, keeper->deliverer, keeper->asker,
-                                 keeper->journal};
+    const pthread_t threads[] = {keeper->thread, keeper->deliverer, keeper->asker, keeper->journal};
     for (size_t i = 0; i < sizeof threads / sizeof threads[0]; i++)
         if (threads[i] != 0)
             thread_join(threads[i]);

@@ -92,7 +92,8 @@ static void question_run(struct loop_task *task)
             question_post(question);
             return;
         }
-        nobody_asked(SLICE_EMPTY, "its producers have just gone, or do not read what they are sent");
+        nobody_asked(SLICE_EMPTY,
+                     "its producers have just gone, or do not read what they are sent");
         question_free(question);
         return;
     }
@@ -123,8 +124,8 @@ static bool look_up(struct transaction_asker *asker, const struct record *half)
     }
     if (asker->group.data == NULL || !slice_equal(group, asker->group)) {
         asker->group = arena_copy(&asker->arena, group);
-        if (!clients_producer_members(asker->broker->clients, group, &asker->arena,
-                                      &asker->members, &asker->member_count))
+        if (!clients_producer_members(asker->broker->clients, group, &asker->arena, &asker->members,
+                                      &asker->member_count))
             asker->member_count = 0;
     }
     if (asker->member_count == 0)
@@ -144,7 +145,8 @@ static struct question *question_new(struct transaction_asker *asker, const stru
     question->commit_log_offset = half->physical_offset;
     question->queue_offset = half->queue_offset;
     (void)message_id_format(&half->store_host, half->physical_offset, question->offset_msg_id);
-    CHECK(record_encode(shown, question->body) == STATUS_OK); /* it is stored, with a longer topic */
+    CHECK(record_encode(shown, question->body) ==
+          STATUS_OK); /* it is stored, with a longer topic */
     if (has_key) {
         question->unique_key = (char *)question->body + body_size;
         memcpy(question->unique_key, key.data, key.size);
@@ -166,8 +168,7 @@ static void ask(void *ctx, const struct record *half)
     if (!look_up(asker, half))
         return;
     struct question *question = question_new(asker, half, &shown);
-    while (question->candidate_count < TRIES &&
-           question->candidate_count < asker->member_count) {
+    while (question->candidate_count < TRIES && question->candidate_count < asker->member_count) {
         size_t member = (asker->turn + question->candidate_count) % asker->member_count;
         question->candidates[question->candidate_count++] = asker->members[member].conn;
     }

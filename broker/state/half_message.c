@@ -112,11 +112,10 @@ static void read_immunity(struct slice value, struct half_wishes *wishes)
     wishes->has_immunity = true;
     wishes->immunity_ms = -1;
     if (parse_i64(value, &seconds) && seconds != -1)
-        wishes->immunity_ms =
-            (seconds < 0                      ? 0
-             : seconds > IMMUNITY_SECONDS_MAX ? IMMUNITY_SECONDS_MAX
-                                              : seconds) *
-            1000;
+        wishes->immunity_ms = (seconds < 0                      ? 0
+                               : seconds > IMMUNITY_SECONDS_MAX ? IMMUNITY_SECONDS_MAX
+                                                                : seconds) *
+                              1000;
 }
 
 void half_read_wishes(struct slice properties, struct half_wishes *wishes)

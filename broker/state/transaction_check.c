@@ -42,7 +42,7 @@
 #define STEP_MESSAGES_MAX 256
 #define STEP_BYTES_MAX (16 * 1024 * 1024)
 #define MARKERS_AT_ONCE 32
-#define MARKERS_MAX 524288            /* not used up yet: 16 MiB of table */
+#define MARKERS_MAX 524288          /* not used up yet: 16 MiB of table */
 #define MARKERS_AHEAD_MAX (1 << 24) /* read: a byte each */
 #define MARKERS_MIN 1024
 #define SLOT_FREE (-1)
@@ -531,8 +531,9 @@ static enum walked give_up(struct transaction_check *check, const struct record 
     int64_t suppressed;
     (void)properties_find(half->properties, SLICE_LITERAL(PROPERTY_REAL_TOPIC), &topic);
     if (log_gate_open(&gate, &suppressed))
-        log_error("transactions", "open transaction given up, its message moved to "
-                                  "TRANS_CHECK_MAX_TIME_TOPIC",
+        log_error("transactions",
+                  "open transaction given up, its message moved to "
+                  "TRANS_CHECK_MAX_TIME_TOPIC",
                   "real_topic=%.*s offset=%lld cause=\"%s\" others=%lld mend=\"ask its producers; "
                   "resumeCheckHalfMessage has them asked again\"",
                   SLICE_ARGS(topic), (long long)result.queue_offset, cause, (long long)suppressed);
@@ -592,7 +593,8 @@ static enum walked decide(struct transaction_check *check, const struct transact
     }
     if (given_up)
         return give_up(check, half,
-                       exhausted ? "asked transactionCheckMax times" : "older than fileReservedTime");
+                       exhausted ? "asked transactionCheckMax times"
+                                 : "older than fileReservedTime");
     if (immune)
         return spare(check, half);
     return ask(check, half, wishes.check_times < 0 ? 1 : wishes.check_times + 1);

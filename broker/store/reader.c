@@ -596,9 +596,8 @@ int64_t queue_offset_by_time(struct queue *queue, int64_t timestamp_ms)
 
 /* --- by position and by key --- */
 
-/* Have the record at `pos` in memory. Any number may be asked for: a size is believed when the bytes
- * around it are those of a record that lies there.
- * end  of the log, or of the segment */
+/* Have the record at `pos` in memory. Any number may be asked for: a size is believed when the
+ * bytes around it are those of a record that lies there. end  of the log, or of the segment */
 static enum status reach_record(struct store *store, struct segment *segment, int64_t pos,
                                 int64_t end, const struct reach *reach)
 {

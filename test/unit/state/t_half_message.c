@@ -49,15 +49,16 @@ static void a_send_becomes_a_half_message(void **state)
     assert_true(slice_is(record.topic, TOPIC_TRANS_HALF));
     assert_int_equal(record.queue_id, 0);
     assert_int_equal(record.sys_flag, SYS_FLAG_COMPRESSED);
-    assert_true(slice_is(record.properties,
-                         "TRAN_MSG\1true\2PGROUP\1G\2REAL_TOPIC\1T\2REAL_QID\1" "3"));
+    assert_true(slice_is(record.properties, "TRAN_MSG\1true\2PGROUP\1G\2REAL_TOPIC\1T\2REAL_QID\1"
+                                            "3"));
     buf_release(&properties);
 }
 
 static void the_committed_form(void **state)
 {
     (void)state;
-    const char *properties = "REAL_TOPIC\1T\2TRAN_MSG\1true\2REAL_QID\1" "7";
+    const char *properties = "REAL_TOPIC\1T\2TRAN_MSG\1true\2REAL_QID\1"
+                             "7";
     struct record half = half_with(properties);
     struct record out;
     assert_null(half_commit(&half, &out));
@@ -76,15 +77,22 @@ static void what_can_go_nowhere(void **state)
     static const char *const properties[] = {
         "",
         "REAL_TOPIC\1T",
-        "REAL_QID\1" "0",
+        "REAL_QID\1"
+        "0",
         "REAL_TOPIC\1T\2REAL_QID\1x",
         "REAL_TOPIC\1T\2REAL_QID\1-1",
-        "REAL_TOPIC\1T\2REAL_QID\1" "65536",
-        "REAL_TOPIC\1T\2REAL_QID\1" "99999999999",
-        "REAL_TOPIC\1no topic\2REAL_QID\1" "0",
-        "REAL_TOPIC\1" TOPIC_TRANS_HALF "\2REAL_QID\1" "0",
-        "REAL_TOPIC\1" TOPIC_TRANS_OP_HALF "\2REAL_QID\1" "0",
-        "REAL_TOPIC\1" TOPIC_SCHEDULE "\2REAL_QID\1" "0",
+        "REAL_TOPIC\1T\2REAL_QID\1"
+        "65536",
+        "REAL_TOPIC\1T\2REAL_QID\1"
+        "99999999999",
+        "REAL_TOPIC\1no topic\2REAL_QID\1"
+        "0",
+        "REAL_TOPIC\1" TOPIC_TRANS_HALF "\2REAL_QID\1"
+        "0",
+        "REAL_TOPIC\1" TOPIC_TRANS_OP_HALF "\2REAL_QID\1"
+        "0",
+        "REAL_TOPIC\1" TOPIC_SCHEDULE "\2REAL_QID\1"
+        "0",
     };
     for (size_t i = 0; i < sizeof properties / sizeof properties[0]; i++) {
         struct record half = half_with(properties[i]);
@@ -92,8 +100,9 @@ static void what_can_go_nowhere(void **state)
         assert_non_null(half_commit(&half, &out));
     }
     /* The last of several counts: the broker appends its own behind what a client sent. */
-    struct record half = half_with("REAL_TOPIC\1" TOPIC_SCHEDULE
-                                   "\2REAL_QID\1" "0\2REAL_TOPIC\1T\2REAL_QID\1" "1");
+    struct record half = half_with("REAL_TOPIC\1" TOPIC_SCHEDULE "\2REAL_QID\1"
+                                   "0\2REAL_TOPIC\1T\2REAL_QID\1"
+                                   "1");
     assert_null(half_restore(&half));
     assert_true(slice_is(half.topic, "T") && half.queue_id == 1);
 }
@@ -108,7 +117,8 @@ static void the_marker(void **state)
     half_mark(&half, &host, 5000, text, &marker);
     assert_true(slice_is(marker.topic, TOPIC_TRANS_OP_HALF));
     assert_true(slice_is(marker.body, "42"));
-    assert_true(slice_is(marker.properties, "WAIT\1true\2TAGS\1" "d")); /* txn.op.1 */
+    assert_true(slice_is(marker.properties, "WAIT\1true\2TAGS\1"
+                                            "d")); /* txn.op.1 */
     assert_int_equal(marker.queue_id, 1);
     assert_int_equal(marker.born_timestamp_ms, 5000);
     assert_int_equal(marker.sys_flag | marker.flag | marker.reconsume_times, 0);
@@ -121,7 +131,8 @@ static void the_marker(void **state)
     }
     marker.body = SLICE_LITERAL("7");
     assert_int_equal(half_marked(&marker), 7);
-    marker.properties = SLICE_LITERAL("TAGS\1" "e");
+    marker.properties = SLICE_LITERAL("TAGS\1"
+                                      "e");
     assert_int_equal(half_marked(&marker), -1);
     marker.properties = SLICE_EMPTY;
     assert_int_equal(half_marked(&marker), -1);
@@ -132,21 +143,29 @@ static void copies(void **state)
     (void)state;
     struct buf properties = BUF_EMPTY;
     struct record out;
-    struct record half = half_with("TRANSACTION_CHECK_TIMES\1" "3\2A\1" "a");
+    struct record half = half_with("TRANSACTION_CHECK_TIMES\1"
+                                   "3\2A\1"
+                                   "a");
     half_renew(&half, 4, -1, &properties, &out);
-    assert_true(slice_is(out.properties, "A\1" "a\2TRANSACTION_CHECK_TIMES\1" "4"));
+    assert_true(slice_is(out.properties, "A\1"
+                                         "a\2TRANSACTION_CHECK_TIMES\1"
+                                         "4"));
     assert_int_equal(out.flag, 5);
     assert_int_equal(out.reconsume_times, 2);
     assert_int_equal(out.prepared_transaction_offset, 0);
     half_renew(&half, -1, 42, &properties, &out);
-    assert_true(slice_is(out.properties, "TRANSACTION_CHECK_TIMES\1" "3\2A\1"
-                                         "a\2TRAN_PREPARED_QUEUE_OFFSET\1" "42"));
-    half = half_with("TRAN_PREPARED_QUEUE_OFFSET\1" "40");
+    assert_true(slice_is(out.properties, "TRANSACTION_CHECK_TIMES\1"
+                                         "3\2A\1"
+                                         "a\2TRAN_PREPARED_QUEUE_OFFSET\1"
+                                         "42"));
+    half = half_with("TRAN_PREPARED_QUEUE_OFFSET\1"
+                     "40");
     half.topic = SLICE_LITERAL(TOPIC_TRANS_CHECK_MAX_TIME);
     half_renew(&half, 0, 42, &properties, &out);
     assert_true(slice_is(out.topic, TOPIC_TRANS_HALF));
-    assert_true(slice_is(out.properties,
-                         "TRAN_PREPARED_QUEUE_OFFSET\1" "40\2TRANSACTION_CHECK_TIMES\1" "0"));
+    assert_true(slice_is(out.properties, "TRAN_PREPARED_QUEUE_OFFSET\1"
+                                         "40\2TRANSACTION_CHECK_TIMES\1"
+                                         "0"));
     buf_release(&properties);
 }
 
@@ -160,10 +179,14 @@ static struct half_wishes wishes_of(const char *properties)
 static void wishes(void **state)
 {
     (void)state;
-    struct half_wishes none = wishes_of("A\1" "a");
+    struct half_wishes none = wishes_of("A\1"
+                                        "a");
     assert_true(none.check_times == -1 && !none.has_immunity && none.prepared_offset == -1);
-    struct half_wishes all = wishes_of("TRANSACTION_CHECK_TIMES\1" "2\2CHECK_IMMUNITY_TIME_IN_"
-                                       "SECONDS\1" "30\2TRAN_PREPARED_QUEUE_OFFSET\1" "8");
+    struct half_wishes all = wishes_of("TRANSACTION_CHECK_TIMES\1"
+                                       "2\2CHECK_IMMUNITY_TIME_IN_"
+                                       "SECONDS\1"
+                                       "30\2TRAN_PREPARED_QUEUE_OFFSET\1"
+                                       "8");
     assert_int_equal(all.check_times, 2);
     assert_true(all.has_immunity);
     assert_int_equal(all.immunity_ms, 30000);
@@ -175,7 +198,9 @@ static void wishes(void **state)
     assert_int_equal(bad.prepared_offset, -1);
     assert_int_equal(wishes_of("CHECK_IMMUNITY_TIME_IN_SECONDS\1-7").immunity_ms, 0);
     assert_int_equal(wishes_of("CHECK_IMMUNITY_TIME_IN_SECONDS\1-1").immunity_ms, -1);
-    assert_int_equal(wishes_of("CHECK_IMMUNITY_TIME_IN_SECONDS\1" "9223372036854775807").immunity_ms,
+    assert_int_equal(wishes_of("CHECK_IMMUNITY_TIME_IN_SECONDS\1"
+                               "9223372036854775807")
+                         .immunity_ms,
                      1000000000000000);
 }
 

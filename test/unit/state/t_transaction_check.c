@@ -215,8 +215,10 @@ static struct append_result put(struct fixture *f, const struct record *record)
 /* A half message, born `age_ms` ago; its queue offset. */
 static int64_t put_half(struct fixture *f, const char *body, int64_t age_ms, const char *more)
 {
-    const char *properties = arena_printf(
-        &f->arena, "TRAN_MSG\1true\2PGROUP\1PG\2REAL_TOPIC\1T\2REAL_QID\1" "0%s", more);
+    const char *properties = arena_printf(&f->arena,
+                                          "TRAN_MSG\1true\2PGROUP\1PG\2REAL_TOPIC\1T\2REAL_QID\1"
+                                          "0%s",
+                                          more);
     struct record record = kit_record(SLICE_LITERAL(TOPIC_TRANS_HALF), 0, slice_of_cstr(body),
                                       slice_of_cstr(properties));
     record.born_timestamp_ms = wall(f) - age_ms;
@@ -378,7 +380,9 @@ static void what_is_no_marker_is_passed(void **state)
 {
     struct fixture *f = *state;
     (void)kit_put(&f->kit, TOPIC_TRANS_OP_HALF, 0, "0", "TAGS\1other");
-    (void)kit_put(&f->kit, TOPIC_TRANS_OP_HALF, 0, "nothing", "TAGS\1" "d");
+    (void)kit_put(&f->kit, TOPIC_TRANS_OP_HALF, 0, "nothing",
+                  "TAGS\1"
+                  "d");
     (void)put_half(f, "open", 0, "");
     next_round(f);
     assert_int_equal(f->asked, 1);
@@ -405,8 +409,8 @@ static void given_up(void **state)
     struct slice value;
     assert_true(slice_is(record.body, "x"));
     assert_int_equal(record.flag, 9);
-    assert_true(properties_find(record.properties,
-                                SLICE_LITERAL(PROPERTY_TRANSACTION_CHECK_TIMES), &value));
+    assert_true(properties_find(record.properties, SLICE_LITERAL(PROPERTY_TRANSACTION_CHECK_TIMES),
+                                &value));
     assert_true(slice_is(value, "2"));
     struct topic_config config;
     assert_true(topics_get(f->topics, SLICE_LITERAL(TOPIC_TRANS_CHECK_MAX_TIME), &config));
@@ -418,7 +422,9 @@ static void ended_before_it_is_given_up(void **state)
 {
     struct fixture *f = *state;
     f->limits.checks_max = 0;
-    (void)put_half(f, "x", 0, "\2TRANSACTION_CHECK_TIMES\1" "5");
+    (void)put_half(f, "x", 0,
+                   "\2TRANSACTION_CHECK_TIMES\1"
+                   "5");
     for (int i = 0; i < 100; i++)
         put_marker(f, 1000 + i);
     put_marker(f, 0);
@@ -430,8 +436,9 @@ static void ended_before_it_is_given_up(void **state)
 static void its_own_time(void **state)
 {
     struct fixture *f = *state;
-    int64_t half =
-        put_half(f, "hour", 0, "\2" PROPERTY_CHECK_IMMUNITY_TIME "\1" "3600");
+    int64_t half = put_half(f, "hour", 0,
+                            "\2" PROPERTY_CHECK_IMMUNITY_TIME "\1"
+                            "3600");
     (void)put_half(f, "bad", 0, "\2" PROPERTY_CHECK_IMMUNITY_TIME "\1soon");
     (void)put_half(f, "other", 0, "");
     next_round(f);
@@ -457,8 +464,9 @@ static void its_own_time(void **state)
 static void the_first_ones_marker_counts_for_its_copy(void **state)
 {
     struct fixture *f = *state;
-    int64_t half =
-        put_half(f, "hour", 0, "\2" PROPERTY_CHECK_IMMUNITY_TIME "\1" "3600");
+    int64_t half = put_half(f, "hour", 0,
+                            "\2" PROPERTY_CHECK_IMMUNITY_TIME "\1"
+                            "3600");
     next_round(f);
     assert_int_equal(count_of(f, TOPIC_TRANS_HALF), 2);
     put_marker(f, half);

@@ -112,7 +112,7 @@ static void open_all(struct fixture *f)
 
 static void cut(struct fixture *f)
 {
-    static const enum sim_keep keeps[] = {SIM_KEEP_NONE,  SIM_KEEP_ALL,  SIM_KEEP_LATER,
+    static const enum sim_keep keeps[] = {SIM_KEEP_NONE, SIM_KEEP_ALL,  SIM_KEEP_LATER,
                                           SIM_KEEP_SOME, SIM_KEEP_TORN, SIM_KEEP_SOME};
     struct sim_cut cut = {keeps[random_below(&f->crash.random, 6)], random_u64(&f->crash.random),
                           (int64_t)random_below(&f->crash.random, 3)};
@@ -133,8 +133,7 @@ static const struct append_result *append(struct fixture *f, const struct record
     append_batch_clear(batch);
     for (int i = 0; i < count; i++)
         CHECK(append_batch_add(
-                  batch,
-                  store_queue(f->crash.store, records[i].topic, records[i].queue_id, true),
+                  batch, store_queue(f->crash.store, records[i].topic, records[i].queue_id, true),
                   &records[i], i > 0, NULL) == STATUS_OK);
     const struct append_result *results = store_append(f->crash.store, batch);
     CHECK(results[0].status == PUT_OK);
@@ -171,8 +170,8 @@ static void end_one(struct fixture *f)
 {
     if (f->count == 0)
         return;
-    struct transaction *transaction = &f->transactions[random_below(&f->crash.random,
-                                                                    (uint32_t)f->count)];
+    struct transaction *transaction =
+        &f->transactions[random_below(&f->crash.random, (uint32_t)f->count)];
     struct log_range range;
     struct record half;
     struct record records[2];
@@ -181,10 +180,10 @@ static void end_one(struct fixture *f)
     if (transaction->outcome != OUTCOME_OPEN ||
         store_read_record(f->crash.store, transaction->half_pos, &range) != STATUS_OK)
         return;
-    bool is_it = record_decode(slice_of(range.data, range.size), RECORD_CHECK_CRC, &half) ==
-                     STATUS_OK &&
-                 slice_is(half.topic, TOPIC_TRANS_HALF) &&
-                 &f->transactions[number_of(half.body)] == transaction;
+    bool is_it =
+        record_decode(slice_of(range.data, range.size), RECORD_CHECK_CRC, &half) == STATUS_OK &&
+        slice_is(half.topic, TOPIC_TRANS_HALF) &&
+        &f->transactions[number_of(half.body)] == transaction;
     if (is_it) { /* not another one's, behind a cut */
         bool commit = random_below(&f->crash.random, 3) != 0;
         if (commit)

@@ -15,7 +15,8 @@
  *     consume GROUP TOPIC FILE           a push consumer takes all that is new for the group
  *     tagged TOPIC TAG FILE              a pull consumer takes all that has the tag
  *     commit GROUP TOPIC QUEUE OFFSET    set a consumer offset
- *     decide                             transactions left open are committed when asked for
+ *     decide true|false                  transactions left open are committed when asked for, or
+ *                                        stay open
  */
 package org.cometmq.store;
 
@@ -130,7 +131,7 @@ public final class Main {
         commit(words[1], words[2], Integer.parseInt(words[3]), Long.parseLong(words[4]));
         return "";
       case "decide":
-        clients.decider.decided = true;
+        clients.decider.decided = Boolean.parseBoolean(words[1]);
         /* The broker asks producers that it knows; it came after the last heartbeat. */
         clients
             .transactionProducer
