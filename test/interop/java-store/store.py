@@ -369,8 +369,8 @@ class RoundTrip:
         self.step += 1
         self.apache = apache
         self.label = "s%d" % self.step
-        # Transactions that are left open in the first and the second step stay so until the other
-        # broker has come and asks.
+        # Transactions that are left open in the first step and at the end of the second stay so
+        # until the other broker has come and asks.
         asks = self.asks()
         if self.step > 2:
             self.delete_oldest_segment()
@@ -431,8 +431,6 @@ class RoundTrip:
     def writes(self):
         house = self.house
         house.hands.do("topics")
-        if self.step == 2:
-            self.decide(False)
         flags = ["txn"] + (["ipv6"] if has_ipv6() else [])
         house.hands.do("write", self.label, house.path("ledger"), LARGE_BYTES, ",".join(flags))
         self.ledger.add(house.path("ledger"))
@@ -492,6 +490,10 @@ class RoundTrip:
         sent = time.monotonic()
         house.hands.do("pending", self.label, house.path("pending"))
         self.ledger.add(house.path("pending"))
+        if self.step == 2:
+            self.decide(False)
+            house.hands.do("open", self.label, house.path("open"))
+            self.ledger.add(house.path("open"))
         if self.kill:
             house.hands.do("load", self.label)
         house.end(self.kill)

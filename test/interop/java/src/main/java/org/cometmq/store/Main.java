@@ -11,6 +11,7 @@
  *     topics                             make the topics and groups that `write` needs
  *     write LABEL FILE BYTES FLAGS       messages of every kind, see Writer; FLAGS: txn, ipv6
  *     pending LABEL FILE                 messages whose time comes some seconds later
+ *     open LABEL FILE                    a transaction that is neither committed nor rolled back
  *     load LABEL / loaded FILE           send until the broker is gone; what was acknowledged
  *     consume GROUP TOPIC FILE           a push consumer takes all that is new for the group
  *     tagged TOPIC TAG FILE              a pull consumer takes all that has the tag
@@ -112,6 +113,11 @@ public final class Main {
       case "pending":
         try (PrintWriter out = new PrintWriter(words[2], "UTF-8")) {
           new Writer(clients, words[1], out).pending();
+        }
+        return "";
+      case "open":
+        try (PrintWriter out = new PrintWriter(words[2], "UTF-8")) {
+          new Writer(clients, words[1], out).transaction("later", "open");
         }
         return "";
       case "load":
