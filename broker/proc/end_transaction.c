@@ -9,7 +9,7 @@
  * when what was appended is as durable as flushDiskType promises.
  *
  * END_TRANSACTION runs on the connection's loop, and on a worker when the half message is not in
- * memory. As in 4.9.2 nothing remembers which half messages have been ended: one that is committed
+ * memory, or large: the request is small all the same, and must not cost the loop much. As in 4.9.2 nothing remembers which half messages have been ended: one that is committed
  * twice is delivered twice.
  * Source: EndTransactionProcessor and AdminBrokerProcessor.resumeCheckHalfMessage of 4.9.2.
  */
@@ -25,6 +25,7 @@
 
 #define NOT_FOUND_REMARK "Find prepared transaction message failed"
 #define RESUME_REMARK "Exception was thrown when putting message back to " TOPIC_TRANS_HALF "."
+#define LOOP_BYTES_MAX (256 * 1024)
 /* A loop's batch is appended at once when it has grown to this. */
 #define COMMIT_AT_BYTES (1024 * 1024)
 
@@ -192,6 +193,10 @@ void handle_end_transaction(struct broker *broker, struct call *call)
     if (!begin(broker, call, &header))
         return;
     enum status found = store_try_read_record(broker->store, header.commit_log_offset, &range);
+    if (found == STATUS_OK && range.size > LOOP_BYTES_MAX) {
+        log_range_release(&range);
+        found = STATUS_BUSY;
+    }
     if (found == STATUS_BUSY) {
         handle_on_worker(broker, call, end_on_worker);
         return;
