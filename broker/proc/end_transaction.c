@@ -9,8 +9,9 @@
  * when what was appended is as durable as flushDiskType promises.
  *
  * END_TRANSACTION runs on the connection's loop, and on a worker when the half message is not in
- * memory, or large: the request is small all the same, and must not cost the loop much. As in 4.9.2 nothing remembers which half messages have been ended: one that is committed
- * twice is delivered twice.
+ * memory, or large: the request is small all the same, and must not cost the loop much. As in 4.9.2
+ * nothing remembers which half messages have been ended: one that is committed twice is delivered
+ * twice.
  * Source: EndTransactionProcessor and AdminBrokerProcessor.resumeCheckHalfMessage of 4.9.2.
  */
 #include "broker/proc/acks.h"

@@ -143,8 +143,8 @@ static void a_record_by_position(void **state)
     assert_int_equal(range.size, entry.size);
     log_range_release(&range);
     int64_t end = store_appended_pos(kit.store);
-    const int64_t nowhere[] = {entry.pos + 1, entry.pos + 4, end,       end - 8, end + 1,
-                               -1,            INT64_MIN,     INT64_MAX, 1 << 30};
+    const int64_t nowhere[] = {entry.pos + 1, entry.pos + 4, end,    end - 8, end + 1, -1,
+                               INT64_MIN,     INT64_MAX,     1 << 30};
     for (size_t i = 0; i < sizeof nowhere / sizeof nowhere[0]; i++) {
         assert_int_equal(store_try_read_record(kit.store, nowhere[i], &range), STATUS_NOT_FOUND);
         assert_int_equal(store_read_record(kit.store, nowhere[i], &range), STATUS_NOT_FOUND);
