@@ -18,6 +18,7 @@
 #include "broker/proc/registrar.h"
 #include "broker/proc/send.h"
 #include "broker/proc/topic_maker.h"
+#include "broker/proc/transaction_asker.h"
 
 #include "broker/state/config_file.h"
 #include "common/base/check.h"
@@ -305,6 +306,8 @@ static void make_loops(struct broker *broker)
         appender_new(broker, &broker->appender, &err) != STATUS_OK ||
         registrar_new(broker, &broker->registrar, &err) != STATUS_OK)
         die("a thread can not be started", &err);
+    if (!broker->slave)
+        broker->transaction_asker = transaction_asker_new(broker);
 }
 
 static void listen_on(struct broker *broker, int port, int tag)
@@ -420,6 +423,8 @@ static void tear_down(struct broker *broker)
         loop_free(broker->loops[i]);
     free(broker->loops);
     free(broker->per_loop);
+    if (broker->transaction_asker != NULL)
+        transaction_asker_free(broker->transaction_asker);
     if (broker->delay != NULL)
         delay_free(broker->delay);
     store_close(broker->store);

@@ -47,6 +47,7 @@ struct pending_send {
     int32_t queue_id;
     int32_t records;
     bool silent;
+    bool bare; /* no send: the answer has no fields, and no topic counts it */
     bool wait;
     struct meter *meter; /* of the topic; may be NULL */
     acks_told told;      /* instead of an answer to `to`; NULL: none */
@@ -207,7 +208,10 @@ void acks_add(struct acks *acks, struct reply_to to, struct slice topic, int32_t
               int records, bool wait)
 {
     struct meter *meter = topic_stats_put_meter(acks->bl->meters, topic);
-    turn_push(acks, (struct pending_send){to, queue_id, records, false, wait, meter, NULL, NULL});
+    turn_push(
+        acks,
+        (struct pending_send){
+            .to = to, .queue_id = queue_id, .records = records, .wait = wait, .meter = meter});
 }
 
 void acks_add_told(struct acks *acks, struct slice topic, bool wait, acks_told told, void *ctx)
@@ -217,6 +221,12 @@ void acks_add_told(struct acks *acks, struct slice topic, bool wait, acks_told t
                                           .meter = topic_stats_put_meter(acks->bl->meters, topic),
                                           .told = told,
                                           .told_ctx = ctx});
+}
+
+void acks_add_bare(struct acks *acks, struct reply_to to, int records)
+{
+    turn_push(acks,
+              (struct pending_send){.to = to, .records = records, .bare = true, .wait = true});
 }
 
 void acks_add_silent(struct acks *acks, int records)
@@ -336,6 +346,34 @@ static void refuse(struct broker *broker, struct reply_to to, enum put_status st
     send_fail(broker, to, RESPONSE_SERVICE_NOT_AVAILABLE, remark);
 }
 
+void acks_refuse_bare(struct broker *broker, struct reply_to to, enum put_status status)
+{
+    char why[256];
+    switch (status) {
+    case PUT_MESSAGE_ILLEGAL:
+        net_reply_error(to, RESPONSE_MESSAGE_ILLEGAL,
+                        "The message is illegal, maybe msg body or properties length not matched. "
+                        "Is maxMessageSize smaller than when it was first stored?");
+        return;
+    case PUT_CREATE_FILE_FAILED:
+        net_reply_error(to, RESPONSE_SYSTEM_ERROR,
+                        "Create mapped file failed. See the broker's log for the file and the "
+                        "cause.");
+        return;
+    case PUT_PAGE_CACHE_BUSY:
+        net_reply_error(to, RESPONSE_SYSTEM_ERROR,
+                        "[PC_SYNCHRONIZED]broker busy, start flow control for a while: the disk of "
+                        "the commit log does not take what is written");
+        return;
+    case PUT_OK:
+    case PUT_SERVICE_NOT_AVAILABLE:
+        break;
+    }
+    if (store_writable(broker->store, why, sizeof why))
+        why[0] = '\0';
+    net_reply_error(to, RESPONSE_SERVICE_NOT_AVAILABLE, "Service not available now. %s", why);
+}
+
 static char *batch_ids(const struct broker *broker, const struct append_result *results, int count)
 {
     char *ids = xmalloc((size_t)count * (MESSAGE_ID_TEXT_BYTES + 1));
@@ -412,18 +450,22 @@ static void settle(struct acks *acks, const struct pending_send *pending,
     if (results[0].status != PUT_OK) {
         if (pending->told != NULL)
             pending->told(pending->told_ctx, NULL);
+        else if (pending->bare)
+            acks_refuse_bare(broker, pending->to, results[0].status);
         else if (!pending->silent)
             refuse(broker, pending->to, results[0].status);
         return;
     }
-    if (pending->silent) {
-        stats_put(broker->stats, pending->records,
-                  results[pending->records - 1].end_pos - results[0].pos);
+    int64_t bytes = results[pending->records - 1].end_pos - results[0].pos;
+    if (pending->silent || pending->bare)
+        stats_put(broker->stats, pending->records, bytes);
+    else
+        count(acks, pending, bytes);
+    if (pending->silent)
         return;
-    }
-    count(acks, pending, results[pending->records - 1].end_pos - results[0].pos);
     struct waiting_send send = {
         .to = pending->to,
+        .bare = pending->bare,
         .queue_id = pending->queue_id,
         .queue_offset = results[0].queue_offset,
         .pos = results[0].pos,
@@ -431,14 +473,17 @@ static void settle(struct acks *acks, const struct pending_send *pending,
         .told = pending->told,
         .told_ctx = pending->told_ctx,
     };
-    if (pending->records > 1)
+    if (pending->records > 1 && !pending->bare)
         send.batch_ids = batch_ids(broker, results, pending->records);
     if (pending->wait && broker->conf.flushDiskType == FLUSH_DISK_SYNC) {
         send.deadline_ms = loop_now_ms(acks->bl->loop) + broker->conf.syncFlushTimeout;
         waiting_push(acks, &send);
         return;
     }
-    answer(broker, &send, accepted_code(broker, pending->wait));
+    if (pending->bare)
+        answer_bare(pending->to, true);
+    else
+        answer(broker, &send, accepted_code(broker, pending->wait));
     free(send.batch_ids);
 }
 

@@ -35,6 +35,13 @@ struct stored_place {
 typedef void (*acks_told)(void *ctx, const struct stored_place *place);
 void acks_add_told(struct acks *acks, struct slice topic, bool wait, acks_told told, void *ctx);
 
+/* The same for another request than a send: it is answered without fields, SUCCESS once the records
+ * are as durable as flushDiskType promises, else as acks_refuse_bare does. */
+void acks_add_bare(struct acks *acks, struct reply_to to, int records);
+
+/* Answer such a request whose records the store has refused. Any thread. */
+void acks_refuse_bare(struct broker *broker, struct reply_to to, enum put_status status);
+
 /* Records of our own in the batch that nobody waits for. */
 void acks_add_silent(struct acks *acks, int records);
 

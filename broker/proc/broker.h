@@ -37,6 +37,7 @@ struct notifier;
 struct parked_sends;
 struct registrar;
 struct topic_maker;
+struct transaction_asker;
 
 /* What one loop keeps for itself; used on that loop only. */
 struct broker_loop {
@@ -82,6 +83,7 @@ struct broker {
     struct registrar *registrar;
     struct topic_maker *topic_maker;
     struct appender *appender;
+    struct transaction_asker *transaction_asker; /* NULL on a slave */
     struct server *server;
     int loop_count;
     struct loop **loops;

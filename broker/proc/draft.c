@@ -5,6 +5,8 @@
  */
 #include "broker/proc/draft.h"
 
+#include "common/base/check.h"
+#include "common/base/limits.h"
 #include "common/base/number.h"
 #include "common/sys/thread.h"
 #include "proto/properties.h"
@@ -89,23 +91,47 @@ int draft_delay(struct broker *broker, int32_t level, struct buf *properties, st
     return level;
 }
 
-struct append_result draft_append_now(struct broker *broker, const struct record *record)
+enum status draft_add(struct broker *broker, struct append_batch *batch,
+                      const struct record *records, int count)
+{
+    for (int i = 0; i < count; i++)
+        if (!append_batch_takes(batch, &records[i]) ||
+            records[i].properties.size > PROPERTIES_BYTES_MAX)
+            return STATUS_TOO_LARGE;
+    for (int i = 0; i < count; i++) {
+        struct queue *queue =
+            store_queue(broker->store, records[i].topic, records[i].queue_id, true);
+        CHECK(queue != NULL &&
+              append_batch_add(batch, queue, &records[i], i > 0, NULL) == STATUS_OK);
+    }
+    return STATUS_OK;
+}
+
+struct append_result draft_append_all(struct broker *broker, const struct record *records,
+                                      int count)
 {
     struct append_result result = {.status = PUT_MESSAGE_ILLEGAL};
-    struct queue *queue = store_queue(broker->store, record->topic, record->queue_id, true);
+    int64_t begin = 0;
     if (!mutex_lock_within(&broker->worker_batch_lock, PATIENCE_MS))
         return (struct append_result){.status = PUT_PAGE_CACHE_BUSY};
-    if (append_batch_add(broker->worker_batch, queue, record, false, NULL) == STATUS_OK) {
-        const struct append_result *got =
+    if (draft_add(broker, broker->worker_batch, records, count) == STATUS_OK) {
+        const struct append_result *results =
             store_append_within(broker->store, broker->worker_batch, PATIENCE_MS);
-        if (got != NULL)
-            result = *got;
-        else
+        if (results != NULL) {
+            begin = results[0].pos;
+            result = results[count - 1];
+        } else {
             result.status = PUT_PAGE_CACHE_BUSY;
+        }
         append_batch_clear(broker->worker_batch);
     }
     pthread_mutex_unlock(&broker->worker_batch_lock);
     if (result.status == PUT_OK)
-        stats_put(broker->stats, 1, result.end_pos - result.pos);
+        stats_put(broker->stats, count, result.end_pos - begin);
     return result;
+}
+
+struct append_result draft_append_now(struct broker *broker, const struct record *record)
+{
+    return draft_append_all(broker, record, 1);
 }

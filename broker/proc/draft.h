@@ -38,4 +38,13 @@ int draft_delay(struct broker *broker, int32_t level, struct buf *properties,
  * worker may be held up with them, not all. */
 struct append_result draft_append_now(struct broker *broker, const struct record *record);
 
+/* Add up to two records, which are in the log together or not at all, to a batch.
+ * returns  OK | TOO_LARGE (nothing was added) */
+enum status draft_add(struct broker *broker, struct append_batch *batch,
+                      const struct record *records, int count);
+
+/* The same at once, from a worker thread, as draft_append_now; the result of the last one. */
+struct append_result draft_append_all(struct broker *broker, const struct record *records,
+                                      int count);
+
 #endif

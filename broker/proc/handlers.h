@@ -23,6 +23,8 @@ void handle_on_worker(struct broker *broker, struct call *call, broker_handler h
     X(SEND_REPLY_MESSAGE, handle_send_message)                                           \
     X(SEND_REPLY_MESSAGE_V2, handle_send_message)                                        \
     X(CONSUMER_SEND_MSG_BACK, handle_consumer_send_msg_back)                             \
+    X(END_TRANSACTION, handle_end_transaction)                                           \
+    X(RESUME_CHECK_HALF_MESSAGE, handle_resume_check_half_message)                       \
     X(PULL_MESSAGE, handle_pull_message)                                                 \
     X(VIEW_MESSAGE_BY_ID, handle_view_message_by_id)                                     \
     X(QUERY_MESSAGE, handle_query_message)                                               \

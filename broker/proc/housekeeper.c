@@ -10,6 +10,7 @@
 #include "broker/proc/housekeeper.h"
 
 #include "broker/proc/broker.h"
+#include "broker/proc/transaction_asker.h"
 #include "common/base/check.h"
 #include "common/sys/log.h"
 #include "common/sys/thread.h"
@@ -36,6 +37,7 @@ struct housekeeper {
     struct broker *broker;
     pthread_t thread;
     pthread_t deliverer;
+    pthread_t asker;
     pthread_t journal;
     pthread_mutex_t lock; /* for sleeping and waking only */
     pthread_cond_t wake;
@@ -191,6 +193,15 @@ static void *deliver(void *arg)
     return NULL;
 }
 
+static void *ask(void *arg)
+{
+    struct housekeeper *keeper = arg;
+    int64_t wait_ms = 0;
+    while (doze(keeper, wait_ms))
+        wait_ms = transaction_asker_step(keeper->broker->transaction_asker);
+    return NULL;
+}
+
 static void *keep_journals(void *arg)
 {
     struct housekeeper *keeper = arg;
@@ -206,6 +217,8 @@ static enum status start_threads(struct housekeeper *keeper, struct err *err)
         status = thread_start(&keeper->journal, "journal", keep_journals, keeper, err);
     if (status == STATUS_OK && keeper->broker->delay != NULL)
         status = thread_start(&keeper->deliverer, "deliverer", deliver, keeper, err);
+    if (status == STATUS_OK && keeper->broker->transaction_asker != NULL)
+        status = thread_start(&keeper->asker, "asker", ask, keeper, err);
     return status;
 }
 
@@ -242,7 +255,7 @@ void housekeeper_stop(struct housekeeper *keeper)
     keeper->stopping = true;
     pthread_cond_broadcast(&keeper->wake);
     pthread_mutex_unlock(&keeper->lock);
-    const pthread_t threads[] = {keeper->thread, keeper->deliverer, keeper->journal};
+    const pthread_t threads[] = {keeper->thread, keeper->deliverer, keeper->asker, keeper->journal};
     for (size_t i = 0; i < sizeof threads / sizeof threads[0]; i++)
         if (threads[i] != 0)
             thread_join(threads[i]);
@@ -251,6 +264,8 @@ void housekeeper_stop(struct housekeeper *keeper)
 
 void housekeeper_free(struct housekeeper *keeper)
 {
+    if (keeper->broker->transaction_asker != NULL)
+        transaction_asker_finish(keeper->broker->transaction_asker);
     save_tables(keeper);
     save_offsets(keeper);
     save_delays(keeper);

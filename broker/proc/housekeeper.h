@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The broker's clockwork: three threads that do what must be done now and then, away from the
+ * The broker's clockwork: four threads that do what must be done now and then, away from the
  * loops. The housekeeper saves tables and forgets silent clients; it may wait on disk. The
- * deliverer moves delayed messages that are due, so that no slow save makes one late. The journal
+ * deliverer moves delayed messages that are due, so that no slow save makes one late. The asker
+ * checks open transactions. The journal
  * thread writes, every 50 ms, what has changed in the offsets into the journals beside their files.
  */
 #ifndef BROKER_PROC_HOUSEKEEPER_H

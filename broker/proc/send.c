@@ -17,6 +17,7 @@
 #include "broker/proc/parked_sends.h"
 #include "broker/proc/reply.h"
 #include "broker/proc/send_header.h"
+#include "broker/state/half_message.h"
 
 #include "common/base/check.h"
 #include "common/base/limits.h"
@@ -189,20 +190,22 @@ static void send_single(struct send *send, int32_t queue_id)
         return;
     buf_clear(properties);
     properties_rewrite(send->header.properties, cluster, false, properties, &wishes);
-    if (wishes.transaction) {
+    if (wishes.transaction && broker->conf.rejectTransactionMessage) {
         fail(send, RESPONSE_NO_PERMISSION,
-             "the broker[%s] sending transaction message is forbidden: this version does not "
-             "serve transactions",
+             "the broker[%s] sending transaction message is forbidden: rejectTransactionMessage is "
+             "true",
              (const char *)broker->conf.brokerIP1);
         return;
     }
-    record.properties = buf_slice(properties);
-    if (wishes.delay_level > 0 && !dead) {
+    if (wishes.transaction || (wishes.delay_level > 0 && !dead)) {
         buf_clear(properties);
         properties_rewrite(send->header.properties, cluster, true, properties, &wishes);
-        record.properties = buf_slice(properties);
-        (void)draft_delay(broker, wishes.delay_level, properties, &record);
     }
+    record.properties = buf_slice(properties);
+    if (wishes.transaction) /* a DELAY is obeyed when it is committed */
+        half_prepare(properties, &record);
+    else if (wishes.delay_level > 0 && !dead)
+        (void)draft_delay(broker, wishes.delay_level, properties, &record);
     add(send, &record, queue_id, wishes.wait);
 }
 
@@ -365,9 +368,10 @@ static bool begin(struct send *send, struct broker *broker, struct call *call)
         fail(send, RESPONSE_SYSTEM_ERROR, "%s", fault);
         return false;
     }
-    if (slice_is(send->header.topic, TOPIC_SCHEDULE)) {
-        fail(send, RESPONSE_NO_PERMISSION, "Sending message to topic[%s] is forbidden.",
-             TOPIC_SCHEDULE);
+    if (slice_is(send->header.topic, TOPIC_SCHEDULE) ||
+        slice_is(send->header.topic, TOPIC_TRANS_OP_HALF)) {
+        fail(send, RESPONSE_NO_PERMISSION, "Sending message to topic[%.*s] is forbidden.",
+             SLICE_ARGS(send->header.topic));
         return false;
     }
     return true;

@@ -25,9 +25,6 @@
 /* Entries are read from disk in pieces of this size: those of some 3,000 messages. */
 #define ENTRIES_LOAD_BYTES 65536
 
-/* The bytes of a record that hold its size. */
-#define RECORD_HEAD_BYTES 4
-
 /* The bytes of a record that say what it is: size, magic, and where it lies. */
 #define RECORD_NAME_BYTES (RECORD_PHYSICAL_OFFSET_AT + 8)
 
@@ -701,23 +698,26 @@ int64_t queue_offset_by_time(struct queue *queue, int64_t timestamp_ms)
 
 /* --- by position and by key --- */
 
-/* Have the record at `pos` in memory, as far as its head says where it ends.
- * end  of the log, or of the segment */
+/* Have the record at `pos` in memory. Any number may be asked for: a size is believed when the
+ * bytes around it are those of a record that lies there. end  of the log, or of the segment */
 static enum status reach_record(struct store *store, struct segment *segment, int64_t pos,
                                 int64_t end, const struct reach *reach)
 {
-    if (end - pos < RECORD_HEAD_BYTES)
+    if (end - pos < RECORD_NAME_BYTES)
         return STATUS_NOT_FOUND;
-    enum status status = reach_log(store, segment, pos, RECORD_HEAD_BYTES, reach);
+    enum status status = reach_log(store, segment, pos, RECORD_NAME_BYTES, reach);
     if (status != STATUS_OK)
         return status;
-    int64_t size = get_i32(segment->data + (pos - segment->base));
-    if (size < RECORD_HEAD_BYTES || size > end - pos)
+    const uint8_t *data = segment->data + (pos - segment->base);
+    int64_t size = get_i32(data);
+    if (size < RECORD_NAME_BYTES || size > end - pos || get_u32(data + 4) != RECORD_MAGIC ||
+        get_i64(data + RECORD_PHYSICAL_OFFSET_AT) != pos)
         return STATUS_NOT_FOUND;
     return reach_log(store, segment, pos, size, reach);
 }
 
-enum status store_read_record(struct store *store, int64_t pos, struct log_range *out)
+static enum status read_record(struct store *store, int64_t pos, const struct reach *reach,
+                               struct log_range *out)
 {
     if (pos < store_min_pos(store))
         return STATUS_NOT_FOUND;
@@ -727,15 +727,12 @@ enum status store_read_record(struct store *store, int64_t pos, struct log_range
     int64_t end = store_appended_pos(store);
     if (end > segment_end(segment))
         end = segment_end(segment);
-    struct cold_loader loader = {0};
-    enum status status = reach_record(store, segment, pos, end, &(struct reach){&loader, NULL});
-    cold_loader_release(&loader);
+    enum status status = reach_record(store, segment, pos, end, reach);
     if (status == STATUS_OK) {
         struct record record;
         const uint8_t *data = segment->data + (pos - segment->base);
         if (record_decode(slice_of(data, (size_t)(end - pos)), RECORD_CHECK_FRAME, &record) ==
-                STATUS_OK &&
-            record.physical_offset == pos) {
+            STATUS_OK) {
             *out = (struct log_range){data, (size_t)record.size, segment};
             return STATUS_OK;
         }
@@ -743,6 +740,19 @@ enum status store_read_record(struct store *store, int64_t pos, struct log_range
     }
     segment_drop(segment);
     return status;
+}
+
+enum status store_read_record(struct store *store, int64_t pos, struct log_range *out)
+{
+    struct cold_loader loader = {0};
+    enum status status = read_record(store, pos, &(struct reach){&loader, NULL}, out);
+    cold_loader_release(&loader);
+    return status;
+}
+
+enum status store_try_read_record(struct store *store, int64_t pos, struct log_range *out)
+{
+    return read_record(store, pos, &(struct reach){NULL, NULL}, out);
 }
 
 int store_query_index(struct store *store, struct slice topic, struct slice key, int max_count,

@@ -377,6 +377,10 @@ struct store_cold store_cold(struct store *store);
  *          there, but cannot be read; the log says which file) */
 enum status store_read_record(struct store *store, int64_t pos, struct log_range *out);
 
+/* The same for threads that must not wait.
+ * returns  as store_read_record | BUSY (on disk: let a thread that may wait read it) */
+enum status store_try_read_record(struct store *store, int64_t pos, struct log_range *out);
+
 /* Positions of messages with that key, by the index, newest first, unverified (hash only).
  * out       room for max_count
  * returns  how many; also the index's last update in *last_timestamp_ms and *last_pos */

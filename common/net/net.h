@@ -190,6 +190,10 @@ struct request {
  * CLOSED is given at once. */
 void net_call(struct conn_ref conn, const struct request *request, net_answer answer, void *ctx);
 
+/* Would a one-way call leave now: the connection is there, reads what it is sent, and nothing is
+ * draining? On its loop. */
+bool net_takes_calls(struct conn_ref conn);
+
 /* Connections that we open, by address, on demand, kept for reuse; one client per loop, used on its
  * loop only. Connect time-out 3 s within the request's. */
 struct client *client_new(struct loop *loop, const struct net_options *options);

@@ -264,6 +264,13 @@ bool outcall_complete(struct conn *conn, const struct command *response, struct 
 
 /* --- calls to peers that opened the connection --- */
 
+bool net_takes_calls(struct conn_ref ref)
+{
+    const struct conn *conn = conn_find(ref);
+    return conn != NULL && !conn->discarding &&
+           (conn->pauses & (CONN_PAUSE_DRAIN | CONN_PAUSE_OUTPUT)) == 0;
+}
+
 static void send_or_fail(struct outcall *call)
 {
     struct conn *conn = conn_find(call->target);

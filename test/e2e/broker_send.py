@@ -210,11 +210,6 @@ class Refusals(BrokerTest):
         self.assertEqual(len(second.properties_text), 32767)
         self.assertEqual(third.body, b"after")
 
-    def test_transactions(self):
-        self.refused(NO_PERMISSION, "the broker[127.0.0.1] sending transaction message is forbidden",
-                     self.topic(), f=4,
-                     properties={"TRAN_MSG": "true", "PGROUP": "PG"})
-
 
 class Creation(BrokerTest):
     def config(self, topic):

@@ -261,7 +261,7 @@ class Golden:
         self.ledger = tables.Ledger(self.house.settings["messageDelayLevel"])
 
     def opens(self):
-        self.house.open(apache=False)
+        self.house.open(apache=False, transactionCheckInterval="3600000")
 
     def overdue(self):
         """Delayed messages whose time has passed since the store was written."""
@@ -363,22 +363,29 @@ class RoundTrip:
         self.log_begin = 0
         self.apache = False
         self.label = ""
+        self.decided = False
 
     def begin(self, apache):
         self.step += 1
         self.apache = apache
         self.label = "s%d" % self.step
-        # The transaction that is left open in the first step stays so until Apache's broker is back.
+        # Transactions that are left open in the first step and at the end of the second stay so
+        # until the other broker has come and asks.
         asks = self.asks()
         if self.step > 2:
             self.delete_oldest_segment()
         # With queue extensions, which are optional, 4.9.2 keeps tags codes and times of delivery
         # beside the queues.
-        self.house.open(apache, transactionTimeOut="1000",
+        self.house.open(apache, transactionTimeOut="1000", transactionCheckMax="10000",
                         transactionCheckInterval="1000" if asks else "3600000",
                         enableConsumeQueueExt="false" if self.kill else "true")
         if asks:
-            self.house.hands.do("decide")
+            self.decide(True)
+
+    def decide(self, decided):
+        """Does the producer know the outcome of what it has left open?"""
+        self.house.hands.do("decide", "true" if decided else "false")
+        self.decided = decided
 
     def delete_oldest_segment(self):
         """As retention does: what is left is the store of a broker that has run for days."""
@@ -390,10 +397,10 @@ class RoundTrip:
 
     def asks(self):
         """Does the broker ask for the outcome of transactions?"""
-        return self.apache and self.step > 1
+        return self.step > 1
 
     def soon(self):
-        return tables.SOON + (("later",) if self.asks() else ())
+        return tables.SOON + (("later",) if self.decided else ())
 
     def is_locked(self):
         """Nobody else can open the store meanwhile. Java's locks are those of fcntl."""
@@ -415,7 +422,7 @@ class RoundTrip:
         tables.check_kept(self.rows, rows)
         self.ledger.check_once(rows)
         self.ledger.check_acknowledged(rows, self.log_begin)
-        self.ledger.check_explained(self.rows, rows, self.apache)
+        self.ledger.check_explained(self.rows, rows, True)
         self.ledger.check_due(rows)
 
     def state_is_there(self):
@@ -424,9 +431,8 @@ class RoundTrip:
     def writes(self):
         house = self.house
         house.hands.do("topics")
-        flags = (["txn"] if self.apache else []) + (["ipv6"] if has_ipv6() else [])
-        house.hands.do("write", self.label, house.path("ledger"), LARGE_BYTES,
-                       ",".join(flags) or "-")
+        flags = ["txn"] + (["ipv6"] if has_ipv6() else [])
+        house.hands.do("write", self.label, house.path("ledger"), LARGE_BYTES, ",".join(flags))
         self.ledger.add(house.path("ledger"))
         rows = until(house, self.ledger, self.soon())
         self.check_rows(rows)
@@ -484,10 +490,16 @@ class RoundTrip:
         sent = time.monotonic()
         house.hands.do("pending", self.label, house.path("pending"))
         self.ledger.add(house.path("pending"))
+        if self.step == 2:
+            self.decide(False)
+            house.hands.do("open", self.label, house.path("open"))
+            self.ledger.add(house.path("open"))
         if self.kill:
             house.hands.do("load", self.label)
         house.end(self.kill)
         if self.kill:
+            # Copies whose progress was not kept yet are asked about, each for itself.
+            self.ledger.excuse("later")
             if time.monotonic() - sent > PENDING_SECONDS / 2:
                 # A slow machine: they may have come, and nobody has kept in mind that they did.
                 self.ledger.excuse("pending")

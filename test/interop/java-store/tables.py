@@ -9,7 +9,7 @@ import json
 import re
 
 SCHEDULE = "SCHEDULE_TOPIC_XXXX"
-# Apache's broker writes there by itself while it asks for the outcome of transactions.
+# A broker writes there by itself while it asks for the outcome of transactions.
 TRANSACTIONS = ("RMQ_SYS_TRANS_HALF_TOPIC", "RMQ_SYS_TRANS_OP_HALF_TOPIC")
 
 # A tags code that is no greater is a position in 4.9.2's optional consumequeue_ext, which has the code.
@@ -148,6 +148,8 @@ class Ledger:
     def excuse(self, kind):
         """Those of this kind that are known now may come twice."""
         self.excused |= {uniq for uniq, entry in self.scheduled.items() if entry["kind"] == kind}
+        self.excused |= {uniq for (_, uniq), entry in self.elsewhere.items()
+                         if entry["kind"] == kind}
 
     def check_once(self, rows):
         """No message is twice in one queue."""

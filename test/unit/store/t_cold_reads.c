@@ -128,6 +128,38 @@ static void hot_is_not_asked_about(void **state)
     kit_release(&kit);
 }
 
+/* Records by position: who must not wait gets what is in memory, and hears what is not. Any number
+ * may be asked for: what lies there is no size before it is a record. */
+static void a_record_by_position(void **state)
+{
+    (void)state;
+    struct kit kit;
+    struct log_range range;
+    struct queue_entry entry;
+    kit_init(&kit, "record");
+    start_old(&kit);
+    assert_true(queue_entry_at(kit_queue(&kit, "A", 0), 1, &entry));
+    assert_int_equal(store_try_read_record(kit.store, entry.pos, &range), STATUS_OK);
+    assert_int_equal(range.size, entry.size);
+    log_range_release(&range);
+    int64_t end = store_appended_pos(kit.store);
+    const int64_t nowhere[] = {entry.pos + 1, entry.pos + 4, end,    end - 8, end + 1, -1,
+                               INT64_MIN,     INT64_MAX,     1 << 30};
+    for (size_t i = 0; i < sizeof nowhere / sizeof nowhere[0]; i++) {
+        assert_int_equal(store_try_read_record(kit.store, nowhere[i], &range), STATUS_NOT_FOUND);
+        assert_int_equal(store_read_record(kit.store, nowhere[i], &range), STATUS_NOT_FOUND);
+    }
+    atomic_store(&kit.vfs.cold_target, KIT_COMMIT_LOG);
+    assert_true(queue_entry_at(kit_queue(&kit, "A", 0), MESSAGES - 1, &entry));
+    assert_int_equal(store_try_read_record(kit.store, entry.pos, &range), STATUS_BUSY);
+    assert_int_equal(store_read_record(kit.store, entry.pos, &range), STATUS_OK);
+    log_range_release(&range);
+    struct append_result fresh = kit_put(&kit, "A", 0, "fresh", "");
+    assert_int_equal(store_try_read_record(kit.store, fresh.pos, &range), STATUS_OK);
+    log_range_release(&range);
+    kit_release(&kit);
+}
+
 static void cold_is_read_elsewhere(void **state)
 {
     (void)state;
@@ -614,17 +646,12 @@ static void the_page_cache_is_not_flooded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(hot_is_not_asked_about),
-        cmocka_unit_test(cold_is_read_elsewhere),
-        cmocka_unit_test(what_is_in_front_is_served),
-        cmocka_unit_test(what_is_ahead),
-        cmocka_unit_test(cold_entries),
-        cmocka_unit_test(a_bad_block_is_an_error),
-        cmocka_unit_test(bounded_and_cancelled),
-        cmocka_unit_test(clients_take_turns),
-        cmocka_unit_test(a_flood_leaves_room_for_others),
-        cmocka_unit_test(stopping_gives_up),
-        cmocka_unit_test(the_page_cache_is_not_flooded),
+        cmocka_unit_test(hot_is_not_asked_about),  cmocka_unit_test(a_record_by_position),
+        cmocka_unit_test(cold_is_read_elsewhere),  cmocka_unit_test(what_is_in_front_is_served),
+        cmocka_unit_test(what_is_ahead),           cmocka_unit_test(cold_entries),
+        cmocka_unit_test(a_bad_block_is_an_error), cmocka_unit_test(bounded_and_cancelled),
+        cmocka_unit_test(clients_take_turns),      cmocka_unit_test(a_flood_leaves_room_for_others),
+        cmocka_unit_test(stopping_gives_up),       cmocka_unit_test(the_page_cache_is_not_flooded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

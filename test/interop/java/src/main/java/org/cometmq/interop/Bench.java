@@ -117,8 +117,13 @@ final class Bench implements AutoCloseable {
   }
 
   TransactionMQProducer transactionProducer() {
-    TransactionMQProducer producer = new TransactionMQProducer(unique("TP"));
+    return transactionProducer(unique("TP"));
+  }
+
+  TransactionMQProducer transactionProducer(String group) {
+    TransactionMQProducer producer = new TransactionMQProducer(group);
     producer.setNamesrvAddr(namesrv);
+    producer.setInstanceName(unique("I"));
     producer.setSendMsgTimeout(10000);
     closers.push(producer::shutdown);
     return producer;

@@ -11,11 +11,13 @@
  *     topics                             make the topics and groups that `write` needs
  *     write LABEL FILE BYTES FLAGS       messages of every kind, see Writer; FLAGS: txn, ipv6
  *     pending LABEL FILE                 messages whose time comes some seconds later
+ *     open LABEL FILE                    a transaction that is neither committed nor rolled back
  *     load LABEL / loaded FILE           send until the broker is gone; what was acknowledged
  *     consume GROUP TOPIC FILE           a push consumer takes all that is new for the group
  *     tagged TOPIC TAG FILE              a pull consumer takes all that has the tag
  *     commit GROUP TOPIC QUEUE OFFSET    set a consumer offset
- *     decide                             transactions left open are committed when asked for
+ *     decide true|false                  transactions left open are committed when asked for, or
+ *                                        stay open
  */
 package org.cometmq.store;
 
@@ -113,6 +115,11 @@ public final class Main {
           new Writer(clients, words[1], out).pending();
         }
         return "";
+      case "open":
+        try (PrintWriter out = new PrintWriter(words[2], "UTF-8")) {
+          new Writer(clients, words[1], out).transaction("later", "open");
+        }
+        return "";
       case "load":
         load = new Load(clients, words[1]);
         load.start();
@@ -130,7 +137,7 @@ public final class Main {
         commit(words[1], words[2], Integer.parseInt(words[3]), Long.parseLong(words[4]));
         return "";
       case "decide":
-        clients.decider.decided = true;
+        clients.decider.decided = Boolean.parseBoolean(words[1]);
         /* The broker asks producers that it knows; it came after the last heartbeat. */
         clients
             .transactionProducer

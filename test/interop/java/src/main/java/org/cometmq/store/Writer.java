@@ -221,12 +221,15 @@ final class Writer {
 
   private void transactions() throws Exception {
     for (int i = 0; i < 7; i++) {
-      String word = i == 6 ? "later" : i % 2 == 0 ? "commit" : "rollback";
-      Message message =
-          message("TxnTopic", "T", label + "-txn-" + i, word + " " + words(100));
-      clients.transactionProducer.sendMessageInTransaction(message, null);
-      later(word, "TxnTopic", -1, message);
+      transaction(i == 6 ? "later" : i % 2 == 0 ? "commit" : "rollback", String.valueOf(i));
     }
+  }
+
+  /** What becomes of it is the first word of its body, see Decider. */
+  void transaction(String word, String key) throws Exception {
+    Message message = message("TxnTopic", "T", label + "-txn-" + key, word + " " + words(100));
+    clients.transactionProducer.sendMessageInTransaction(message, null);
+    later(word, "TxnTopic", -1, message);
   }
 
   private void ipv6() throws Exception {
