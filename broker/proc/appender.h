@@ -4,7 +4,7 @@
  * them itself, and nothing waits. When the disk holds one up, the loop would stand still with all
  * its connections; so then batches go through a queue to a thread that may wait. It is the queue in
  * front of 4.9.2's send threads, which exists here only while it is needed
- * (docs/decisions/0009-overload.md).
+ * (docs/decisions/0011-overload.md).
  */
 #ifndef BROKER_PROC_APPENDER_H
 #define BROKER_PROC_APPENDER_H

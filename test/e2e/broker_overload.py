@@ -5,7 +5,7 @@ acknowledged is there, in the order sent; what was refused is not.
 
 The disk is test/lib/stalling_disk.c, loaded in front of the C library.
 Source of the words: BrokerFastFailure, NettyRemotingAbstract and SendMessageProcessor of RocketMQ
-4.9.2. docs/decisions/0009-overload.md tells how it works here.
+4.9.2. docs/decisions/0011-overload.md tells how it works here.
 """
 
 import os

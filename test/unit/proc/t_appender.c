@@ -2,7 +2,7 @@
  *
  * The appender: batches are appended in the order submitted, those that still wait can be taken
  * back and the one being written can not, also when it is somebody else's; and what tells the loops
- * that the disk is slow. Source of the rule: docs/decisions/0009-overload.md.
+ * that the disk is slow. Source of the rule: docs/decisions/0011-overload.md.
  */
 #include <setjmp.h>
 #include <stdarg.h>
