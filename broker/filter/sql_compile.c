@@ -74,8 +74,9 @@ fail(struct compiler *compiler, enum status status, size_t at, const char *forma
     va_start(args, format);
     (void)vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    compiler->status = err_set(compiler->err, status, "wrong at character %zu: %s",
-                               character_at(compiler->expression, at), text);
+    compiler->status =
+        err_set(compiler->err, status, "the expression is wrong at character %zu: %s",
+                character_at(compiler->expression, at), text);
     return false;
 }
 

@@ -5,7 +5,8 @@
  *
  * Runs on the connection's loop. A pull that finds nothing new is held (broker/state/hold.h) and
  * looked at again when its queue grows: one that matches is answered, one whose new messages are
- * all filtered out stays held and remembers how far it has looked.
+ * all filtered out stays held and remembers how far it has looked. One that has not seen them all,
+ * because a single look is bounded, is answered with how far it has come and asks again.
  *
  * A pull whose messages are on disk is handed to the store's cold readers and parked meanwhile; it
  * comes back to the loop with what was read (cold_resume) and is answered with that. It is in the
@@ -15,6 +16,7 @@
 #include "broker/proc/acks.h"
 #include "broker/proc/broker.h"
 #include "broker/proc/handlers.h"
+#include "broker/proc/pull_filter.h"
 
 #include "common/base/check.h"
 #include "common/base/limits.h"
@@ -67,6 +69,7 @@ struct pull {
     int64_t broker_id;      /* suggested while the group keeps up */
     int64_t slow_broker_id; /* and when it is far behind */
     struct subscription *subscription;
+    struct pull_filter filter;
 };
 
 static void header_of(const struct pull *pull, const struct get_result *got,
@@ -139,12 +142,21 @@ static void fail(const struct pull *pull, int32_t code, const char *remark)
     net_reply(pull->to, &response);
 }
 
+/* Valid as long as the pull stays where it is. */
 static struct get_request request_of(const struct pull *pull, int64_t from)
 {
-    bool everything = pull->subscription == NULL || pull->subscription->match_all ||
-                      !pull->subscription->tag_type;
-    return (struct get_request){pull->queue, from, pull->max_messages,
-                                everything ? NULL : subscription_match, pull->subscription};
+    bool everything = pull->subscription->match_all || pull->subscription->class_filter_mode;
+    bool by_tags = !everything && pull->subscription->tag_type;
+    return (struct get_request){
+        .queue = pull->queue,
+        .queue_offset = from,
+        .max_messages = pull->max_messages,
+        .filter = by_tags ? subscription_match : NULL,
+        .filter_ctx = pull->subscription,
+        .properties_filter =
+            pull->subscription->class_filter_mode ? NULL : pull_filter_function(&pull->filter),
+        .properties_filter_ctx = (void *)(uintptr_t)&pull->filter,
+    };
 }
 
 /* False when it is on disk; see store_try_get. */
@@ -169,6 +181,9 @@ static struct pull *keep(const struct pull *pull)
     *kept = *pull;
     kept->topic = slice_of(names, pull->topic.size);
     kept->group = slice_of(names + pull->topic.size + 1, pull->group.size);
+    if (kept->filter.retry_filters != NULL) /* the group is the end of the topic */
+        kept->filter.retry_group =
+            slice_from(kept->topic, pull->topic.size - pull->filter.retry_group.size);
     kept->held.conn = pull->to.conn;
     kept->kept = true;
     return kept;
@@ -178,14 +193,15 @@ static struct pull *keep(const struct pull *pull)
 static size_t bytes_of(const struct pull *pull)
 {
     return sizeof *pull + pull->topic.size + pull->group.size + 2 +
-           (pull->own_subscription ? pull->subscription->bytes : 0);
+           (pull->own_subscription ? pull->subscription->bytes + pull_filter_bytes(&pull->filter)
+                                   : 0);
 }
 
 /* The pull was answered, or declined. */
 static void end(struct pull *pull)
 {
-    if (pull->subscription != NULL)
-        subscription_unref(pull->subscription);
+    subscription_unref(pull->subscription);
+    pull_filter_release(&pull->filter);
     if (pull->kept)
         free(pull);
 }
@@ -369,7 +385,7 @@ void pull_on_arrival(void *ctx, struct held *held)
     if (!read_queue(pull, pull->looked_offset, &arena, &got)) {
         hold_remove(bl->holds, held);
         read_from_disk(pull, pull->looked_offset);
-    } else if (got.status == GET_NO_MATCHED_MESSAGE) {
+    } else if (got.status == GET_NO_MATCHED_MESSAGE && got.next_begin_offset >= got.max_offset) {
         pull->looked_offset = got.next_begin_offset;
     } else {
         int32_t code = code_of(pull, &got);
@@ -527,17 +543,6 @@ static bool find_subscription(struct broker *broker, struct call *call,
     return false;
 }
 
-/* PL-08: expressions other than tags. False when the call was answered. */
-static bool check_expression(struct call *call, const struct subscription *subscription)
-{
-    if (subscription->tag_type)
-        return true;
-    call_fail(call, RESPONSE_SYSTEM_ERROR,
-              "The broker does not support consumer to filter message by %s",
-              subscription->expression_type);
-    return false;
-}
-
 /* PL-12: the offset that rides along. A pull is served whether or not it could be stored. */
 static void commit(struct broker *broker, const PullMessageRequestHeader *header)
 {
@@ -601,10 +606,12 @@ void handle_pull_message(struct broker *broker, struct call *call)
     PullMessageRequestHeader header;
     struct group_config group;
     struct subscription *subscription = NULL;
+    struct pull_filter filter;
     if (!bind(call, &header) || !check(broker, call, &header, &group) ||
         !find_subscription(broker, call, &header, &group, &subscription))
         return;
-    if (!check_expression(call, subscription)) {
+    bool own = (header.sys_flag & PULL_FLAG_SUBSCRIPTION) != 0;
+    if (!pull_filter_find(broker, call, &header, subscription, own, &filter)) {
         subscription_unref(subscription);
         return;
     }
@@ -621,8 +628,9 @@ void handle_pull_message(struct broker *broker, struct call *call)
         .broker_id = group.broker_id,
         .slow_broker_id = group.which_broker_when_consume_slowly,
         .queue_id = header.queue_id,
-        .own_subscription = (header.sys_flag & PULL_FLAG_SUBSCRIPTION) != 0,
+        .own_subscription = own,
         .subscription = subscription,
+        .filter = filter,
     };
     pull.deadline_ms = deadline_of(&pull, &header);
     serve(broker, call, &header, &pull);

@@ -35,42 +35,68 @@ static void assert_error(const char *expression, const char *text)
 static void errors_name_the_place_and_the_cause(void **state)
 {
     (void)state;
-    assert_error("", "wrong at character 1: the expression ends where a property, a value, NOT or "
+    assert_error("", "the expression is wrong at character 1: the expression ends where a "
+                     "property, a value, NOT or "
                      "\"(\" belongs");
-    assert_error("a > 3 AND", "wrong at character 10: the expression ends where a property, a "
-                              "value, NOT or \"(\" belongs");
-    assert_error("a = 'open", "wrong at character 5: the string has no closing quote");
-    assert_error("a > 4 #", "wrong at character 7: found \"#\" where an operator or the end "
-                            "belongs");
+    assert_error("a > 3 AND",
+                 "the expression is wrong at character 10: the expression ends where a property, a "
+                 "value, NOT or \"(\" belongs");
+    assert_error("a = 'open",
+                 "the expression is wrong at character 5: the string has no closing quote");
+    assert_error("a > 4 #",
+                 "the expression is wrong at character 7: found \"#\" where an operator or the end "
+                 "belongs");
     assert_error("a = '\303\251' AND \303\251 = 1",
-                 "wrong at character 13: this character is allowed in strings only; a property, a "
+                 "the expression is wrong at character 13: this character is allowed in strings "
+                 "only; a property, a "
                  "value, NOT or \"(\" belongs here");
-    assert_error("a IN (5)", "wrong at character 7: found \"5\" where a string belongs");
-    assert_error("a IN ('x' 'y')", "wrong at character 11: found \"'y'\" where \",\" or \")\" "
-                                   "belongs");
-    assert_error("5 IN ('5')", "wrong at character 1: IN wants a property in front of it");
-    assert_error("(a > 4", "wrong at character 7: the expression ends where \")\" belongs");
-    assert_error("a NOT LIKE 'x'", "wrong at character 7: found \"LIKE\" where BETWEEN or IN "
-                                   "belongs");
-    assert_error("a IS 5", "wrong at character 6: found \"5\" where NULL or NOT NULL belongs");
-    assert_error("a BETWEEN 5", "wrong at character 12: the expression ends where AND belongs");
-    assert_error("a BETWEEN 5 AND 1", "wrong at character 11: BETWEEN wants the smaller number "
-                                      "first: nothing can match");
-    assert_error("a > 'x'", "wrong at character 5: a string can not be compared by >, >=, <, <= or "
-                            "BETWEEN: only numbers and properties can");
-    assert_error("a > TRUE", "wrong at character 5: a condition can not be compared by >, >=, <, "
-                             "<= or BETWEEN: only numbers and properties can");
-    assert_error("a = NULL", "wrong at character 5: NULL can not be compared: write IS NULL or IS "
-                             "NOT NULL");
-    assert_error("TRUE = 'x'", "wrong at character 8: TRUE and FALSE can not be compared with a "
-                               "number or a string");
-    assert_error("a = 1 AND 5", "wrong at character 11: a condition belongs here, not a value: "
-                                "compare it with something");
-    assert_error("a = 9223372036854775808", "wrong at character 5: the number 9223372036854775808 "
-                                            "is too large");
-    assert_error("a = 1e999", "wrong at character 5: the number 1e999 is too large");
-    assert_error("a = 0.0", "wrong at character 5: the number 0.0 is too small: the zero is "
-                            "written 0");
+    assert_error("a IN (5)",
+                 "the expression is wrong at character 7: found \"5\" where a string belongs");
+    assert_error("a IN ('x' 'y')",
+                 "the expression is wrong at character 11: found \"'y'\" where \",\" or \")\" "
+                 "belongs");
+    assert_error("5 IN ('5')",
+                 "the expression is wrong at character 1: IN wants a property in front of it");
+    assert_error("(a > 4",
+                 "the expression is wrong at character 7: the expression ends where \")\" belongs");
+    assert_error("a NOT LIKE 'x'",
+                 "the expression is wrong at character 7: found \"LIKE\" where BETWEEN or IN "
+                 "belongs");
+    assert_error(
+        "a IS 5",
+        "the expression is wrong at character 6: found \"5\" where NULL or NOT NULL belongs");
+    assert_error("a BETWEEN 5",
+                 "the expression is wrong at character 12: the expression ends where AND belongs");
+    assert_error("a BETWEEN 5 AND 1",
+                 "the expression is wrong at character 11: BETWEEN wants the smaller number "
+                 "first: nothing can match");
+    assert_error(
+        "a > 'x'",
+        "the expression is wrong at character 5: a string can not be compared by >, >=, <, <= or "
+        "BETWEEN: only numbers and properties can");
+    assert_error(
+        "a > TRUE",
+        "the expression is wrong at character 5: a condition can not be compared by >, >=, <, "
+        "<= or BETWEEN: only numbers and properties can");
+    assert_error(
+        "a = NULL",
+        "the expression is wrong at character 5: NULL can not be compared: write IS NULL or IS "
+        "NOT NULL");
+    assert_error(
+        "TRUE = 'x'",
+        "the expression is wrong at character 8: TRUE and FALSE can not be compared with a "
+        "number or a string");
+    assert_error("a = 1 AND 5",
+                 "the expression is wrong at character 11: a condition belongs here, not a value: "
+                 "compare it with something");
+    assert_error("a = 9223372036854775808",
+                 "the expression is wrong at character 5: the number 9223372036854775808 "
+                 "is too large");
+    assert_error("a = 1e999",
+                 "the expression is wrong at character 5: the number 1e999 is too large");
+    assert_error("a = 0.0",
+                 "the expression is wrong at character 5: the number 0.0 is too small: the zero is "
+                 "written 0");
 }
 
 static void what_is_ignored_is_told(void **state)
