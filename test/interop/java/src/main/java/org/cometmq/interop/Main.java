@@ -51,6 +51,7 @@ public final class Main {
     Map<String, Case> cases = new LinkedHashMap<>();
     SendCases.addTo(cases);
     ConsumeCases.addTo(cases);
+    FilterCases.addTo(cases);
     RetryCases.addTo(cases);
     QueryCases.addTo(cases);
     TransactionCases.addTo(cases);
