@@ -509,12 +509,14 @@ static bool find_subscription(struct broker *broker, struct call *call,
                               const struct group_config *group, struct subscription **out)
 {
     if ((header->sys_flag & PULL_FLAG_SUBSCRIPTION) != 0) {
-        if (subscription_build(header->topic, header->subscription, header->expression_type,
-                               header->sub_version, out) == STATUS_OK)
+        enum status status = subscription_build(header->topic, header->subscription,
+                                                header->expression_type, header->sub_version, out);
+        if (status == STATUS_OK)
             return true;
         call_fail(call, RESPONSE_SUBSCRIPTION_PARSE_FAILED,
-                  "parse the consumer's subscription failed: no tag is left of \"%s\"",
-                  header->subscription == NULL ? "" : header->subscription);
+                  "parse the consumer's subscription failed: %s",
+                  status == STATUS_TOO_LARGE ? "the expression is too long, or has too many tags"
+                                             : "there is no tag in it, or no expression");
         return false;
     }
     bool online = false;

@@ -3,9 +3,6 @@
  * Codes, remarks and the order of the checks are 4.9.2's (PullMessageProcessor). Differences: an
  * expression of a pull that does not compile is SUBSCRIPTION_PARSE_FAILED, not everything; and the
  * remarks end with what is wrong.
- *
- * The expression that a pull brings along is mostly that of the group's heartbeats, too, and then
- * not compiled again.
  */
 #include "broker/proc/pull_filter.h"
 
@@ -26,21 +23,13 @@ static bool check_enabled(struct broker *broker, struct call *call,
 }
 
 static bool find_own(struct broker *broker, struct call *call,
-                     const PullMessageRequestHeader *header,
                      const struct subscription *subscription, struct pull_filter *out)
 {
     struct err err = {0};
     if (!check_enabled(broker, call, subscription))
         return false;
-    out->filter = filters_get(broker->filters, slice_of_cstr(header->topic),
-                              slice_of_cstr(header->consumer_group), NULL);
-    if (out->filter != NULL &&
-        consumer_filter_is(out->filter, subscription->expression_type, subscription->expression))
-        return true;
-    consumer_filter_unref(out->filter);
-    out->filter = NULL;
-    if (consumer_filter_new(subscription->expression_type, subscription->expression, &out->filter,
-                            &err) == STATUS_OK)
+    if (filters_compile(broker->filters, subscription->expression_type, subscription->expression,
+                        &out->filter, &err) == STATUS_OK)
         return true;
     call_fail(call, RESPONSE_SUBSCRIPTION_PARSE_FAILED,
               "parse the consumer's subscription failed: %s", err.text);
@@ -50,7 +39,7 @@ static bool find_own(struct broker *broker, struct call *call,
 /* Why the heartbeats' expression has not become a filter. */
 static void answer_missing(struct call *call, const struct subscription *subscription)
 {
-    struct err err = {.text = "the broker has no room for more filters"};
+    struct err err = {.text = "the broker has too many filters to take it now"};
     struct consumer_filter *filter = NULL;
     if (consumer_filter_new(subscription->expression_type, subscription->expression, &filter,
                             &err) == STATUS_OK)
@@ -85,8 +74,8 @@ bool pull_filter_find(struct broker *broker, struct call *call,
     struct slice topic = slice_of_cstr(header->topic);
     struct slice prefix = SLICE_LITERAL(TOPIC_RETRY_PREFIX);
     *out = (struct pull_filter){.filter = NULL};
-    if (!subscription->tag_type &&
-        !(own ? find_own : find_of_group)(broker, call, header, subscription, out))
+    if (!subscription->tag_type && !(own ? find_own(broker, call, subscription, out)
+                                         : find_of_group(broker, call, header, subscription, out)))
         return false;
     if (broker->conf.filterSupportRetry && slice_starts_with(topic, prefix)) {
         out->retry_filters = broker->filters;

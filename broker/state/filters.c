@@ -30,6 +30,10 @@
 /* A full table is searched for dead filters at most this often. */
 #define PURGE_EVERY_MS 1000
 
+/* Expressions of pulls that are remembered. A pull consumer asks with the same one again and again.
+ */
+#define RECENT_MAX 32
+
 struct entry {
     struct consumer_filter *filter;
     int64_t born_ms;
@@ -48,7 +52,8 @@ struct filters {
     struct map groups;    /* name -> struct group */
     size_t count;
     int64_t bytes;
-    int64_t purged_ms; /* wall clock: a full table was searched */
+    int64_t purged_ms;                          /* wall clock: a full table was searched */
+    struct consumer_filter *recent[RECENT_MAX]; /* by the expression's hash */
     uint64_t changes;
     struct bloom_shape bloom;
     const struct clock *clock;
@@ -283,6 +288,7 @@ static void bury_others(struct filters *filters, const ConsumerData *data)
 void filters_heartbeat(struct filters *filters, const ConsumerData *data)
 {
     size_t size = strlen(data->group_name);
+    size_t compiled_bytes = 0;
     if (size == 0 || size > GROUP_BYTES_MAX)
         return;
     for (size_t i = 0; i < data->n_subscription_data_set; i++) {
@@ -294,8 +300,11 @@ void filters_heartbeat(struct filters *filters, const ConsumerData *data)
             filters, find(filters, slice_of_cstr(body->topic), slice_of_cstr(data->group_name)),
             body);
         filters_unlock(filters);
-        if (new)
-            replace(filters, data, body);
+        size_t bytes = strlen(body->sub_string);
+        if (!new || (compiled_bytes > 0 && compiled_bytes + bytes > HEARTBEAT_COMPILE_BYTES_MAX))
+            continue;
+        replace(filters, data, body);
+        compiled_bytes += bytes;
     }
     bury_others(filters, data);
 }
@@ -315,6 +324,29 @@ struct consumer_filter *filters_get(struct filters *filters, struct slice topic,
     }
     filters_unlock(filters);
     return filter;
+}
+
+enum status filters_compile(struct filters *filters, const char *expression_type,
+                            const char *expression, struct consumer_filter **out, struct err *err)
+{
+    struct consumer_filter **slot =
+        &filters->recent[hash_bytes(slice_of_cstr(expression)) % RECENT_MAX];
+    filters_lock(filters);
+    bool known = *slot != NULL && consumer_filter_is(*slot, expression_type, expression);
+    if (known)
+        *out = consumer_filter_ref(*slot);
+    filters_unlock(filters);
+    if (known)
+        return STATUS_OK;
+    enum status status = consumer_filter_new(expression_type, expression, out, err);
+    if (status != STATUS_OK)
+        return status;
+    filters_lock(filters);
+    struct consumer_filter *before = *slot;
+    *slot = consumer_filter_ref(*out);
+    filters_unlock(filters);
+    consumer_filter_unref(before);
+    return STATUS_OK;
 }
 
 /* With the lock held. */
@@ -543,6 +575,8 @@ void filters_free(struct filters *filters)
         bury_group(filters, at->key);
     (void)remove_dead(filters, INT64_MAX);
     CHECK(filters->count == 0 && filters->bytes == 0);
+    for (size_t i = 0; i < RECENT_MAX; i++)
+        consumer_filter_unref(filters->recent[i]);
     map_release(&filters->groups);
     config_file_release(&filters->file);
     CHECK(pthread_mutex_destroy(&filters->lock) == 0);

@@ -34,13 +34,21 @@ void filters_free(struct filters *filters);
 /* The subscriptions of a group, from its heartbeat: those of other types than TAG become its
  * filters when they are new or have a greater version. An expression that does not compile takes
  * the place of the one before, and leaves none. Filters of topics that are not subscribed to any
- * more die. */
+ * more die. At most HEARTBEAT_COMPILE_BYTES_MAX of new expressions are taken at a time, and one;
+ * the next heartbeat brings the others. */
 void filters_heartbeat(struct filters *filters, const ConsumerData *data);
 
 /* The filter of a topic and group (a reference for the caller), or NULL.
  * version  out: of the subscription that stated it last; may be NULL */
 struct consumer_filter *filters_get(struct filters *filters, struct slice topic, struct slice group,
                                     int64_t *version);
+
+/* The filter of an expression that a pull brings along, which belongs to no group: compiled, unless
+ * it was lately. Reference of one.
+ * returns  as consumer_filter_new */
+MUST_CHECK enum status filters_compile(struct filters *filters, const char *expression_type,
+                                       const char *expression, struct consumer_filter **out,
+                                       struct err *err);
 
 /* Filters of groups that are not online die, and those that have been dead for long are dropped.
  * is_online  called without a lock held */

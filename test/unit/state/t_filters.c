@@ -300,6 +300,58 @@ static void a_full_table_makes_room_and_is_loaded_again(void **state)
     assert_null(expression_of(f, "t", "group-0", NULL));
 }
 
+static void expressions_of_pulls_are_compiled_once(void **state)
+{
+    struct fixture *f = *state;
+    struct consumer_filter *first = NULL;
+    struct consumer_filter *second = NULL;
+    struct err err = {0};
+    char expression[32];
+    assert_int_equal(filters_compile(f->filters, "SQL92", "a > 1", &first, &err), STATUS_OK);
+    assert_int_equal(filters_compile(f->filters, "SQL92", "a > 1", &second, &err), STATUS_OK);
+    assert_ptr_equal(first, second);
+    consumer_filter_unref(second);
+    assert_int_equal(filters_compile(f->filters, "XPATH", "a > 1", &second, &err),
+                     STATUS_UNSUPPORTED);
+    assert_int_equal(filters_compile(f->filters, "SQL92", "a >", &second, &err), STATUS_MALFORMED);
+    /* Others take the place of one that is in use. */
+    for (int i = 0; i < 1000; i++) {
+        (void)snprintf(expression, sizeof expression, "a > %d", i + 2);
+        assert_int_equal(filters_compile(f->filters, "SQL92", expression, &second, &err),
+                         STATUS_OK);
+        assert_true(consumer_filter_is(second, "SQL92", expression));
+        consumer_filter_unref(second);
+    }
+    assert_true(sql_filter_matches(first->compiled, SLICE_LITERAL("a\0012")));
+    consumer_filter_unref(first);
+}
+
+/* A heartbeat full of long expressions: a few are taken, the next ones bring the others. */
+static void one_heartbeat_compiles_so_much(void **state)
+{
+    struct fixture *f = *state;
+    enum { COUNT = 16 };
+    struct wish wishes[COUNT];
+    log_set_level(LOG_ERROR);
+    char *expression = xmalloc(60000);
+    memset(expression, ' ', 60000);
+    memcpy(expression, "a = 1", 5);
+    expression[59999] = '\0';
+    for (int i = 0; i < COUNT; i++)
+        wishes[i] = (struct wish){arena_printf(&f->arena, "t%d", i), expression, 1, "SQL92"};
+    int before = 0;
+    for (int beats = 0; before < COUNT; beats++) {
+        int taken = 0;
+        assert_true(beats < COUNT);
+        beat(f, "g", wishes, COUNT);
+        for (int i = 0; i < COUNT; i++)
+            taken += data_of(f, wishes[i].topic, "g") != NULL;
+        assert_int_equal(taken, before + 4);
+        before = taken;
+    }
+    free(expression);
+}
+
 static void its_bytes_are_bounded(void **state)
 {
     struct fixture *f = *state;
@@ -334,6 +386,8 @@ int main(void)
         TEST(what_is_loaded_counts_as_gone),
         TEST(a_file_with_faults_is_taken_as_far_as_it_goes),
         TEST(a_full_table_makes_room_and_is_loaded_again),
+        TEST(expressions_of_pulls_are_compiled_once),
+        TEST(one_heartbeat_compiles_so_much),
         TEST(its_bytes_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
