@@ -173,14 +173,6 @@ static void combine(bool decisive, struct sql_value *left, const struct sql_valu
         left->type = SQL_TYPE_NULL;
 }
 
-static void push_property(struct machine *machine, uint32_t which)
-{
-    struct sql_value *value = &machine->stack[machine->height++];
-    struct slice text = machine->properties[which];
-    value->type = text.data == NULL ? SQL_TYPE_NULL : SQL_TYPE_STRING;
-    value->string = text;
-}
-
 static void in(const struct sql_filter *filter, const struct sql_operation *operation,
                struct sql_value *value)
 {
@@ -221,19 +213,24 @@ static bool run_unary(const struct sql_filter *filter, const struct sql_operatio
     }
 }
 
-/* False: the evaluation fails. */
+static void push(struct machine *machine, const struct sql_operation *operation)
+{
+    const struct sql_value *constants =
+        (const struct sql_value *)(void *)machine->filter->constants.data;
+    struct sql_value *value = &machine->stack[machine->height++];
+    if (operation->code == SQL_CODE_CONSTANT) {
+        *value = constants[operation->argument];
+        return;
+    }
+    value->string = machine->properties[operation->argument];
+    value->type = value->string.data == NULL ? SQL_TYPE_NULL : SQL_TYPE_STRING;
+}
+
+/* An operation that takes operands. False: the evaluation fails. */
 static bool run_one(struct machine *machine, const struct sql_operation *operation, bool *jumps)
 {
     struct sql_value *top = &machine->stack[machine->height - 1];
     switch (operation->code) {
-    case SQL_CODE_CONSTANT:
-        machine->stack[machine->height++] =
-            ((const struct sql_value *)(void *)
-                 machine->filter->constants.data)[operation->argument];
-        return true;
-    case SQL_CODE_PROPERTY:
-        push_property(machine, operation->argument);
-        return true;
     case SQL_CODE_EQUAL:
         machine->height--;
         return equal(top - 1, top);
@@ -269,7 +266,9 @@ enum sql_result sql_filter_evaluate(const struct sql_filter *filter, struct slic
     for (size_t at = 0; at < count;) {
         bool jumps = false;
         DCHECK(machine.height < SQL_STACK_MAX);
-        if (!run_one(&machine, &operations[at], &jumps))
+        if (operations[at].code <= SQL_CODE_PROPERTY)
+            push(&machine, &operations[at]);
+        else if (!run_one(&machine, &operations[at], &jumps))
             return SQL_RESULT_ERROR;
         at = jumps ? operations[at].argument : at + 1;
     }

@@ -27,7 +27,7 @@
 
 enum sql_code {
     SQL_CODE_CONSTANT,
-    SQL_CODE_PROPERTY,
+    SQL_CODE_PROPERTY, /* up to here without operands */
     SQL_CODE_CAST,
     SQL_CODE_NOT,
     SQL_CODE_NEGATE,
