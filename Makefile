@@ -21,9 +21,10 @@ ALL_LDFLAGS  := -pthread $(LDFLAGS) $(SANITIZE_FLAGS)
 LDLIBS       := $(shell pkg-config --libs $(PACKAGES)) -lisal -lm
 
 # The rooms, bottom up; each may use only what stands after it in LINK_<room>.
-ROOMS      := base proto sys conf net store state proc namesrv client bench mqstore
+ROOMS      := base proto filter sys conf net store state proc namesrv client bench mqstore
 DIR_base   := common/base
 DIR_proto  := proto
+DIR_filter := broker/filter
 DIR_sys    := common/sys
 DIR_conf   := common/conf
 DIR_net    := common/net
@@ -36,16 +37,17 @@ DIR_bench  := tools/bench
 DIR_mqstore := tools/mqstore
 LINK_base  := base
 LINK_proto := proto base
+LINK_filter := filter proto base
 LINK_sys   := sys base
 LINK_conf  := conf sys base
 LINK_net   := net proto sys base
 LINK_store := store proto sys base
-LINK_state := state store net conf proto sys base
-LINK_proc  := proc state store net conf proto sys base
+LINK_state := state filter store net conf proto sys base
+LINK_proc  := proc state filter store net conf proto sys base
 LINK_namesrv := namesrv net conf proto sys base
 LINK_client := client net proto sys base
 LINK_bench := bench client net proto sys base
-LINK_mqstore := mqstore state store net conf proto sys base
+LINK_mqstore := mqstore state filter store net conf proto sys base
 
 library = $(BUILD)/lib$(1).a
 objects = $(patsubst %.c,$(BUILD)/%.o,$(1))

@@ -241,6 +241,13 @@ static void load_tables(struct broker *broker)
                                      broker->store, broker->delay_levels_ms,
                                      broker->delay_level_count, &broker->delay, &err) != STATUS_OK)
         die_of_files("the delay table of the store can not be loaded", &err);
+    struct filters_options filters = {
+        .path = config_path(broker, path, "consumerFilter.json"),
+        .bloom_error_percent = (int)conf->maxErrorRateOfBloomFilter,
+        .bloom_expected = conf->expectConsumerNumUseFilter,
+    };
+    if (filters_load(&filters, broker->vfs, broker->clock, &broker->filters, &err) != STATUS_OK)
+        die_of_files("the filters of consumers can not be loaded", &err);
     broker->clients = clients_new();
     broker->queue_locks = queue_locks_new(QUEUE_LOCK_MAX_LIVE_MS);
     broker->stats = stats_new(broker->boot_ms);
@@ -432,6 +439,7 @@ static void tear_down(struct broker *broker)
     stats_free(broker->stats);
     queue_locks_free(broker->queue_locks);
     clients_free(broker->clients);
+    filters_free(broker->filters);
     offsets_free(broker->offsets);
     groups_free(broker->groups);
     topics_free(broker->topics);

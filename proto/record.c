@@ -38,6 +38,7 @@
 #define FIXED_BYTES 75
 #define HOST_V4_BYTES 8
 #define HOST_V6_BYTES 20
+_Static_assert(RECORD_HEAD_BYTES_MAX == 72 + 2 * HOST_V6_BYTES, "up to the length of the body");
 #define BATCH_FIXED_BYTES 22
 #define BATCH_FLAG_AT 12
 #define BATCH_BODY_AT 20
@@ -178,6 +179,36 @@ enum status record_decode(struct slice in, enum record_check check, struct recor
         rocketmq_crc32(out->body) != out->body_crc)
         return STATUS_CORRUPT;
     return STATUS_OK;
+}
+
+bool record_tail_at(struct slice head, int32_t size, size_t *tail_at)
+{
+    if (head.size < FIXED_BYTES + 2 * HOST_V4_BYTES)
+        return false;
+    int32_t sys_flag = get_i32(head.data + 36);
+    bool born_v6 = (sys_flag & SYS_FLAG_BORN_HOST_V6) != 0;
+    bool store_v6 = (sys_flag & SYS_FLAG_STORE_HOST_V6) != 0;
+    size_t body_at = 72 + (born_v6 ? (size_t)HOST_V6_BYTES : (size_t)HOST_V4_BYTES) +
+                     (store_v6 ? (size_t)HOST_V6_BYTES : (size_t)HOST_V4_BYTES);
+    if (body_at > head.size)
+        return false;
+    int32_t body_bytes = get_i32(head.data + body_at - 4);
+    *tail_at = body_at + (size_t)body_bytes;
+    /* Behind it: at least two lengths, at most as much as they can say. */
+    return body_bytes >= 0 && *tail_at + 3 <= (size_t)size &&
+           (size_t)size - *tail_at <= 3 + TOPIC_BYTES_MAX + PROPERTIES_BYTES_MAX;
+}
+
+bool record_tail_properties(struct slice tail, struct slice *properties)
+{
+    struct slice topic;
+    const uint8_t *at = tail.data + 1;
+    const uint8_t *end = tail.data + tail.size;
+    if (tail.size < 3 || !take(&at, end, (int8_t)tail.data[0], 2, &topic))
+        return false;
+    int16_t bytes = get_i16(at);
+    at += 2;
+    return take(&at, end, bytes, 0, properties) && at == end;
 }
 
 enum status batch_next(struct slice batch, size_t *cursor, struct batch_message *out)

@@ -66,6 +66,19 @@ enum record_check {
  *          | CORRUPT (magic, size or checksum) */
 enum status record_decode(struct slice in, enum record_check check, struct record *out);
 
+/* The most bytes at the front of a record that tell where its body ends. */
+#define RECORD_HEAD_BYTES_MAX 112
+
+/* Where the part behind the body begins (topic and properties), so that they can be looked at
+ * without the body.
+ * head     the first RECORD_HEAD_BYTES_MAX bytes of the record, or all of it
+ * size     of the record
+ * returns  false: there can be no such record */
+bool record_tail_at(struct slice head, int32_t size, size_t *tail_at);
+
+/* The properties, from the part behind the body to the record's end. False: it is damaged. */
+bool record_tail_properties(struct slice tail, struct slice *properties);
+
 /* One message of a SEND_BATCH_MESSAGE body. */
 struct batch_message {
     int32_t flag;

@@ -10,6 +10,7 @@
 
 #include "common/base/check.h"
 #include "common/base/limits.h"
+#include "proto/body_json.h"
 #include "proto/header.pb-c.h"
 #include "proto/properties.h"
 
@@ -253,6 +254,22 @@ static SubscriptionData *subscription_body(struct arena *arena,
     return data;
 }
 
+/* The group's filter as JSON, "null" when it has none. */
+static char *filter_body(struct broker *broker, struct call *call,
+                         const QueryConsumeQueueRequestHeader *header)
+{
+    struct buf text = BUF_EMPTY;
+    const ConsumerFilterData *data =
+        filters_wrap(broker->filters, slice_of_cstr(header->topic),
+                     slice_of_cstr(header->consumer_group), call->arena);
+    if (data == NULL)
+        return unconst("null");
+    body_encode(&data->base, BODY_PRETTY, &text);
+    char *copy = arena_cstr(call->arena, buf_slice(&text));
+    buf_release(&text);
+    return copy;
+}
+
 static void add_entries(struct call *call, struct queue *queue, int64_t from, int32_t count,
                         QueryConsumeQueueResponseBody *body)
 {
@@ -297,12 +314,11 @@ void handle_query_consume_queue(struct broker *broker, struct call *call)
         if (subscription != NULL) {
             body.subscription_data = subscription_body(call->arena, subscription);
             subscription_unref(subscription);
+            body.filter_data = filter_body(broker, call, &header);
         } else {
             body.filter_data = arena_printf(call->arena, "%s@%s is not online!",
                                             header.consumer_group, header.topic);
         }
-        if (body.filter_data == NULL)
-            body.filter_data = unconst("null");
     }
     add_entries(call, bounds.queue, header.index, header.count, &body);
     call_succeed_body(call, NULL, &body.base);

@@ -8,6 +8,7 @@
 
 #include "broker/state/clients.h"
 #include "broker/state/delay.h"
+#include "broker/state/filters.h"
 #include "broker/state/groups.h"
 #include "broker/state/hold.h"
 #include "broker/state/offsets.h"
@@ -71,6 +72,7 @@ struct broker {
     struct offsets *offsets;
     struct clients *clients;
     struct notifier *notifier;
+    struct filters *filters;
     struct queue_locks *queue_locks;
     struct delay *delay; /* NULL on a slave */
     struct stats *stats;

@@ -53,6 +53,7 @@ void handle_heart_beat(struct broker *broker, struct call *call)
         ensure_group(broker, call, consumer);
         clients_heartbeat_consumer(broker->clients, call->conn, &call->peer, data.client_i_d,
                                    language, version, consumer, now_ms, call->arena, &notify);
+        filters_heartbeat(broker->filters, consumer);
         notifier_changed(broker->notifier, notify, false);
     }
     for (size_t i = 0; i < data.n_producer_data_set; i++)
@@ -79,18 +80,26 @@ void handle_unregister_client(struct broker *broker, struct call *call)
 
 void handle_check_client_config(struct broker *broker, struct call *call)
 {
-    (void)broker;
     CheckClientRequestBody body;
+    struct consumer_filter *filter = NULL;
+    struct err err = {0};
     check_client_request_body__init(&body);
     if (!call_decode_body(call, &body.base))
         return;
-    const char *type =
-        body.subscription_data == NULL ? "" : body.subscription_data->expression_type;
-    if (type[0] == '\0' || strcmp(type, "TAG") == 0)
+    const SubscriptionData *subscription = body.subscription_data;
+    const char *type = subscription == NULL ? "" : subscription->expression_type;
+    if (type[0] == '\0' || strcmp(type, EXPRESSION_TYPE_TAG) == 0)
         call_succeed(call, NULL);
-    else
+    else if (!broker->conf.enablePropertyFilter)
         call_fail(call, RESPONSE_SYSTEM_ERROR,
-                  "The broker does not support consumer to filter message by %s", type);
+                  "The broker does not support consumer to filter message by %s; "
+                  "enablePropertyFilter=true would let it",
+                  type);
+    else if (consumer_filter_new(type, subscription->sub_string, &filter, &err) != STATUS_OK)
+        call_fail(call, RESPONSE_SUBSCRIPTION_PARSE_FAILED, "%s", err.text);
+    else
+        call_succeed(call, NULL);
+    consumer_filter_unref(filter);
 }
 
 void handle_get_consumer_list_by_group(struct broker *broker, struct call *call)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Jobs with a period, run by one thread in a bounded step each. Periods are 4.9.2's (LC-04):
- * offsets flushConsumerOffsetInterval, delay offsets flushDelayOffsetInterval, clients every 10 s.
+ * offsets flushConsumerOffsetInterval, delay offsets flushDelayOffsetInterval, clients and filters
+ * every 10 s.
  *
  * After kill -9 the offsets on disk are at most 100 ms old: the journals are written every 50 ms,
  * by a thread that waits for no sync. They are synced once a second by the housekeeper, which may
@@ -31,7 +32,7 @@ struct job {
     int64_t due_ms; /* monotonic */
 };
 
-#define JOBS 6
+#define JOBS 7
 
 struct housekeeper {
     struct broker *broker;
@@ -119,6 +120,19 @@ static void expire(struct housekeeper *keeper)
             net_close(list->conns[i], "no heartbeat for 120 s");
     queue_locks_expire(broker->queue_locks, now_ms);
     arena_reset(&keeper->arena);
+}
+
+static bool is_online(void *clients, struct slice group)
+{
+    return clients_subscription_count(clients, group) > 0;
+}
+
+static void step_filters(struct housekeeper *keeper)
+{
+    struct broker *broker = keeper->broker;
+    struct err err = {0};
+    filters_step(broker->filters, broker->conf.filterDataCleanTimeSpan, is_online, broker->clients);
+    complain("filters", filters_persist(broker->filters, &err), &err);
 }
 
 static void sample(struct housekeeper *keeper)
@@ -234,9 +248,10 @@ enum status housekeeper_start(struct broker *broker, struct housekeeper **out, s
     CHECK(pthread_cond_init(&keeper->wake, &attributes) == 0);
     pthread_condattr_destroy(&attributes);
     const struct job jobs[JOBS] = {
-        {save_tables, every_second, 0},  {save_offsets, offsets_period, 0},
-        {save_delays, delays_period, 0}, {expire, expire_period, 0},
-        {sample, every_second, 0},       {sync_journals, every_second, 0},
+        {save_tables, every_second, 0},   {save_offsets, offsets_period, 0},
+        {save_delays, delays_period, 0},  {expire, expire_period, 0},
+        {sample, every_second, 0},        {sync_journals, every_second, 0},
+        {step_filters, expire_period, 0},
     };
     memcpy(keeper->jobs, jobs, sizeof jobs);
     enum status status = start_threads(keeper, err);
@@ -269,6 +284,7 @@ void housekeeper_free(struct housekeeper *keeper)
     save_tables(keeper);
     save_offsets(keeper);
     save_delays(keeper);
+    step_filters(keeper);
     arena_release(&keeper->arena);
     pthread_cond_destroy(&keeper->wake);
     pthread_mutex_destroy(&keeper->lock);

@@ -5,7 +5,8 @@
  *
  * Runs on the connection's loop. A pull that finds nothing new is held (broker/state/hold.h) and
  * looked at again when its queue grows: one that matches is answered, one whose new messages are
- * all filtered out stays held and remembers how far it has looked.
+ * all filtered out stays held and remembers how far it has looked. One that has not seen them all,
+ * because a single look is bounded, is answered with how far it has come and asks again.
  *
  * A pull whose messages are on disk is handed to the store's cold readers and parked meanwhile; it
  * comes back to the loop with what was read (cold_resume) and is answered with that. It is in the
@@ -15,6 +16,7 @@
 #include "broker/proc/acks.h"
 #include "broker/proc/broker.h"
 #include "broker/proc/handlers.h"
+#include "broker/proc/pull_filter.h"
 
 #include "common/base/check.h"
 #include "common/base/limits.h"
@@ -67,6 +69,7 @@ struct pull {
     int64_t broker_id;      /* suggested while the group keeps up */
     int64_t slow_broker_id; /* and when it is far behind */
     struct subscription *subscription;
+    struct pull_filter filter;
 };
 
 /* PL-16: where to read on. By 4.9.2's rule, and also when it is seen that the consumer costs this
@@ -157,12 +160,21 @@ static void fail(const struct pull *pull, int32_t code, const char *remark)
     net_reply(pull->to, &response);
 }
 
+/* Valid as long as the pull stays where it is. */
 static struct get_request request_of(const struct pull *pull, int64_t from)
 {
-    bool everything = pull->subscription == NULL || pull->subscription->match_all ||
-                      !pull->subscription->tag_type;
-    return (struct get_request){pull->queue, from, pull->max_messages,
-                                everything ? NULL : subscription_match, pull->subscription};
+    bool everything = pull->subscription->match_all || pull->subscription->class_filter_mode;
+    bool by_tags = !everything && pull->subscription->tag_type;
+    return (struct get_request){
+        .queue = pull->queue,
+        .queue_offset = from,
+        .max_messages = pull->max_messages,
+        .filter = by_tags ? subscription_match : NULL,
+        .filter_ctx = pull->subscription,
+        .properties_filter =
+            pull->subscription->class_filter_mode ? NULL : pull_filter_function(&pull->filter),
+        .properties_filter_ctx = (void *)(uintptr_t)&pull->filter,
+    };
 }
 
 /* False when it is on disk; see store_try_get. */
@@ -187,6 +199,9 @@ static struct pull *keep(const struct pull *pull)
     *kept = *pull;
     kept->topic = slice_of(names, pull->topic.size);
     kept->group = slice_of(names + pull->topic.size + 1, pull->group.size);
+    if (kept->filter.retry_filters != NULL) /* the group is the end of the topic */
+        kept->filter.retry_group =
+            slice_from(kept->topic, pull->topic.size - pull->filter.retry_group.size);
     kept->held.conn = pull->to.conn;
     kept->kept = true;
     return kept;
@@ -196,15 +211,16 @@ static struct pull *keep(const struct pull *pull)
 static size_t bytes_of(const struct pull *pull)
 {
     return sizeof *pull + pull->topic.size + pull->group.size + 2 +
-           (pull->own_subscription ? pull->subscription->bytes : 0) +
+           (pull->own_subscription ? pull->subscription->bytes + pull_filter_bytes(&pull->filter)
+                                   : 0) +
            (size_t)pull->held.code_count * sizeof(struct tag_wish);
 }
 
 /* The pull was answered, or declined. */
 static void end(struct pull *pull)
 {
-    if (pull->subscription != NULL)
-        subscription_unref(pull->subscription);
+    subscription_unref(pull->subscription);
+    pull_filter_release(&pull->filter);
     if (pull->kept)
         free(pull);
 }
@@ -392,8 +408,7 @@ void pull_on_arrival(void *ctx, struct held *held)
     if (!read_queue(pull, held->looked_offset, &arena, &got)) {
         hold_remove(bl->holds, held);
         read_from_disk(pull, held->looked_offset);
-    } else if (got.status == GET_NO_MATCHED_MESSAGE &&
-               got.next_begin_offset >= queue_max_offset(pull->queue)) {
+    } else if (got.status == GET_NO_MATCHED_MESSAGE && got.next_begin_offset >= got.max_offset) {
         held->looked_offset = got.next_begin_offset;
     } else { /* a look that was cut short is the client's to go on with */
         int32_t code = code_of(pull, &got);
@@ -476,7 +491,11 @@ int64_t pull_tags(void *ctx, struct queue *queue, int64_t from,
 {
     struct broker_loop *bl = ctx;
     struct tag_look look = {each, each_ctx};
-    struct get_request request = {queue, from, 1, show_tag, &look};
+    struct get_request request = {.queue = queue,
+                                  .queue_offset = from,
+                                  .max_messages = 1,
+                                  .filter = show_tag,
+                                  .filter_ctx = &look};
     struct get_result got;
     struct arena arena;
     arena_init(&arena, 256);
@@ -545,12 +564,14 @@ static bool find_subscription(struct broker *broker, struct call *call,
                               const struct group_config *group, struct subscription **out)
 {
     if ((header->sys_flag & PULL_FLAG_SUBSCRIPTION) != 0) {
-        if (subscription_build(header->topic, header->subscription, header->expression_type,
-                               header->sub_version, out) == STATUS_OK)
+        enum status status = subscription_build(header->topic, header->subscription,
+                                                header->expression_type, header->sub_version, out);
+        if (status == STATUS_OK)
             return true;
         call_fail(call, RESPONSE_SUBSCRIPTION_PARSE_FAILED,
-                  "parse the consumer's subscription failed: no tag is left of \"%s\"",
-                  header->subscription == NULL ? "" : header->subscription);
+                  "parse the consumer's subscription failed: %s",
+                  status == STATUS_TOO_LARGE ? "the expression is too long, or has too many tags"
+                                             : "there is no tag in it, or no expression");
         return false;
     }
     bool online = false;
@@ -576,17 +597,6 @@ static bool find_subscription(struct broker *broker, struct call *call,
     }
     if (found != NULL)
         subscription_unref(found);
-    return false;
-}
-
-/* PL-08: expressions other than tags. False when the call was answered. */
-static bool check_expression(struct call *call, const struct subscription *subscription)
-{
-    if (subscription->tag_type)
-        return true;
-    call_fail(call, RESPONSE_SYSTEM_ERROR,
-              "The broker does not support consumer to filter message by %s",
-              subscription->expression_type);
     return false;
 }
 
@@ -653,10 +663,12 @@ void handle_pull_message(struct broker *broker, struct call *call)
     PullMessageRequestHeader header;
     struct group_config group;
     struct subscription *subscription = NULL;
+    struct pull_filter filter;
     if (!bind(call, &header) || !check(broker, call, &header, &group) ||
         !find_subscription(broker, call, &header, &group, &subscription))
         return;
-    if (!check_expression(call, subscription)) {
+    bool own = (header.sys_flag & PULL_FLAG_SUBSCRIPTION) != 0;
+    if (!pull_filter_find(broker, call, &header, subscription, own, &filter)) {
         subscription_unref(subscription);
         return;
     }
@@ -673,8 +685,9 @@ void handle_pull_message(struct broker *broker, struct call *call)
         .broker_id = group.broker_id,
         .slow_broker_id = group.which_broker_when_consume_slowly,
         .queue_id = header.queue_id,
-        .own_subscription = (header.sys_flag & PULL_FLAG_SUBSCRIPTION) != 0,
+        .own_subscription = own,
         .subscription = subscription,
+        .filter = filter,
     };
     pull.deadline_ms = deadline_of(&pull, &header);
     serve(broker, call, &header, &pull);

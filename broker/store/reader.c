@@ -22,6 +22,13 @@
 /* Bytes of entries one pull may look at, 4.9.2's maxFilterMessageCount. */
 #define SCAN_BYTES_MIN 16000
 
+/* How long one pull may look at messages that are filtered by their properties: where others wait
+ * for the thread, and on a thread of its own. */
+#define FILTER_LOOP_NS 5000000
+#define FILTER_COLD_NS 500000000
+/* The clock is looked at once for so many messages. */
+#define FILTER_CLOCK_EVERY 16
+
 /* Entries are read from disk in pieces of this size: those of some 3,000 messages. */
 #define ENTRIES_LOAD_BYTES 65536
 
@@ -179,10 +186,13 @@ struct pull {
     enum status stopped; /* OK, or why the next record cannot be had */
     struct get_result *out;
     struct segment *segment; /* the one read last; held */
-    int64_t here_from;       /* log positions that were just seen to be in memory */
+    const struct get_request *request;
+    int64_t here_from; /* log positions that were just seen to be in memory */
     int64_t here_end;
     int max_messages;
     int64_t log_end;
+    int64_t filtered;       /* messages looked at for their properties */
+    int64_t filter_from_ns; /* since when */
 };
 
 void store_set_pull_limits(struct store *store, const struct store_options *options)
@@ -272,6 +282,58 @@ static enum status reach_named(struct pull *pull, int64_t pos, int32_t size)
     return status;
 }
 
+/* Have the properties of an entry's record in memory; its body need not be.
+ * returns  as reach_named */
+static enum status reach_properties(struct pull *pull, int64_t pos, int32_t size,
+                                    struct slice *properties)
+{
+    int32_t head = size < RECORD_HEAD_BYTES_MAX ? size : RECORD_HEAD_BYTES_MAX;
+    const uint8_t *data = pull->segment->data + (pos - pull->segment->base);
+    size_t tail_at;
+    if (size < RECORD_NAME_BYTES)
+        return STATUS_NOT_FOUND;
+    enum status status = reach_log(pull->store, pull->segment, pos, head, &pull->reach);
+    if (status != STATUS_OK)
+        return status;
+    if (!record_is_named(pull, pos, size) ||
+        !record_tail_at(slice_of(data, (size_t)head), size, &tail_at))
+        return STATUS_NOT_FOUND;
+    struct slice tail = slice_of(data + tail_at, (size_t)size - tail_at);
+    status = reach_log(pull->store, pull->segment, pos + (int64_t)tail_at, (int64_t)tail.size,
+                       &pull->reach);
+    if (status == STATUS_OK && !record_tail_properties(tail, properties))
+        status = STATUS_NOT_FOUND;
+    return status;
+}
+
+/* Have the record in memory, if its properties are wanted.
+ * returns  as reach_named */
+static enum status reach_wanted(struct pull *pull, int64_t pos, int32_t size, bool *wanted)
+{
+    const struct get_request *request = pull->request;
+    struct slice properties;
+    *wanted = true;
+    if (request->properties_filter == NULL)
+        return reach_named(pull, pos, size);
+    enum status status = reach_properties(pull, pos, size, &properties);
+    if (status != STATUS_OK)
+        return status;
+    *wanted = request->properties_filter(request->properties_filter_ctx, properties);
+    return *wanted ? reach_named(pull, pos, size) : STATUS_OK;
+}
+
+/* Has the pull looked at messages' properties for long enough? To be asked once for each. */
+static bool has_filtered_enough(struct pull *pull)
+{
+    int64_t allowed_ns = pull->reach.loader == NULL ? FILTER_LOOP_NS : FILTER_COLD_NS;
+    if (pull->request->properties_filter == NULL || pull->filtered++ % FILTER_CLOCK_EVERY != 0)
+        return false;
+    int64_t now_ns = clock_monotonic_ns(pull->store->clock);
+    if (pull->filtered == 1)
+        pull->filter_from_ns = now_ns;
+    return now_ns - pull->filter_from_ns > allowed_ns;
+}
+
 /* An entry whose record is not where it says, although the log has not been deleted there. */
 static void pass_over(const struct pull *pull, int64_t queue_offset, int64_t pos, int32_t size)
 {
@@ -322,11 +384,23 @@ static void prefetch_records(const struct pull *pull, struct slice entries, size
         prefetch_record(pull->segment, entries, i);
 }
 
-static void pull_entries(struct pull *pull, struct slice entries, int64_t queue_offset,
-                         tags_filter filter, void *filter_ctx)
+/* An entry without its record: gone with its segment, or damaged.
+ * returns  the position behind the segment that is gone, else INT64_MIN */
+static int64_t pull_miss(struct pull *pull, int64_t queue_offset, int64_t pos, int32_t size)
+{
+    int64_t segment_bytes = pull->store->options.segment_bytes;
+    if (pull->out->count == 0)
+        pull->out->status = GET_MESSAGE_WAS_REMOVING;
+    if (pos >= 0 && pos < store_min_pos(pull->store))
+        return (pos / segment_bytes + 1) * segment_bytes;
+    pass_over(pull, queue_offset, pos, size);
+    return INT64_MIN;
+}
+
+static void pull_entries(struct pull *pull, struct slice entries, int64_t queue_offset)
 {
     struct get_result *out = pull->out;
-    int64_t segment_bytes = pull->store->options.segment_bytes;
+    const struct get_request *request = pull->request;
     int64_t skip_to_pos = INT64_MIN; /* behind a segment that is gone */
     int64_t last_pos = pull->log_end;
     size_t at = 0;
@@ -335,6 +409,7 @@ static void pull_entries(struct pull *pull, struct slice entries, int64_t queue_
         const uint8_t *entry = entries.data + at;
         int64_t pos = queue_entry_pos(entry);
         int32_t size = queue_entry_size(entry);
+        bool wanted;
         if (queue_entry_is_filler(entry)) {
             if (out->count == 0)
                 out->status = GET_MESSAGE_WAS_REMOVING;
@@ -345,25 +420,24 @@ static void pull_entries(struct pull *pull, struct slice entries, int64_t queue_
         last_pos = pos;
         if (pos < skip_to_pos)
             continue;
-        if (batch_is_full(pull, pos, size))
+        if (batch_is_full(pull, pos, size) || has_filtered_enough(pull))
             break;
-        if (filter != NULL && !filter(filter_ctx, queue_entry_tags_code(entry)))
+        if (request->filter != NULL &&
+            !request->filter(request->filter_ctx, queue_entry_tags_code(entry)))
             continue;
         bool there = pull_segment(pull, pos, size);
         prefetch_records(pull, entries, at);
-        pull->stopped = there ? reach_named(pull, pos, size) : STATUS_NOT_FOUND;
+        pull->stopped = there ? reach_wanted(pull, pos, size, &wanted) : STATUS_NOT_FOUND;
         if (pull->stopped == STATUS_NOT_FOUND) {
             pull->stopped = STATUS_OK;
-            if (out->count == 0)
-                out->status = GET_MESSAGE_WAS_REMOVING;
-            if (pos >= 0 && pos < store_min_pos(pull->store))
-                skip_to_pos = (pos / segment_bytes + 1) * segment_bytes;
-            else
-                pass_over(pull, queue_offset + (int64_t)(at / QUEUE_ENTRY_BYTES), pos, size);
+            skip_to_pos =
+                pull_miss(pull, queue_offset + (int64_t)(at / QUEUE_ENTRY_BYTES), pos, size);
             continue;
         }
         if (pull->stopped != STATUS_OK)
             break;
+        if (!wanted)
+            continue;
         pull_take(pull, pos, size);
         out->status = GET_FOUND;
         skip_to_pos = INT64_MIN;
@@ -435,8 +509,7 @@ static enum status acquire_file(struct queue *queue, int64_t queue_offset,
 }
 
 /* returns  OK | BUSY (on disk, and the reader must not wait) | IO */
-static enum status get_from_file(struct pull *pull, int64_t queue_offset,
-                                 const struct get_request *request, struct arena *arena)
+static enum status get_from_file(struct pull *pull, int64_t queue_offset, struct arena *arena)
 {
     struct get_result *out = pull->out;
     struct slice bytes;
@@ -458,7 +531,7 @@ static enum status get_from_file(struct pull *pull, int64_t queue_offset,
         if (ranges_max > (size_t)pull->max_messages)
             ranges_max = (size_t)pull->max_messages;
         out->ranges = arena_alloc(arena, ranges_max * sizeof(struct log_range));
-        pull_entries(pull, entries, queue_offset, request->filter, request->filter_ctx);
+        pull_entries(pull, entries, queue_offset);
         if (pull->segment != NULL)
             segment_drop(pull->segment);
         if (out->count == 0)
@@ -486,13 +559,14 @@ static enum status get(struct store *store, const struct get_request *request, s
                         .queue = queue,
                         .reach = reach,
                         .out = out,
+                        .request = request,
                         .max_messages = request->max_messages,
                         .log_end = store_appended_pos(store)};
     if (pull.max_messages > GET_MESSAGES_MAX)
         pull.max_messages = GET_MESSAGES_MAX;
     if (pull.max_messages < 1)
         pull.max_messages = 1;
-    enum status status = get_from_file(&pull, queue_offset, request, arena);
+    enum status status = get_from_file(&pull, queue_offset, arena);
     if (status != STATUS_OK) {
         out->status = GET_OFFSET_FOUND_NULL;
         out->next_begin_offset = queue_offset;
@@ -516,7 +590,11 @@ enum status reader_get(struct store *store, const struct get_request *request,
 void store_get(struct store *store, struct queue *queue, int64_t queue_offset, int max_messages,
                tags_filter filter, void *filter_ctx, struct arena *arena, struct get_result *out)
 {
-    struct get_request request = {queue, queue_offset, max_messages, filter, filter_ctx};
+    struct get_request request = {.queue = queue,
+                                  .queue_offset = queue_offset,
+                                  .max_messages = max_messages,
+                                  .filter = filter,
+                                  .filter_ctx = filter_ctx};
     struct cold_loader loader = {0};
     (void)reader_get(store, &request, &loader, arena, out, NULL);
     cold_loader_release(&loader);

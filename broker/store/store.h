@@ -293,6 +293,9 @@ void log_segment_release(void *segment);
 /* True when a message with these tags is wanted. tags_code is the entry's. */
 typedef bool (*tags_filter)(void *ctx, int64_t tags_code);
 
+/* True when a message with this property string, which is in memory, is wanted. */
+typedef bool (*properties_filter)(void *ctx, struct slice properties);
+
 #define GET_MESSAGES_MAX 1024
 
 struct get_result {
@@ -314,8 +317,14 @@ struct get_request {
     struct queue *queue; /* may be NULL: NO_MATCHED_LOGIC_QUEUE */
     int64_t queue_offset;
     int max_messages;
-    tags_filter filter; /* NULL: everything. It may be called on a thread of the store */
+    /* What is wanted; NULL: everything. They may be called on a thread of the store. Messages that
+     * the first lets pass are looked at in the log for the second; a pull does that for a few
+     * milliseconds where it must not wait, for half a second elsewhere, and then says how far it
+     * has come. */
+    tags_filter filter;
     void *filter_ctx;
+    properties_filter properties_filter;
+    void *properties_filter_ctx;
 };
 
 /* Pull from a queue with 4.9.2's limits and corrections (PL-12 to PL-15), for threads that must not

@@ -85,6 +85,16 @@
 #define SUBSCRIPTION_TAGS_MAX 4096
 #define SUBSCRIPTION_EXPRESSION_BYTES_MAX 65536
 
+/* Filters of topics and groups, and the bytes of their expressions, as text and compiled. Those
+ * of consumers that have gone are kept for a day; they go first when there is no room. The file of
+ * a full table must be loaded again, see TOPICS_MAX. */
+#define FILTERS_MAX 20000
+#define FILTERS_BYTES_MAX (64LL * 1024 * 1024)
+
+/* New expressions that one heartbeat has compiled, some tens of milliseconds at worst, on its loop.
+ */
+#define HEARTBEAT_COMPILE_BYTES_MAX (256 * 1024)
+
 /* Consume queue files that are mapped for reading, and open for writing, at a time. A mapping costs
  * one of vm.max_map_count (65,530 by default; at most a quarter is used) and up to 4 KiB of page
  * table for each part of it that is read; a descriptor one of ulimit -n (at most half is used) and

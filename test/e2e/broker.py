@@ -18,6 +18,7 @@ SEND, PULL, QUERY, QUERY_OFFSET, UPDATE_OFFSET, CREATE_TOPIC = 10, 11, 12, 14, 1
 ALL_TOPIC_CONFIG, UPDATE_CONFIG, GET_CONFIG, RUNTIME_INFO = 21, 25, 26, 28
 SEARCH_OFFSET, MAX_OFFSET, MIN_OFFSET, EARLIEST_TIME, VIEW = 29, 30, 31, 32, 33
 HEARTBEAT, UNREGISTER_CLIENT, SEND_BACK, CONSUMER_LIST, IDS_CHANGED = 34, 35, 36, 38, 40
+CHECK_CLIENT, QUERY_CONSUME_QUEUE = 46, 321
 LOCK, UNLOCK, UPDATE_GROUP = 41, 42, 200
 CONSUMER_CONNECTIONS, PRODUCER_CONNECTIONS, DELETE_TOPIC = 203, 204, 215
 SEND_V2, SEND_BATCH = 310, 320
@@ -28,7 +29,7 @@ SUCCESS, SYSTEM_ERROR, SYSTEM_BUSY, NOT_SUPPORTED = 0, 1, 2, 3
 MESSAGE_ILLEGAL, NO_PERMISSION, TOPIC_NOT_EXIST = 13, 16, 17
 PULL_NOT_FOUND, PULL_RETRY, PULL_OFFSET_MOVED, QUERY_NOT_FOUND = 19, 20, 21, 22
 PARSE_FAILED, SUBSCRIPTION_NOT_EXIST, SUBSCRIPTION_NOT_LATEST = 23, 24, 25
-GROUP_NOT_EXIST, CONSUMER_NOT_ONLINE = 26, 206
+GROUP_NOT_EXIST, FILTER_NOT_EXIST, FILTER_NOT_LATEST, CONSUMER_NOT_ONLINE = 26, 27, 28, 206
 
 # bits of a pull's sysFlag
 COMMIT, SUSPEND, SUBSCRIPTION = 1, 2, 4
@@ -107,17 +108,21 @@ def batch_body(messages):
     return out
 
 
+def subscription_body(topic, text, version, expression_type="TAG"):
+    tags = [] if text == "*" or expression_type != "TAG" else text.split("||")
+    return {"classFilterMode": False, "expressionType": expression_type, "subString": text,
+            "topic": topic, "subVersion": version, "tagsSet": tags,
+            "codeSet": [java_hash(tag) for tag in tags]}
+
+
 def heartbeat(client_id, group, subscriptions, model="CLUSTERING"):
-    """A heartbeat of one consumer; subscriptions are (topic, expression, version)."""
+    """A heartbeat of one consumer; subscriptions are (topic, expression, version), or with the
+    expression's type behind."""
     return json.dumps({"clientID": client_id, "producerDataSet": [], "consumerDataSet": [{
         "consumeFromWhere": "CONSUME_FROM_LAST_OFFSET", "consumeType": "CONSUME_PASSIVELY",
         "groupName": group, "messageModel": model, "unitMode": False,
-        "subscriptionDataSet": [{
-            "classFilterMode": False, "expressionType": "TAG", "subString": text, "topic": topic,
-            "subVersion": version,
-            "tagsSet": [] if text == "*" else text.split("||"),
-            "codeSet": [] if text == "*" else [java_hash(tag) for tag in text.split("||")],
-        } for topic, text, version in subscriptions]}]}).encode()
+        "subscriptionDataSet": [subscription_body(*subscription)
+                                for subscription in subscriptions]}]}).encode()
 
 
 # --- a client -------------------------------------------------------------------------------------

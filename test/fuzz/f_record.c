@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Any bytes as a record: the decoder stays inside them; a record that it accepts with its checksum
- * encodes to the same bytes, and every part of it, cut short, is truncated.
+ * encodes to the same bytes, its properties are found without its body, and every part of it, cut
+ * short, is truncated.
  */
 #include "common/base/check.h"
 #include "common/base/crc32.h"
@@ -28,14 +29,33 @@ static void check_record(const struct record *record, const uint8_t *data, size_
     put_u32(again + 8, record->body_crc);
     CHECK(memcmp(again, data, bytes) == 0);
     free(again);
+    struct slice head =
+        slice_of(data, bytes < RECORD_HEAD_BYTES_MAX ? bytes : RECORD_HEAD_BYTES_MAX);
+    struct slice properties;
+    size_t tail_at;
+    CHECK(record_tail_at(head, record->size, &tail_at));
+    CHECK(record_tail_properties(slice_of(data + tail_at, bytes - tail_at), &properties));
+    CHECK(properties.data == record->properties.data && properties.size == record->properties.size);
     struct record cut;
     CHECK(record_decode(slice_of(data, bytes - 1), RECORD_CHECK_FRAME, &cut) == STATUS_TRUNCATED);
     CHECK(record_decode(slice_of(data, bytes), RECORD_CHECK_FRAME, &cut) == STATUS_OK);
 }
 
+/* The look at properties alone stays inside any bytes, too. */
+static void check_tail(const uint8_t *data, size_t size)
+{
+    struct slice properties;
+    size_t tail_at;
+    struct slice head = slice_of(data, size < RECORD_HEAD_BYTES_MAX ? size : RECORD_HEAD_BYTES_MAX);
+    if (record_tail_at(head, (int32_t)size, &tail_at) &&
+        record_tail_properties(slice_of(data + tail_at, size - tail_at), &properties))
+        CHECK(is_inside(properties, data, size));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct record record;
+    check_tail(data, size);
     enum status status = record_decode(slice_of(data, size), RECORD_CHECK_CRC, &record);
     if (status == STATUS_OK)
         check_record(&record, data, size);

@@ -54,7 +54,8 @@ static bool is_done(void *ctx)
 static void asked_init(struct asked *asked, struct queue *queue, int64_t offset, uint64_t client)
 {
     memset(asked, 0, sizeof *asked);
-    asked->read.request = (struct get_request){queue, offset, 32, NULL, NULL};
+    asked->read.request =
+        (struct get_request){.queue = queue, .queue_offset = offset, .max_messages = 32};
     asked->read.client = client;
     asked->read.done = on_done;
     arena_init(&asked->read.arena, 1024);
@@ -81,7 +82,7 @@ static enum status read_cold(struct kit *kit, struct asked *asked, struct queue 
  * disk. */
 static int try_count(struct kit *kit, struct queue *queue, int64_t offset)
 {
-    struct get_request request = {queue, offset, 32, NULL, NULL};
+    struct get_request request = {.queue = queue, .queue_offset = offset, .max_messages = 32};
     struct get_result got;
     struct arena arena;
     arena_init(&arena, 4096);
@@ -567,7 +568,7 @@ static int catch_up(struct kit *kit, struct queue *queue)
     struct arena arena;
     arena_init(&arena, 4096);
     while (next < BIG_MESSAGES) {
-        struct get_request request = {queue, next, 32, NULL, NULL};
+        struct get_request request = {.queue = queue, .queue_offset = next, .max_messages = 32};
         struct get_result got;
         struct asked asked;
         bool here = store_try_get(kit->store, &request, &arena, &got);

@@ -53,6 +53,7 @@ public final class Main {
     ConsumeCases.addTo(cases);
     GroupCases.addTo(cases);
     ClientCases.addTo(cases);
+    FilterCases.addTo(cases);
     RetryCases.addTo(cases);
     QueryCases.addTo(cases);
     TransactionCases.addTo(cases);
