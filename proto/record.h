@@ -66,6 +66,11 @@ enum record_check {
  *          | CORRUPT (magic, size or checksum) */
 enum status record_decode(struct slice in, enum record_check check, struct record *out);
 
+/* The size of the whole record, checksum and all, that stands at the start of `in` and says that it
+ * lies at `pos`; 0 when there is none. For those who look for records in what is damaged, byte by
+ * byte: nearly all bytes are passed after a look at the mark. */
+int32_t record_whole_at(struct slice in, int64_t pos);
+
 /* One message of a SEND_BATCH_MESSAGE body. */
 struct batch_message {
     int32_t flag;
