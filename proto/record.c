@@ -211,6 +211,15 @@ bool record_tail_properties(struct slice tail, struct slice *properties)
     return take(&at, end, bytes, 0, properties) && at == end;
 }
 
+int32_t record_whole_at(struct slice in, int64_t pos)
+{
+    struct record record;
+    bool whole = in.size > RECORD_PHYSICAL_OFFSET_AT + 8 && get_u32(in.data + 4) == RECORD_MAGIC &&
+                 get_i64(in.data + RECORD_PHYSICAL_OFFSET_AT) == pos &&
+                 record_decode(in, RECORD_CHECK_CRC, &record) == STATUS_OK;
+    return whole ? record.size : 0;
+}
+
 enum status batch_next(struct slice batch, size_t *cursor, struct batch_message *out)
 {
     if (*cursor == batch.size)

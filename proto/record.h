@@ -79,6 +79,11 @@ bool record_tail_at(struct slice head, int32_t size, size_t *tail_at);
 /* The properties, from the part behind the body to the record's end. False: it is damaged. */
 bool record_tail_properties(struct slice tail, struct slice *properties);
 
+/* The size of the whole record, checksum and all, that stands at the start of `in` and says that it
+ * lies at `pos`; 0 when there is none. For those who look for records in what is damaged, byte by
+ * byte: nearly all bytes are passed after a look at the mark. */
+int32_t record_whole_at(struct slice in, int64_t pos);
+
 /* One message of a SEND_BATCH_MESSAGE body. */
 struct batch_message {
     int32_t flag;

@@ -351,7 +351,8 @@ static void cold_resume(struct loop_task *task)
         if (read->status == STATUS_CLOSED)
             answer_nothing(pull, &read->result, &read->arena);
         else
-            fail(pull, RESPONSE_SYSTEM_ERROR, read->err.text);
+            fail(pull, read->status == STATUS_BUSY ? RESPONSE_SYSTEM_BUSY : RESPONSE_SYSTEM_ERROR,
+                 read->err.text);
         end(pull);
     }
     arena_release(&read->arena);

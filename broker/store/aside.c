@@ -86,14 +86,11 @@ int64_t aside_whole_records(const struct segment *segment, int64_t pos, int64_t 
 {
     int64_t count = 0;
     while (pos < end) {
-        const uint8_t *at = segment->data + (pos - segment->base);
-        struct slice rest = slice_of(at, (size_t)(segment_end(segment) - pos));
-        struct record record;
-        bool whole = rest.size > RECORD_PHYSICAL_OFFSET_AT + 8 && get_u32(at + 4) == RECORD_MAGIC &&
-                     get_i64(at + RECORD_PHYSICAL_OFFSET_AT) == pos &&
-                     record_decode(rest, RECORD_CHECK_CRC, &record) == STATUS_OK;
-        count += whole;
-        pos += whole ? record.size : 1;
+        int32_t size = record_whole_at(
+            slice_of(segment->data + (pos - segment->base), (size_t)(segment_end(segment) - pos)),
+            pos);
+        count += size > 0;
+        pos += size > 0 ? size : 1;
     }
     return count;
 }

@@ -386,6 +386,15 @@ enum status cold_cache_load(struct cold_cache *cache, struct segment *segment, i
     return status;
 }
 
+enum status cold_cache_no_descriptor(struct err *err, const char *path)
+{
+    return err_set_errno(err, STATUS_BUSY,
+                         "[OVERLOAD]system busy, start flow control for a while: %s cannot be "
+                         "opened just now; raise the broker's limit of open files (ulimit -n), or "
+                         "try again later",
+                         path);
+}
+
 enum status cold_cache_load_file(struct cold_cache *cache, const char *path, int64_t offset,
                                  size_t size, struct cold_loader *loader, struct err *err)
 {
@@ -401,6 +410,8 @@ enum status cold_cache_load_file(struct cold_cache *cache, const char *path, int
         (void)vfs->ops->close(vfs, fd);
         errno = kept;
     }
+    if (status == STATUS_BUSY)
+        return cold_cache_no_descriptor(err, path);
     return status == STATUS_OK ? status : fail(cache, path, offset, size, err);
 }
 

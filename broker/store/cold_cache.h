@@ -68,8 +68,12 @@ void cold_loader_release(struct cold_loader *loader);
 enum status cold_cache_load(struct cold_cache *cache, struct segment *segment, int64_t pos,
                             int64_t size, struct cold_loader *loader, struct err *err);
 
+/* What to say of a file for which no descriptor or mapping is left. errno says which.
+ * returns  BUSY */
+enum status cold_cache_no_descriptor(struct err *err, const char *path);
+
 /* The same for a part of another file of the store, which is small and not kept account of. OK also
- * when it is gone. */
+ * when it is gone; BUSY when there is no descriptor to open it with. */
 enum status cold_cache_load_file(struct cold_cache *cache, const char *path, int64_t offset,
                                  size_t size, struct cold_loader *loader, struct err *err);
 

@@ -102,11 +102,10 @@ static enum status drop_last(struct commitlog *log, const struct log_cut *cut, s
                : err_set_errno(err, STATUS_IO, "cannot sync the directory %s", directory);
 }
 
-static enum status create_next(struct commitlog *log, int64_t base, struct segment **out,
-                               struct err *err)
+/* Make a segment in one folder, and its name durable. */
+static enum status create_in(struct commitlog *log, const char *directory, int64_t base,
+                             struct segment **out, struct err *err)
 {
-    const char *directory =
-        log_paths_choose(&log->paths, log->vfs, base / log->segment_bytes, log->segment_bytes);
     enum status status = segment_create(log->vfs, directory, base, log->segment_bytes, out, err);
     if (status != STATUS_OK)
         return status;
@@ -119,6 +118,35 @@ static enum status create_next(struct commitlog *log, int64_t base, struct segme
     segment_drop(*out);
     (void)log->vfs->ops->unlink(log->vfs, path);
     return status;
+}
+
+/* Make a segment in the folder whose turn it is, or in the next one that takes it: what is wrong
+ * with one disk must not end writing. For want of a descriptor all of them are as bad. A file that
+ * stays behind has no byte in it, see commitlog_load. */
+static enum status create_next(struct commitlog *log, int64_t base, struct segment **out,
+                               struct err *err)
+{
+    struct log_path **folders = xmalloc(log->paths.count * sizeof *folders);
+    size_t count = log_paths_order(&log->paths, log->vfs, base / log->segment_bytes,
+                                   log->segment_bytes, atomic_load(&log->full_percent), folders);
+    enum status first = STATUS_OK; /* of the folder whose turn it is */
+    enum status status = STATUS_IO;
+    for (size_t i = 0; i < count && status != STATUS_OK && status != STATUS_BUSY; i++) {
+        struct err why = {.text = ""};
+        status = create_in(log, folders[i]->directory, base, out, &why);
+        if (i == 0) {
+            first = status;
+            *err = why;
+        }
+        if (status != STATUS_OK && !folders[i]->takes_none && count > 1)
+            log_error("store",
+                      "a folder of the commit log takes no new file; others are tried. Look at its "
+                      "disk, or name it in readOnlyCommitLogStorePaths",
+                      "path=%s why=\"%s\"", folders[i]->directory, why.text);
+        folders[i]->takes_none = status != STATUS_OK;
+    }
+    free(folders);
+    return status == STATUS_OK ? STATUS_OK : first;
 }
 
 /* Make the rest of the end's own segment zero. */

@@ -46,6 +46,7 @@ struct commitlog {
     pthread_mutex_t prepare_lock;
     struct segment *next;     /* full size, empty, durable in its directory; NULL: none yet */
     _Atomic bool next_wanted; /* a hint for the keeper */
+    _Atomic int full_percent; /* a folder that is fuller gets files only when all are */
 
     pthread_mutex_t zero_lock;
     _Atomic int64_t zeroing_pos; /* appends that reach it wait for zero_lock; INT64_MAX: none */

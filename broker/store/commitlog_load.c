@@ -8,6 +8,7 @@
 #include "common/base/check.h"
 #include "common/sys/log.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -71,6 +72,68 @@ static enum status list_all(struct found_segments *found, struct err *err)
     if (found->count > 0)
         qsort(found->at, found->count, sizeof *found->at, by_base);
     return STATUS_OK;
+}
+
+/* Does the file hold a byte that is not zero? A file that cannot be read may. */
+static bool holds_bytes(const struct commitlog *log, const char *path)
+{
+    struct vfs *vfs = log->vfs;
+    struct vfs_stat st;
+    int fd;
+    int64_t end = 1;
+    if (vfs->ops->stat(vfs, path, &st) != STATUS_OK ||
+        vfs->ops->open(vfs, path, VFS_READ, &fd) != STATUS_OK)
+        return true;
+    enum status status = vfs_data_end(vfs, fd, 0, st.size, &end);
+    (void)vfs->ops->close(vfs, fd);
+    return status != STATUS_OK || end > 0;
+}
+
+/* Of a file that is there twice, one that holds nothing is what stayed behind when it could not be
+ * made there and was made elsewhere. It must not come back when the other one has expired.
+ * *left  out: it is gone, or cannot be removed and is left out */
+static enum status leave_out_empty(const struct commitlog *log, const struct found_segment *file,
+                                   bool *left, struct err *err)
+{
+    char path[PATH_MAX];
+    found_path(file, path);
+    *left = !holds_bytes(log, path);
+    if (!*left)
+        return STATUS_OK;
+    if (log->vfs->ops->unlink(log->vfs, path) != STATUS_OK) {
+        log_error("store", "a commit log file without a byte is there twice; delete it",
+                  "path=%s errno=%d", path, errno);
+        return STATUS_OK;
+    }
+    log_warn("store", "a commit log file without a byte was there twice and was removed", "path=%s",
+             path);
+    enum status status = log->vfs->ops->sync_directory(log->vfs, file->directory);
+    return status == STATUS_OK
+               ? status
+               : err_set_errno(err, status, "cannot sync the directory %s", file->directory);
+}
+
+/* The list is sorted. */
+static enum status leave_out_twins(struct found_segments *found, struct err *err)
+{
+    enum status status = STATUS_OK;
+    size_t kept = 0;
+    for (size_t i = 0; i < found->count && status == STATUS_OK; i++) {
+        bool left = false;
+        bool twin = kept > 0 && found->at[kept - 1].base == found->at[i].base;
+        if (twin)
+            status = leave_out_empty(found->log, &found->at[i], &left, err);
+        if (twin && !left && status == STATUS_OK) {
+            status = leave_out_empty(found->log, &found->at[kept - 1], &left, err);
+            kept -= left;
+            left = false;
+        }
+        if (!left)
+            found->at[kept++] = found->at[i];
+    }
+    if (status == STATUS_OK)
+        found->count = kept;
+    return status;
 }
 
 static enum status check_base(const struct found_segments *found, size_t i, struct err *err)
@@ -164,6 +227,8 @@ enum status commitlog_load(struct commitlog *log, int64_t known_pos, struct err 
 {
     struct found_segments found = {.log = log, .known_pos = known_pos};
     enum status status = list_all(&found, err);
+    if (status == STATUS_OK)
+        status = leave_out_twins(&found, err);
     for (size_t i = 0; i < found.count && status == STATUS_OK; i++)
         status = load_one(log, &found, i, err);
     free(found.at);

@@ -259,14 +259,6 @@ static struct slice round_bytes(struct dispatcher *dispatcher, const struct roun
     return slice_of(segment->data + (round->pos - segment->base), (size_t)(end - round->pos));
 }
 
-static bool whole_record_at(struct slice bytes, int64_t pos)
-{
-    struct record record;
-    return bytes.size > RECORD_PHYSICAL_OFFSET_AT + 8 && get_u32(bytes.data + 4) == RECORD_MAGIC &&
-           get_i64(bytes.data + RECORD_PHYSICAL_OFFSET_AT) == pos &&
-           record_decode(bytes, RECORD_CHECK_CRC, &record) == STATUS_OK;
-}
-
 /* Something unreadable stands at round->pos. Among records that recovery has verified this cannot
  * be. Before them, a place on disk has gone bad since it was written: go on at the next whole
  * record, at the latest in the next segment. */
@@ -285,7 +277,7 @@ static enum status skip_unreadable(struct dispatcher *dispatcher, struct round *
         bytes = slice_from(bytes, 1);
         round->pos++;
     } while (bytes.size > 0 && round->pos != dispatcher->verified_from &&
-             !whole_record_at(bytes, round->pos));
+             record_whole_at(bytes, round->pos) == 0);
     log_error("store", "a part of the commit log cannot be read; its messages are left out",
               "from=%lld to=%lld", (long long)from, (long long)round->pos);
     return STATUS_OK;
@@ -310,7 +302,8 @@ static enum status round_step(struct dispatcher *dispatcher, struct round *round
     struct record record;
     struct slice bytes = round_bytes(dispatcher, round);
     enum status status = record_decode(bytes, RECORD_CHECK_FRAME, &record);
-    if (status == STATUS_NOT_FOUND) {
+    if (status == STATUS_NOT_FOUND &&
+        record.size == segment_end(dispatcher->segment) - round->pos) {
         round->pos = segment_end(dispatcher->segment);
         return STATUS_OK;
     }

@@ -466,8 +466,11 @@ enum status index_sync(struct index *index, int64_t *synced_ms)
         errno = kept;
     }
     free(held);
-    if (status == STATUS_OK && any)
+    index->names_unsynced |= any;
+    if (status == STATUS_OK && index->names_unsynced)
         status = index->vfs->ops->sync_directory(index->vfs, index->directory);
+    if (status == STATUS_OK)
+        index->names_unsynced = false;
     if (status == STATUS_OK && end_ms > 0)
         *synced_ms = end_ms;
     return status;

@@ -42,6 +42,7 @@ struct index {
     struct index_file *current; /* dispatch thread's; NULL: none, or full */
     int64_t last_pos;           /* of the last record inserted, -1: none */
     int64_t retry_ms;           /* monotonic; when a file could not be made, not before this */
+    bool names_unsynced; /* files were synced, and the directory could not be: index_sync's */
 
     pthread_mutex_t lock;
     struct index_file **files; /* oldest first */

@@ -20,7 +20,7 @@ static void add(struct log_paths *paths, struct slice directory, bool read_only)
     char *copy = xmalloc(directory.size + 1);
     memcpy(copy, directory.data, directory.size);
     copy[directory.size] = '\0';
-    paths->at[paths->count++] = (struct log_path){copy, read_only};
+    paths->at[paths->count++] = (struct log_path){.directory = copy, .read_only = read_only};
 }
 
 /* Without blanks around it and slashes behind it. */
@@ -99,33 +99,35 @@ int log_path_used_percent(struct vfs *vfs, const char *directory, struct vfs_spa
 
 enum room { ROOM_NONE, ROOM_ON_A_FULL_DISK, ROOM };
 
-static enum room room_for(struct vfs *vfs, const char *directory, int64_t bytes)
+static enum room room_for(struct vfs *vfs, const char *directory, int64_t bytes, int full_percent)
 {
     struct vfs_space space;
     int percent = log_path_used_percent(vfs, directory, &space);
     if (percent == -1 || space.free_bytes < bytes)
         return ROOM_NONE;
-    return percent > LOG_PATH_FULL_PERCENT ? ROOM_ON_A_FULL_DISK : ROOM;
+    return percent > full_percent ? ROOM_ON_A_FULL_DISK : ROOM;
 }
 
-const char *log_paths_choose(const struct log_paths *paths, struct vfs *vfs, int64_t number,
-                             int64_t bytes)
+size_t log_paths_order(const struct log_paths *paths, struct vfs *vfs, int64_t number,
+                       int64_t bytes, int full_percent, struct log_path **out)
 {
-    const char **candidates = xmalloc(paths->count * sizeof *candidates);
-    size_t count = 0;
-    enum room best = ROOM_NONE;
-    for (size_t i = 0; i < paths->count; i++) {
-        if (paths->at[i].read_only)
-            continue;
-        enum room room = room_for(vfs, paths->at[i].directory, bytes);
-        if (room > best)
-            count = 0;
-        if (room >= best)
-            candidates[count++] = paths->at[i].directory;
-        best = room > best ? room : best;
+    enum room *rooms = xmalloc(paths->count * sizeof *rooms);
+    size_t total = 0;
+    CHECK(number >= 0);
+    for (size_t i = 0; i < paths->count; i++)
+        rooms[i] = room_for(vfs, paths->at[i].directory, bytes, full_percent);
+    for (int room = ROOM; room >= ROOM_NONE; room--) {
+        struct log_path **class = out + total;
+        size_t count = 0;
+        for (size_t i = 0; i < paths->count; i++)
+            count += !paths->at[i].read_only && rooms[i] == (enum room)room;
+        size_t next = count == 0 ? 0 : count - (size_t)((uint64_t)number % count);
+        for (size_t i = 0; i < paths->count; i++)
+            if (!paths->at[i].read_only && rooms[i] == (enum room)room)
+                class[next++ % count] = &paths->at[i];
+        total += count;
     }
-    CHECK(count > 0 && number >= 0);
-    const char *chosen = candidates[(uint64_t)number % count];
-    free(candidates);
-    return chosen;
+    CHECK(total > 0);
+    free(rooms);
+    return total;
 }

@@ -15,15 +15,12 @@
 
 #include <stdbool.h>
 
-/* A folder fuller than this takes no new files as long as another does not; 4.9.2's
- * diskSpaceCleanForciblyRatio. */
-#define LOG_PATH_FULL_PERCENT 85
-
 #define STORE_PATH_TAIL_BYTES 256 /* room for topic, queue id and file name behind a folder */
 
 struct log_path {
     char *directory;
     bool read_only;
+    bool takes_none; /* the last file could not be made in it; the caller's */
 };
 
 struct log_paths {
@@ -39,12 +36,14 @@ enum status log_paths_parse(struct log_paths *paths, const char *writable, const
                             struct err *err);
 void log_paths_release(struct log_paths *paths);
 
-/* Where file `number` of the log (its position / its size) is to be made: 4.9.2's round robin over
- * the folders that may be written and are not full, over all that may be written when all are full.
- * As long as another has, none is chosen that has no room for the file's `bytes`, or that cannot be
- * looked at: 4.9.2 goes on trying there and accepts no messages. May wait on disk. */
-const char *log_paths_choose(const struct log_paths *paths, struct vfs *vfs, int64_t number,
-                             int64_t bytes);
+/* In which folders file `number` of the log (its position / its size) is to be made, the best
+ * first: 4.9.2's round robin over the folders that may be written and are not fuller than
+ * `full_percent` (diskSpaceCleanForciblyRatio), then over those that are. Behind them come those
+ * that have no room for the file's `bytes`, or that cannot be looked at: 4.9.2 goes on trying there
+ * and accepts no messages. May wait on disk. out      room for paths->count returns  how many, at
+ * least one */
+size_t log_paths_order(const struct log_paths *paths, struct vfs *vfs, int64_t number,
+                       int64_t bytes, int full_percent, struct log_path **out);
 
 /* 4.9.2's percentage of a file system in use: rounded up, of what ordinary users can use; -1 when
  * it cannot be read. */

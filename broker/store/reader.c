@@ -508,22 +508,31 @@ static enum status acquire_file(struct queue *queue, int64_t queue_offset,
                : queue_acquire(queue, queue_offset, file, bytes);
 }
 
-/* returns  OK | BUSY (on disk, and the reader must not wait) | IO */
+/* The file of the entry at queue_offset cannot be opened. errno says why. */
+static enum status cannot_open(const struct pull *pull, int64_t queue_offset, enum status status)
+{
+    char path[PATH_MAX];
+    (void)queue_entry_path(pull->queue, queue_offset, path);
+    return status == STATUS_BUSY
+               ? cold_cache_no_descriptor(pull->reach.err, path)
+               : err_set_errno(pull->reach.err, status,
+                               "opening %s failed (look at the disk of the broker)", path);
+}
+
+/* returns  OK | BUSY (on disk, and the reader must not wait; or no descriptor is left) | IO */
 static enum status get_from_file(struct pull *pull, int64_t queue_offset, struct arena *arena)
 {
     struct get_result *out = pull->out;
     struct slice bytes;
     struct queue_file *file;
     enum status status = acquire_file(pull->queue, queue_offset, &pull->reach, &file, &bytes);
-    if (status == STATUS_BUSY && pull->reach.loader == NULL)
-        return STATUS_BUSY; /* its file is not open; or none can be, which the reader will find */
-    if (status != STATUS_OK) {
-        /* A file that is gone is passed over; one that cannot be opened now is asked for again. */
+    if (status == STATUS_NOT_FOUND) { /* passed over: it is gone */
         out->status = GET_OFFSET_FOUND_NULL;
-        if (status == STATUS_NOT_FOUND)
-            out->next_begin_offset = queue_next_file_offset(pull->queue, queue_offset);
+        out->next_begin_offset = queue_next_file_offset(pull->queue, queue_offset);
         return STATUS_OK;
     }
+    if (status != STATUS_OK)
+        return cannot_open(pull, queue_offset, status);
     struct slice entries = scan_window(bytes, out->max_offset - queue_offset, pull->max_messages);
     status = reach_entries(pull->queue, file, queue_offset, &entries, &pull->reach);
     if (status == STATUS_OK) {

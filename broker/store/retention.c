@@ -50,7 +50,7 @@ static int refuse_percent(const struct store_options *limits)
                                             : RETENTION_REFUSE_PERCENT;
 }
 
-static int force_percent(const struct store_options *limits)
+int retention_force_percent(const struct store_options *limits)
 {
     return limits->disk_force_percent > 0 ? limits->disk_force_percent : RETENTION_FORCE_PERCENT;
 }
@@ -204,7 +204,7 @@ static const char *reason_to_remove(struct retention *retention)
     bool hour = retention_hour_matches(limits.delete_when, now_ms);
     if (!hour && !full && !retention->manual)
         return NULL;
-    if (limits.clean_forcibly && worse > force_percent(&limits))
+    if (limits.clean_forcibly && worse > retention_force_percent(&limits))
         return "the disk is nearly full";
     if (!first_segment_old(store, &limits, now_ms))
         return NULL;
@@ -347,6 +347,7 @@ void store_set_retention(struct store *store, const struct store_options *wanted
     options->disk_max_used_percent = wanted->disk_max_used_percent;
     options->disk_warning_percent = wanted->disk_warning_percent;
     options->disk_force_percent = wanted->disk_force_percent;
+    atomic_store(&store->log.full_percent, retention_force_percent(wanted));
     options->clean_forcibly = wanted->clean_forcibly;
     options->commit_log_bytes_max = wanted->commit_log_bytes_max;
     options->disk_free_bytes_min = wanted->disk_free_bytes_min;

@@ -72,6 +72,9 @@ void retention_watch_disk(struct retention *retention);
  * returns  the ms until something may be due again */
 int64_t retention_step(struct retention *retention, int64_t now_ms);
 
+/* diskSpaceCleanForciblyRatio, set or not. Pure. */
+int retention_force_percent(const struct store_options *limits);
+
 /* Is the local hour of wall_ms among those of delete_when ("04" or "03;04;23")? Pure. */
 bool retention_hour_matches(const char *delete_when, int64_t wall_ms);
 

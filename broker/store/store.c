@@ -78,6 +78,7 @@ static void store_init(struct store *store, const struct store_options *options,
     store->health.on_failure = doubt_page_cache;
     store->health.on_failure_ctx = store;
     commitlog_init(&store->log, paths, options->segment_bytes, vfs, clock, &store->health);
+    atomic_store(&store->log.full_percent, retention_force_percent(options));
     queue_files_init(&store->queue_files, store, options->queue_mappings_max,
                      options->queue_descriptors_max);
     queue_table_init(&store->queues, options->hash_seed);

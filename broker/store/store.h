@@ -354,8 +354,9 @@ struct cold_read {
     void (*done)(struct cold_read *read);
     atomic_bool cancelled; /* set any time: nobody wants it any more, do not begin */
 
-    /* From `done` on: OK (result; its ranges are the receiver's) | IO (err says what, for the
-     * client too) | CLOSED (cancelled, or the store stops; nothing was read). */
+    /* From `done` on: OK (result; its ranges are the receiver's) | IO, BUSY (no descriptor left for
+     * a file; again later) (err says what, for the client too) | CLOSED (cancelled, or the store
+     * stops; nothing was read). */
     enum status status;
     struct get_result result;
     struct err err;

@@ -6,14 +6,16 @@ QueryMessageProcessor of RocketMQ 4.9.2; docs/diff.md says where we differ.
 """
 
 import json
+import resource
 import time
+import unittest
 
 import rocketmq
 from broker import (Broker, BrokerTest, COMMIT, DELETE_TOPIC, EARLIEST_TIME, GROUP_NOT_EXIST,
                     HEARTBEAT, MAX_OFFSET, MIN_OFFSET, NO_PERMISSION, PARSE_FAILED, PULL,
                     PULL_NOT_FOUND, PULL_OFFSET_MOVED, PULL_RETRY, QUERY, QUERY_NOT_FOUND, QUERY_OFFSET,
                     SEARCH_OFFSET, SEND_BATCH, SEND_V2, SUBSCRIPTION, SUBSCRIPTION_NOT_EXIST,
-                    SUBSCRIPTION_NOT_LATEST, SUCCESS, SUSPEND, SYSTEM_ERROR, TOPIC_NOT_EXIST,
+                    SUBSCRIPTION_NOT_LATEST, SUCCESS, SUSPEND, SYSTEM_BUSY, SYSTEM_ERROR, TOPIC_NOT_EXIST,
                     UPDATE_CONFIG, UPDATE_GROUP, UPDATE_OFFSET, VIEW, batch_body, decode_records,
                     heartbeat, java_hash, pull_header, send_header)
 from rocketmq import Closed, JSON, PROTOBUF, ROCKETMQ, wait_until
@@ -540,6 +542,31 @@ class Queries(PullTest):
         self.fill(topic, [(b"%d" % i, {"UNIQ_KEY": f"B{i}", "KEYS": "k"}) for i in range(100)])
         self.assertEqual(self.found(topic, "B99", 1), [b"99"])
         self.assertEqual(len(self.found(topic, "k", 64, most=1000)), 64)
+
+
+class Descriptors(unittest.TestCase):
+    def test_none_is_left(self):
+        """A queue's file cannot be opened: the consumer is told so, and not that nothing is there."""
+        broker = Broker()
+        self.addCleanup(broker.remove)
+        broker.start()
+        with broker.client() as client:
+            client.create_topic("T")
+            self.assertEqual(client.produce("T").code, SUCCESS)
+            wait_until(lambda: client.max_offset("T") == 1, "it is dispatched")
+        broker.restart()  # files are opened when they are needed
+        with broker.client() as client:
+            self.assertEqual(client.max_offset("T"), 1)
+            pid = broker.process.pid
+            soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, hard))
+            for answer in (client.pull("T"), client.read_answer(client.start_pull("T"))):
+                self.assertEqual(answer.code, SYSTEM_BUSY, answer)
+                self.assertIn("consumequeue/T/0/00000000000000000000 cannot be opened",
+                              answer.remark)
+                self.assertIn("ulimit -n", answer.remark)
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+            self.assertEqual(client.pull("T").code, SUCCESS)
 
 
 if __name__ == "__main__":

@@ -191,6 +191,30 @@ static void any_changed_body_byte_is_found(void **state)
     buf_release(&bytes);
 }
 
+/* For a search: whole, and of that position. */
+static void whole_at_its_position(void **state)
+{
+    (void)state;
+    struct record record = {.physical_offset = 4711,
+                            .born_host = {.ip_bytes = 4},
+                            .store_host = {.ip_bytes = 4},
+                            .body = SLICE_LITERAL("body"),
+                            .topic = SLICE_LITERAL("T"),
+                            .properties = SLICE_LITERAL("a\001b")};
+    uint8_t bytes[300] = {0};
+    int32_t size = (int32_t)record_size(&record);
+    assert_int_equal(record_encode(&record, bytes), STATUS_OK);
+    put_i64(bytes + RECORD_PHYSICAL_OFFSET_AT, 4711);
+    struct slice in = slice_of(bytes, sizeof bytes);
+    assert_int_equal(record_whole_at(in, 4711), size);
+    assert_int_equal(record_whole_at(in, 4712), 0);
+    assert_int_equal(record_whole_at(slice_from(in, 1), 4711), 0);
+    for (size_t cut = 0; cut < (size_t)size; cut++)
+        assert_int_equal(record_whole_at(slice_of(bytes, cut), 4711), 0);
+    bytes[CRC_AT] ^= 1;
+    assert_int_equal(record_whole_at(in, 4711), 0);
+}
+
 static void wrong_frames_are_corrupt(void **state)
 {
     (void)state;
@@ -440,6 +464,7 @@ int main(void)
         cmocka_unit_test(golden_fillers),
         cmocka_unit_test(cut_anywhere_is_truncated),
         cmocka_unit_test(any_changed_body_byte_is_found),
+        cmocka_unit_test(whole_at_its_position),
         cmocka_unit_test(wrong_frames_are_corrupt),
         cmocka_unit_test(wrong_lengths_are_corrupt),
         cmocka_unit_test(limits_of_the_length_fields),

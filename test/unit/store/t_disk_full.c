@@ -239,8 +239,20 @@ static void idle_queues_hold_no_descriptors(void **state)
     kit_release(&kit);
 }
 
+static bool was_read(void *ctx)
+{
+    return atomic_load((_Atomic bool *)ctx);
+}
+
+static _Atomic bool read_done;
+static void on_read(struct cold_read *read)
+{
+    (void)read;
+    atomic_store(&read_done, true);
+}
+
 /* A pull that cannot open the queue's file just now is to be repeated at the same offset: none of
- * the file's messages may be passed over. */
+ * the file's messages may be passed over. It is told why. */
 static void no_descriptor_for_a_pull(void **state)
 {
     (void)state;
@@ -257,6 +269,20 @@ static void no_descriptor_for_a_pull(void **state)
     store_get(kit.store, kit_queue(&kit, "A", 0), 3, 32, NULL, NULL, &arena, &got);
     assert_int_equal(got.status, GET_OFFSET_FOUND_NULL);
     assert_int_equal(got.next_begin_offset, 3);
+    struct err err;
+    struct cold_read read = {.request = {kit_queue(&kit, "A", 0), 3, 32, NULL, NULL},
+                             .done = on_read};
+    assert_false(store_try_get(kit.store, &read.request, &arena, &got));
+    assert_int_equal(store_start(kit.store, &err), STATUS_OK);
+    arena_init(&read.arena, 1024);
+    assert_int_equal(store_read_cold(kit.store, &read), STATUS_OK);
+    kit_wait(was_read, &read_done);
+    assert_int_equal(read.status, STATUS_BUSY);
+    assert_non_null(
+        strstr(read.err.text, "/consumequeue/A/0/00000000000000000000 cannot be opened"));
+    assert_non_null(strstr(read.err.text, "ulimit -n"));
+    assert_non_null(strstr(read.err.text, "Too many open files"));
+    arena_release(&read.arena);
     atomic_store(&kit.vfs.open_target, KIT_NOTHING);
     assert_int_equal(kit_read_queue(&kit, kit_queue(&kit, "A", 0), 3), 47);
     arena_release(&arena);

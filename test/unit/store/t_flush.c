@@ -380,6 +380,41 @@ static void index_directory_is_synced(void **state)
     kit_release(&kit);
 }
 
+static enum status no_descriptor(struct vfs *vfs, const char *path)
+{
+    (void)vfs;
+    (void)path;
+    errno = EMFILE;
+    return STATUS_BUSY;
+}
+
+/* Without a descriptor for the directory there is no checkpoint; the next one syncs it, although no
+ * file has changed since. */
+static void index_directory_is_tried_again(void **state)
+{
+    (void)state;
+    struct kit kit;
+    kit_init(&kit, "flush");
+    kit_open(&kit);
+    (void)kit_put(&kit, "A", 0, "b", "KEYS\001k");
+    assert_int_equal(commitlog_flush(&kit.store->log), STATUS_OK);
+    while (dispatcher_round(&kit.store->dispatcher) == STATUS_OK)
+        continue;
+    struct index *index = &kit.store->index;
+    int64_t synced_ms = 0;
+    kit.vfs.ops.sync_directory = no_descriptor;
+    assert_int_equal(index_sync(index, &synced_ms), STATUS_BUSY);
+    assert_int_equal(synced_ms, 0);
+    atomic_store(&index_directory_syncs, 0);
+    kit.vfs.ops.sync_directory = counting_sync_directory;
+    assert_int_equal(index_sync(index, &synced_ms), STATUS_OK);
+    assert_int_equal(atomic_load(&index_directory_syncs), 1);
+    assert_true(synced_ms > 0);
+    assert_int_equal(index_sync(index, &synced_ms), STATUS_OK);
+    assert_int_equal(atomic_load(&index_directory_syncs), 1);
+    kit_release(&kit);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -393,6 +428,7 @@ int main(void)
         cmocka_unit_test(no_checkpoint_after_a_failed_sync),
         cmocka_unit_test(segments_are_made_between_syncs),
         cmocka_unit_test(index_directory_is_synced),
+        cmocka_unit_test(index_directory_is_tried_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -370,7 +370,15 @@ static void bad_place_in_an_old_part(void **state)
         int64_t at; /* 1000 bytes a record, 8 in each segment */
         size_t size;
         int lost;
-    } places[] = {{2000, 300, 1}, {2500, 1800, 3}, {0, 10, 1}, {7000, 1192, 1}, {8000, 8, 0}};
+        const char *bytes; /* NULL: noise */
+    } places[] = {
+        {2000, 300, 1, NULL},
+        {2500, 1800, 3, NULL},
+        {0, 10, 1, NULL},
+        {7000, 1192, 1, NULL},
+        {8000, 8, 0, NULL},
+        {2004, 4, 1, "\xCB\xD4\x31\x94"}, /* the mark of a filler, of the size of a record */
+    };
     for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
         struct kit kit;
         char path[256];
@@ -382,7 +390,8 @@ static void bad_place_in_an_old_part(void **state)
         kit_close(&kit);
         memset(noise, 0x5A, sizeof noise);
         kit_path(&kit, "commitlog/00000000000000000000", path);
-        kit_poke(path, places[i].at, noise, places[i].size);
+        kit_poke(path, places[i].at,
+                 places[i].bytes == NULL ? (const void *)noise : places[i].bytes, places[i].size);
         kit_remove(&kit, "consumequeue");
         kit_open(&kit);
         struct queue *queue = kit_queue(&kit, "A", 0);
