@@ -36,6 +36,10 @@
 /* Bound of suspendTimeoutMillis: clients ask for 15 or 20 s. */
 #define SUSPEND_MAX_MS 600000
 
+/* A held pull of more tags looks at each arrival itself: an entry in the index of tags takes more
+ * memory than the tag. */
+#define HELD_TAGS_MAX 64
+
 #define NO_DEADLINE INT64_MIN
 
 struct pull;
@@ -279,7 +283,7 @@ static bool hold(struct pull *pull)
     struct pull *kept = keep(pull);
     kept->held.looked_offset = kept->queue_offset;
     kept->held.queue = kept->queue;
-    if (request_of(kept, 0).filter != NULL) {
+    if (request_of(kept, 0).filter != NULL && kept->subscription->code_count <= HELD_TAGS_MAX) {
         kept->held.codes = kept->subscription->codes;
         kept->held.code_count = kept->subscription->code_count;
     }

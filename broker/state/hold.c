@@ -45,8 +45,8 @@ struct waiters_slot {
     struct tag_index tagged; /* those that wait for certain tags */
     struct list woken;       /* of both, by_wake: to be called */
     int64_t looked_offset;   /* nothing before it concerns one of the tagged that is not woken */
-    int64_t end_offset;      /* of the queue when requests were woken last */
     _Atomic int count;
+    _Atomic bool arrived; /* something has, since requests were woken last */
     _Atomic bool posted;
 };
 
@@ -174,9 +174,6 @@ static void wake_all(struct waiters_slot *slot)
     const struct hold_callbacks *callbacks = &slot->table->callbacks;
     struct queue *queue = slot->waiters->queue;
     int64_t end = queue_max_offset(queue);
-    if (end == slot->end_offset)
-        return; /* it goes on with those that are woken already */
-    slot->end_offset = end;
     list_for_each (node, &slot->untagged)
         wake(slot, list_entry(node, struct held, by_queue));
     if (slot->looked_offset > end) { /* it has begun anew: its topic was deleted and made again */
@@ -203,7 +200,8 @@ static void waiters_run(struct loop_task *task)
     struct hold_table *table = slot->table;
     /* Before looking, so that an arrival during the look posts again. */
     atomic_store(&slot->posted, false);
-    wake_all(slot);
+    if (atomic_exchange(&slot->arrived, false))
+        wake_all(slot); /* otherwise it goes on with those that are woken already */
     for (int i = 0; i < WAKE_MAX && !list_empty(&slot->woken); i++) {
         struct held *held = list_entry(slot->woken.next, struct held, by_wake);
         list_remove(&held->by_wake);
@@ -427,7 +425,10 @@ void hold_arrival(void *ctx, struct queue *queue)
         return;
     for (int i = 0; i < tables->loop_count; i++) {
         struct waiters_slot *slot = &waiters->slots[i];
-        if (atomic_load(&slot->count) > 0 && !atomic_exchange(&slot->posted, true))
+        if (atomic_load(&slot->count) == 0)
+            continue;
+        atomic_store(&slot->arrived, true);
+        if (!atomic_exchange(&slot->posted, true))
             loop_post(slot->table->loop, &slot->task);
     }
 }

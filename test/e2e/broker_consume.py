@@ -9,13 +9,15 @@ QY-06, CL-02 to CL-04, CL-10, AD-12, AD-19); docs/diff.md says where we differ.
 
 import json
 import time
+import unittest
 
 import rocketmq
-from broker import (BrokerTest, COMMIT, CONSUMER_CONNECTIONS, EARLIEST_TIME, HEARTBEAT, IDS_CHANGED,
+from broker import (Broker, BrokerTest, COMMIT, CONSUMER_CONNECTIONS, EARLIEST_TIME, HEARTBEAT, IDS_CHANGED,
                     LOCK, MAX_OFFSET, MIN_OFFSET, PULL, PULL_NOT_FOUND, PULL_OFFSET_MOVED,
-                    QUERY_NOT_FOUND, QUERY_OFFSET, SEARCH_OFFSET, SUBSCRIPTION,
+                    PULL_RETRY, QUERY_NOT_FOUND, QUERY_OFFSET, SEARCH_OFFSET, SUBSCRIPTION,
                     SUBSCRIPTION_NOT_EXIST, SUBSCRIPTION_NOT_LATEST, SUCCESS, SUSPEND, SYSTEM_ERROR,
                     UPDATE_CONFIG, UPDATE_OFFSET, decode_records, heartbeat, pull_header)
+from rocketmq import wait_until
 
 RUNNING_INFO, CONSUME_DIRECTLY, TIME_SPAN, CONSUME_QUEUE = 307, 309, 303, 321
 CONSUME_MSG_TIMEOUT = 207
@@ -171,6 +173,50 @@ class PassedOn(ConsumeTest):
         answer = self.client.read_answer(first)  # after 10 s
         self.assertEqual(answer.code, CONSUME_MSG_TIMEOUT)
         self.assertIn(f"consumer <{group}> <silent> Timeout", answer.remark)
+
+
+class OnASlave(unittest.TestCase):
+    """A master's store, served by a slave: it corrects no offsets and stores none (PL-14, PL-22)."""
+
+    def setUp(self):
+        self.broker = Broker()
+        self.addCleanup(self.broker.remove)
+        self.broker.start()
+        with self.broker.client() as client:
+            client.create_topic("T")
+            for i in range(3):
+                self.assertEqual(client.produce("T", b"%d" % i).code, SUCCESS)
+            wait_until(lambda: client.max_offset("T") == 3, "all are dispatched")
+            client.pull("T", group="G")
+
+    def as_slave(self, **options):
+        self.broker.stop()
+        self.broker.options.update(brokerRole="SLAVE", brokerId=1, **options)
+        self.broker.write_config()
+        self.broker.start()
+        client = self.broker.client()
+        self.addCleanup(client.close)
+        return client
+
+    def test_offsets_are_left_alone(self):
+        client = self.as_slave(slaveReadEnable="true")
+        answer = client.pull("T")
+        self.assertEqual([record.body for record in decode_records(answer.body)],
+                         [b"0", b"1", b"2"])
+        for offset in (99, -1):
+            answer = client.pull("T", 0, offset)
+            self.assertEqual((answer.code, answer.ext["nextBeginOffset"],
+                              answer.ext["suggestWhichBrokerId"]), (PULL_RETRY, str(offset), "0"))
+        client.pull("T", 0, 1, sys_flag=SUBSCRIPTION | COMMIT, commit=2, group="Committing")
+        answer = client.call(QUERY_OFFSET, {"consumerGroup": "Committing", "topic": "T",
+                                            "queueId": 0})
+        self.assertEqual(answer.ext, {"offset": "0"})
+
+    def test_unless_it_is_told_to_correct(self):
+        client = self.as_slave(offsetCheckInSlave="true")
+        answer = client.pull("T", 0, 99)
+        self.assertEqual((answer.code, answer.ext["nextBeginOffset"]), (PULL_OFFSET_MOVED, "0"))
+        self.assertEqual(client.max_offset("OFFSET_MOVED_EVENT"), 0)
 
 
 class Questions(ConsumeTest):

@@ -299,12 +299,13 @@ class LongPolling(PullTest):
         """What one look of the broker does not reach is not lost: the client goes on at once, or has
         the message."""
         topic = self.topic()
-        waiting = [(tag, self.connect()) for tag in ("rare", "b||rare", "never")]
+        many = "||".join(f"t{i}" for i in range(100)) + "||rare"
+        waiting = [(tag, self.connect()) for tag in ("rare", "b||rare", many, "never")]
         asked = [client.start_pull(topic, tags=tag) for tag, client in waiting]
         for _ in range(4):
             self.fill(topic, [(b"x", {"TAGS": "other"})] * 500)
         self.fill(topic, [(b"y", {"TAGS": "rare"})])
-        for (tag, client), opaque in list(zip(waiting, asked))[:2]:
+        for (tag, client), opaque in list(zip(waiting, asked))[:3]:
             answer = client.read_answer(opaque)
             while answer.code == PULL_RETRY:
                 answer = client.read_answer(client.start_pull(

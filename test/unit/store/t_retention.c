@@ -122,6 +122,9 @@ static void old_files_go_at_the_hour(void **state)
     store_get(kit.store, queue, 3, 1, NULL, NULL, &arena, &got);
     assert_int_equal(got.status, GET_OFFSET_TOO_SMALL);
     assert_int_equal(got.next_begin_offset, first);
+    store_get(kit.store, queue, 51, 1, NULL, NULL, &arena, &got);
+    assert_int_equal(got.status, GET_OFFSET_OVERFLOW_BADLY);
+    assert_int_equal(got.next_begin_offset, 50); /* the end, for the start is not 0 any more */
     /* All messages of this one are gone; it goes on with offset 1. */
     queue = kit_queue(&kit, "Old", 0);
     assert_int_equal(queue_min_offset(queue), 1);
