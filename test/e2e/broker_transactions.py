@@ -500,10 +500,11 @@ class Restarts(unittest.TestCase):
         return broker
 
     def open_half(self, client, topic, body, group="PG"):
+        key = body[:20].decode()
         answer = client.produce(topic, body, 0, {"TRAN_MSG": "true", "PGROUP": group,
-                                                 "UNIQ_KEY": body.decode()})
+                                                 "UNIQ_KEY": key})
         self.assertEqual(answer.code, SUCCESS, answer)
-        return Half(answer.ext, group, body.decode())
+        return Half(answer.ext, group, key)
 
     def bodies(self, client, topic, count):
         wait_until(lambda: client.max_offset(topic) >= count, f"{count} messages in {topic}")
@@ -585,6 +586,30 @@ class Restarts(unittest.TestCase):
                 return wanted <= there
 
             wait_until(all_there, "all that was open is committed", 120)
+
+    def test_a_producer_that_does_not_read(self):
+        """Questions to it pile up to a bound; the others of its group and other groups are asked
+        all the same."""
+        broker = self.broker(transactionCheckInterval=500, outputHighWaterBytes=1 << 20)
+        with broker.client() as deaf, broker.client() as same, broker.client() as other:
+            self.assertEqual(deaf.create_topic("T").code, SUCCESS)
+            for i in range(100):
+                self.open_half(deaf, "T", b"%d" % i + b" " * 100000, "deaf")
+            before = broker.memory_kb()
+            beat(deaf, "deaf")
+            for i in range(5):
+                self.open_half(other, "T", b"other %d" % i, "other")
+                beat(other, "other")
+                check = other.read_push()
+                other.oneway(END, end_of_check(check, COMMIT, "other"))
+            beat(same, "deaf")
+            asked = set()
+            while len(asked) < 100:
+                check = same.read_push()
+                asked.add(Record(check.body).body)
+                same.oneway(END, end_of_check(check, ROLLBACK, "deaf"))
+            if before is not None:
+                self.assertLess(broker.memory_kb() - before, 40 * 1024)
 
     def cold_bytes(self, client):
         return int(client.call(RUNTIME_INFO).json()["table"]["coldReadBytes"])
