@@ -94,16 +94,16 @@ int draft_delay(struct broker *broker, int32_t level, struct buf *properties, st
 enum status draft_add(struct broker *broker, struct append_batch *batch,
                       const struct record *records, int count)
 {
-    for (int i = 0; i < count; i++)
-        if (!append_batch_takes(batch, &records[i]) ||
+    struct queue *queues[DRAFT_RECORDS_MAX];
+    CHECK(count <= DRAFT_RECORDS_MAX);
+    for (int i = 0; i < count; i++) {
+        queues[i] = store_queue(broker->store, records[i].topic, records[i].queue_id, true);
+        if (queues[i] == NULL || !append_batch_takes(batch, &records[i]) ||
             records[i].properties.size > PROPERTIES_BYTES_MAX)
             return STATUS_TOO_LARGE;
-    for (int i = 0; i < count; i++) {
-        struct queue *queue =
-            store_queue(broker->store, records[i].topic, records[i].queue_id, true);
-        CHECK(queue != NULL &&
-              append_batch_add(batch, queue, &records[i], i > 0, NULL) == STATUS_OK);
     }
+    for (int i = 0; i < count; i++) /* each is taken, as was just asked */
+        CHECK(append_batch_add(batch, queues[i], &records[i], i > 0, NULL) == STATUS_OK);
     return STATUS_OK;
 }
 

@@ -38,8 +38,11 @@ int draft_delay(struct broker *broker, int32_t level, struct buf *properties,
  * worker may be held up with them, not all. */
 struct append_result draft_append_now(struct broker *broker, const struct record *record);
 
-/* Add up to two records, which are in the log together or not at all, to a batch.
- * returns  OK | TOO_LARGE (nothing was added) */
+/* Records that are in the log together, or not at all. */
+#define DRAFT_RECORDS_MAX 2
+
+/* Add such records, at most DRAFT_RECORDS_MAX, to a batch.
+ * returns  OK | TOO_LARGE (or a topic that no queue can have; nothing was added) */
 enum status draft_add(struct broker *broker, struct append_batch *batch,
                       const struct record *records, int count);
 

@@ -13,6 +13,7 @@
 #include "broker/state/half_message.h"
 #include "broker/state/transaction_check.h"
 #include "common/base/check.h"
+#include "common/base/map.h"
 #include "common/sys/log.h"
 #include "proto/header.pb-c.h"
 #include "proto/properties.h"
@@ -34,11 +35,14 @@ struct transaction_asker {
     _Atomic int64_t count;
     uint32_t turn; /* who is asked next */
 
-    /* The group that was looked up last, and who is in it: for one step. */
+    /* The groups that were looked up in this step. */
     struct arena arena;
-    struct slice group;
+    struct map groups; /* name -> struct group_members, in the arena */
+};
+
+struct group_members {
     struct client_info *members;
-    size_t member_count;
+    size_t count;
 };
 
 struct question {
@@ -114,23 +118,27 @@ static void question_run(struct loop_task *task)
     question_free(question);
 }
 
-/* The members of the message's group. False: there is nobody to ask. */
-static bool look_up(struct transaction_asker *asker, const struct record *half)
+/* The members of the message's group; NULL when there is nobody to ask. */
+static const struct group_members *look_up(struct transaction_asker *asker,
+                                           const struct record *half)
 {
-    struct slice group;
-    if (!properties_find(half->properties, SLICE_LITERAL(PROPERTY_PRODUCER_GROUP), &group)) {
+    struct slice name;
+    if (!properties_find(half->properties, SLICE_LITERAL(PROPERTY_PRODUCER_GROUP), &name)) {
         nobody_asked(SLICE_EMPTY, "its property PGROUP, the producer group, is missing");
-        return false;
+        return NULL;
     }
-    if (asker->group.data == NULL || !slice_equal(group, asker->group)) {
-        asker->group = arena_copy(&asker->arena, group);
-        if (!clients_producer_members(asker->broker->clients, group, &asker->arena, &asker->members,
-                                      &asker->member_count))
-            asker->member_count = 0;
+    struct group_members *group = map_get(&asker->groups, name);
+    if (group == NULL) {
+        group = arena_zalloc(&asker->arena, sizeof *group);
+        if (!clients_producer_members(asker->broker->clients, name, &asker->arena, &group->members,
+                                      &group->count))
+            group->count = 0;
+        (void)map_put(&asker->groups, name, group);
     }
-    if (asker->member_count == 0)
-        nobody_asked(group, "no producer of the group is connected");
-    return asker->member_count > 0;
+    if (group->count > 0)
+        return group;
+    nobody_asked(name, "no producer of the group is connected");
+    return NULL;
 }
 
 static struct question *question_new(struct transaction_asker *asker, const struct record *half,
@@ -165,12 +173,13 @@ static void ask(void *ctx, const struct record *half)
         nobody_asked(SLICE_EMPTY, fault);
         return;
     }
-    if (!look_up(asker, half))
+    const struct group_members *group = look_up(asker, half);
+    if (group == NULL)
         return;
     struct question *question = question_new(asker, half, &shown);
-    while (question->candidate_count < TRIES && question->candidate_count < asker->member_count) {
-        size_t member = (asker->turn + question->candidate_count) % asker->member_count;
-        question->candidates[question->candidate_count++] = asker->members[member].conn;
+    while (question->candidate_count < TRIES && question->candidate_count < group->count) {
+        size_t member = (asker->turn + question->candidate_count) % group->count;
+        question->candidates[question->candidate_count++] = group->members[member].conn;
     }
     asker->turn++;
     question_post(question);
@@ -193,6 +202,7 @@ struct transaction_asker *transaction_asker_new(struct broker *broker)
 {
     struct transaction_asker *asker = xcalloc(1, sizeof *asker);
     asker->broker = broker;
+    asker->groups = MAP_EMPTY;
     arena_init(&asker->arena, 4096);
     const struct transaction_check_parts parts = {
         .store = broker->store,
@@ -227,8 +237,8 @@ int64_t transaction_asker_step(struct transaction_asker *asker)
     };
     int64_t wait_ms = transaction_check_step(asker->check, &limits, clock_wall_ms(broker->clock),
                                              clock_monotonic_ms(broker->clock));
-    asker->group = SLICE_EMPTY;
-    asker->member_count = 0;
+    map_release(&asker->groups);
+    asker->groups = MAP_EMPTY;
     arena_reset(&asker->arena);
     return wait_ms;
 }

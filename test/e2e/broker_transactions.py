@@ -5,12 +5,13 @@ producer of the group, giving up and taking up again, restarts and lost producer
 
 import json
 import os
+import time
 import unittest
 
 import rocketmq
 from broker import (Broker, BrokerTest, MESSAGE_ILLEGAL, NO_PERMISSION, Record, RUNTIME_INFO,
                     SUCCESS, SYSTEM_ERROR, TOPIC_NOT_EXIST, UPDATE_CONFIG, HEARTBEAT, VIEW,
-                    SEND_BATCH, batch_body)
+                    MAX_OFFSET, SEND_BATCH, batch_body)
 from broker_cold import bytes_in_memory, make_cold
 from rocketmq import ROCKETMQ, wait_until
 
@@ -33,6 +34,14 @@ def beat(client, group, client_id=None):
                        "producerDataSet": [{"groupName": group}]}).encode()
     answer = client.call(HEARTBEAT, {}, body)
     assert answer.code == SUCCESS, answer
+
+
+def is_left_alone(client, seconds):
+    """Nothing is asked for a while; what is asked is in client.pushed. No read is cut short, so
+    that frames stay whole."""
+    time.sleep(seconds)
+    client.call(MAX_OFFSET, {"topic": "SELF_TEST_TOPIC", "queueId": 0})
+    return not client.pushed
 
 
 class Half:
@@ -324,7 +333,7 @@ class Checks(TransactionTest):
         """Nothing is asked any more. Rounds follow each other fast here: a question may be on its
         way when the one before it is answered."""
         def is_silent():
-            silent = producer.is_silent(1)
+            silent = is_left_alone(producer, 1)
             while producer.pushed:
                 producer.oneway(END, end_of_check(producer.read_push(), ROLLBACK, group))
             return silent
@@ -365,7 +374,7 @@ class Checks(TransactionTest):
             half = self.half(topic, b"%d" % i, group, producer)
             producer.oneway(END, half.end(COMMIT if i % 2 else ROLLBACK))
         self.stored(topic, 0, 50)
-        self.assertTrue(producer.is_silent(1))
+        self.assertTrue(is_left_alone(producer, 1), producer.pushed)
 
     def test_asked_until_it_knows(self):
         topic, group = self.topic(), self.group()
@@ -428,7 +437,7 @@ class Checks(TransactionTest):
         producer.oneway(END, half.end(COMMIT))
         self.stored(topic, 0, 1)
 
-        def is_left_alone():
+        def is_at_rest():
             end = self.client.max_offset(HALF)
             self.half(topic, b"another %d" % end, group, producer)
             check = self.question(producer, group, b"another %d" % end)
@@ -436,7 +445,7 @@ class Checks(TransactionTest):
             return not any(record.body == b"immune"
                            for record in self.client.read_queue(HALF, offset=end))
 
-        wait_until(is_left_alone, "the end of the first copy counts for the last")
+        wait_until(is_at_rest, "the end of the first copy counts for the last")
 
     def test_short_immunity(self):
         topic, group = self.topic(), self.group()
@@ -491,10 +500,11 @@ class Restarts(unittest.TestCase):
         return broker
 
     def open_half(self, client, topic, body, group="PG"):
+        key = body[:20].decode()
         answer = client.produce(topic, body, 0, {"TRAN_MSG": "true", "PGROUP": group,
-                                                 "UNIQ_KEY": body.decode()})
+                                                 "UNIQ_KEY": key})
         self.assertEqual(answer.code, SUCCESS, answer)
-        return Half(answer.ext, group, body.decode())
+        return Half(answer.ext, group, key)
 
     def bodies(self, client, topic, count):
         wait_until(lambda: client.max_offset(topic) >= count, f"{count} messages in {topic}")
@@ -544,14 +554,14 @@ class Restarts(unittest.TestCase):
                 self.assertEqual(Record(check.body).body, b"open")
                 client.oneway(END, end_of_check(check, COMMIT, "PG"))
                 self.assertEqual(self.bodies(client, "T", 11)[-1], b"open")
-                while not client.is_silent(1):
+                while not is_left_alone(client, 1):
                     check = client.read_push()
                     self.assertEqual(Record(check.body).body, b"open")
                     client.oneway(END, end_of_check(check, ROLLBACK, "PG"))
 
     def test_killed_while_asking(self):
         """Again and again: nothing is lost, whatever was under way; something may come twice."""
-        broker = self.broker(transactionCheckInterval=50, mappedFileSizeCommitLog=1 << 20,
+        broker = self.broker(transactionCheckInterval=1000, mappedFileSizeCommitLog=1 << 20,
                              maxMessageSize=65536)
         with broker.client() as client:
             self.assertEqual(client.create_topic("T").code, SUCCESS)
@@ -570,11 +580,36 @@ class Restarts(unittest.TestCase):
             beat(client, "PG")
 
             def all_there():
-                while client.pushed or not client.is_silent(0.01):
+                there = {record.body for record in client.read_queue("T")}
+                while client.pushed:
                     client.oneway(END, end_of_check(client.read_push(), COMMIT, "PG"))
-                return wanted <= {record.body for record in client.read_queue("T")}
+                return wanted <= there
 
             wait_until(all_there, "all that was open is committed", 120)
+
+    def test_a_producer_that_does_not_read(self):
+        """Questions to it pile up to a bound; the others of its group and other groups are asked
+        all the same."""
+        broker = self.broker(transactionCheckInterval=500, outputHighWaterBytes=1 << 20)
+        with broker.client() as deaf, broker.client() as same, broker.client() as other:
+            self.assertEqual(deaf.create_topic("T").code, SUCCESS)
+            for i in range(100):
+                self.open_half(deaf, "T", b"%d" % i + b" " * 100000, "deaf")
+            before = broker.memory_kb()
+            beat(deaf, "deaf")
+            for i in range(5):
+                self.open_half(other, "T", b"other %d" % i, "other")
+                beat(other, "other")
+                check = other.read_push()
+                other.oneway(END, end_of_check(check, COMMIT, "other"))
+            beat(same, "deaf")
+            asked = set()
+            while len(asked) < 100:
+                check = same.read_push()
+                asked.add(Record(check.body).body)
+                same.oneway(END, end_of_check(check, ROLLBACK, "deaf"))
+            if before is not None:
+                self.assertLess(broker.memory_kb() - before, 40 * 1024)
 
     def cold_bytes(self, client):
         return int(client.call(RUNTIME_INFO).json()["table"]["coldReadBytes"])
