@@ -39,10 +39,12 @@ final class FilterCases {
     cases.put("filter/backlog", FilterCases::backlog);
   }
 
-  /** Message i has tag even or odd, the numbers n and half, and every third one a colour. */
+  /**
+   * Message i has tag even or odd, the numbers n and half, and every third one a colour. Not in
+   * batches: of those 4.9.2 damages the last property.
+   */
   private static void send(DefaultMQProducer producer, String topic, int from, int to)
       throws Exception {
-    List<Message> batch = new ArrayList<>();
     for (int i = from; i < to; i++) {
       Message message = Bench.message(topic, i % 2 == 0 ? "even" : "odd", "k" + i, "m " + i);
       message.putUserProperty("n", String.valueOf(i));
@@ -50,11 +52,7 @@ final class FilterCases {
       if (i % 3 == 0) {
         message.putUserProperty("colour", i % 6 == 0 ? "it's red" : "gr\u00fcn");
       }
-      batch.add(message);
-      if (batch.size() == 50 || i + 1 == to) {
-        producer.send(batch);
-        batch = new ArrayList<>();
-      }
+      producer.send(message);
     }
   }
 
@@ -213,8 +211,8 @@ final class FilterCases {
 
   private static void backlog(Bench bench) throws Exception {
     String topic = bench.topic(2);
-    send(bench.producer(), topic, 0, 5000);
-    Collector collector = consume(bench, topic, MessageSelector.bySql("n IN ('17', '2500', '4999')"));
-    collector.awaitExactly(bodies(5000, i -> i == 17 || i == 2500 || i == 4999));
+    send(bench.producer(), topic, 0, 2000);
+    Collector collector = consume(bench, topic, MessageSelector.bySql("n IN ('17', '1234', '1999')"));
+    collector.awaitExactly(bodies(2000, i -> i == 17 || i == 1234 || i == 1999));
   }
 }
