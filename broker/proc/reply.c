@@ -12,6 +12,7 @@
 #include "broker/proc/reply.h"
 
 #include "broker/proc/acks.h"
+#include "broker/proc/appender.h"
 #include "broker/proc/draft.h"
 #include "common/base/check.h"
 #include "common/base/number.h"
@@ -89,6 +90,10 @@ static void store(struct reply *reply, const struct call *call, const struct sen
     struct broker *broker = reply->broker;
     struct broker_loop *bl = broker_loop_of(broker, call);
     struct property_wishes wishes;
+    if (page_cache_busy(broker) || acks_full(bl->acks, call->under_way)) {
+        stored(reply, NULL);
+        return;
+    }
     struct record record = {
         .queue_id = reply->queue_id,
         .flag = header->flag,

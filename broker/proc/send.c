@@ -46,6 +46,12 @@ static void fail(struct send *send, int32_t code, const char *format, ...)
     send_fail(send->broker, call_reply_to(send->call), code, remark);
 }
 
+static bool is_reply(const struct call *call)
+{
+    return call->request->code == REQUEST_SEND_REPLY_MESSAGE ||
+           call->request->code == REQUEST_SEND_REPLY_MESSAGE_V2;
+}
+
 static void fail_topic_missing(struct send *send)
 {
     fail(send, RESPONSE_TOPIC_NOT_EXIST, "topic[%.*s] not exist, apply first please!" SEE_FAQ,
@@ -305,12 +311,6 @@ static int32_t any_queue(struct broker_loop *bl, int32_t queues)
     return (int32_t)((high * (uint64_t)queues) >> 32);
 }
 
-static bool is_reply(const struct call *call)
-{
-    return call->request->code == REQUEST_SEND_REPLY_MESSAGE ||
-           call->request->code == REQUEST_SEND_REPLY_MESSAGE_V2;
-}
-
 static void send_to_topic(struct send *send)
 {
     if (!check_topic(send))
@@ -326,10 +326,13 @@ static void send_to_topic(struct send *send)
         send_single(send, queue_id);
 }
 
-/* Flow control; its answers have no fields, as in 4.9.2. */
+/* Flow control; its answers have no fields, as in 4.9.2. Replies are pushed, be the disk as it may.
+ */
 static bool admitted(const struct send *send)
 {
     const struct broker *broker = send->broker;
+    if (is_reply(send->call))
+        return true;
     if (page_cache_busy(broker)) {
         net_reply_error(call_reply_to(send->call), RESPONSE_SYSTEM_BUSY, PAGE_CACHE_BUSY_REMARK,
                         (long long)store_append_busy_ms(broker->store));

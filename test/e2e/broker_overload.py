@@ -19,6 +19,7 @@ from broker import (Broker, BrokerTest, HEARTBEAT, RUNTIME_INFO, SEND_BACK, SEND
 from rocketmq import Command, wait_until
 
 FLUSH_DISK_TIMEOUT = 10
+REPLY_V2 = 325
 LOOPS = 3
 QUEUE = 75  # of the 100 that some tests allow: the rest is for connections with little under way
 TIMEOUT_CLEAN = "[TIMEOUT_CLEAN_QUEUE]broker busy, start flow control for a while, period in queue: "
@@ -127,6 +128,15 @@ class Stalled(StallTest):
         answer = self.client.call(SEND_BACK, {"offset": 0, "group": "CG", "delayLevel": 1})
         self.assertEqual(answer.code, SYSTEM_BUSY)
         self.assertTrue(answer.remark.startswith(REJECT))
+        # A reply is pushed all the same; only its copy is not stored.
+        requester = self.connect()
+        requester.call(HEARTBEAT, None, b'{"clientID":"R","producerDataSet":[{"groupName":"PG"}],'
+                                        b'"consumerDataSet":[]}')
+        opaque = self.client.send(REPLY_V2, send_header(
+            topic, properties={"REPLY_TO_CLIENT": "R"}), b"late")
+        requester.answer(requester.read_push())
+        answer = self.client.read_answer(opaque)
+        self.assertEqual((answer.code, answer.ext["msgId"]), (SUCCESS, "0"))
         self.release()
         self.assertEqual(writer.read_answer(stuck).code, SUCCESS)
         self.expect_as_before(topic)
