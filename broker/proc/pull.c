@@ -283,7 +283,8 @@ static bool hold(struct pull *pull)
     struct pull *kept = keep(pull);
     kept->held.looked_offset = kept->queue_offset;
     kept->held.queue = kept->queue;
-    if (request_of(kept, 0).filter != NULL && kept->subscription->code_count <= HELD_TAGS_MAX) {
+    if (request_of(kept, 0).filter != NULL && kept->subscription->tag_type &&
+        kept->subscription->code_count <= HELD_TAGS_MAX) {
         kept->held.codes = kept->subscription->codes;
         kept->held.code_count = kept->subscription->code_count;
     }

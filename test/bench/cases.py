@@ -7,6 +7,7 @@ given a Session and notes figures there.
 import os
 import time
 
+import figures
 import machine
 from contender import Failed
 
@@ -95,6 +96,8 @@ VALUES = [
     ("held-pulls", "elsewhere", "rate of sends to another topic over that without", "%.3f", 1),
     ("held-pulls", "filtered", "rate of sends to the topic, tags that none wants, over that without",
      "%.3f", 1),
+    ("held-pulls", "elsewhere_cpu", "CPU per message of the first over that without", "%.3f", 1),
+    ("held-pulls", "filtered_cpu", "CPU per message of the second over that without", "%.3f", 1),
     ("held-pulls", "held_p50_us", "p50 of 500 sends/s to the topic, such tags, us", "%.0f", 1),
     ("held-pulls", "free_p50_us", "p50 of the same without, us", "%.0f", 1),
     ("cold-catch-up", "alone_p99_us", "p99 of sends without a reader, us", "%.0f", 1),
@@ -329,6 +332,8 @@ def run_held(session):
                 holder.communicate()
     for load in ("elsewhere", "filtered"):
         found[load] = found[True][load]["msgs_per_s"] / found[False][load]["msgs_per_s"]
+        found[load + "_cpu"] = figures.ratio(found[True][load]["server_cpu_s_per_million"],
+                                             found[False][load]["server_cpu_s_per_million"])
     found["held_p50_us"] = found[True]["single"]["p50_us"]
     found["free_p50_us"] = found[False]["single"]["p50_us"]
     found["held"], found["free"] = found.pop(True), found.pop(False)
