@@ -72,7 +72,11 @@ static int64_t tags(void *ctx, struct queue *queue, int64_t from,
 {
     (void)ctx;
     struct tag_look look = {each, each_ctx};
-    struct get_request request = {queue, from, 1, show_tag, &look};
+    struct get_request request = {.queue = queue,
+                                  .queue_offset = from,
+                                  .max_messages = 1,
+                                  .filter = show_tag,
+                                  .filter_ctx = &look};
     struct get_result got;
     struct arena arena;
     if (current->tags_unknown)
