@@ -27,8 +27,6 @@
 #define NOT_FOUND_REMARK "Find prepared transaction message failed"
 #define RESUME_REMARK "Exception was thrown when putting message back to " TOPIC_TRANS_HALF "."
 #define LOOP_BYTES_MAX (256 * 1024)
-/* A loop's batch is appended at once when it has grown to this. */
-#define COMMIT_AT_BYTES (1024 * 1024)
 
 /* What ends a transaction. */
 struct ending {
@@ -181,8 +179,7 @@ static void end_on_loop(struct broker *broker, struct call *call, const struct e
         return;
     }
     acks_add_bare(bl->acks, call_reply_to(call), ending->count);
-    if (append_batch_bytes(bl->batch) >= COMMIT_AT_BYTES)
-        acks_commit(bl->acks);
+    acks_commit_large(bl->acks);
 }
 
 void handle_end_transaction(struct broker *broker, struct call *call)
@@ -193,6 +190,12 @@ void handle_end_transaction(struct broker *broker, struct call *call)
     struct ending ending;
     if (!begin(broker, call, &header))
         return;
+    if (acks_full(broker_loop_of(broker, call)->acks, call->under_way)) {
+        call_fail(call, RESPONSE_SYSTEM_BUSY,
+                  "[OVERLOAD]system busy, start flow control for a while: too much waits for the "
+                  "disk of the commit log; look at its load and health");
+        return;
+    }
     enum status found = store_try_read_record(broker->store, header.commit_log_offset, &range);
     if (found == STATUS_OK && range.size > LOOP_BYTES_MAX) {
         log_range_release(&range);

@@ -10,10 +10,10 @@ import unittest
 
 import rocketmq
 from broker import (Broker, BrokerTest, MESSAGE_ILLEGAL, NO_PERMISSION, Record, RUNTIME_INFO,
-                    SUCCESS, SYSTEM_ERROR, TOPIC_NOT_EXIST, UPDATE_CONFIG, HEARTBEAT, VIEW,
+                    SUCCESS, SYSTEM_BUSY, SYSTEM_ERROR, TOPIC_NOT_EXIST, UPDATE_CONFIG, HEARTBEAT, VIEW,
                     MAX_OFFSET, SEND_BATCH, batch_body)
 from broker_cold import bytes_in_memory, make_cold
-from rocketmq import ROCKETMQ, wait_until
+from rocketmq import ROCKETMQ, Command, wait_until
 
 END, CHECK, RESUME = 37, 39, 323
 COMMIT, ROLLBACK = 8, 12
@@ -610,6 +610,24 @@ class Restarts(unittest.TestCase):
                 same.oneway(END, end_of_check(check, ROLLBACK, "deaf"))
             if before is not None:
                 self.assertLess(broker.memory_kb() - before, 40 * 1024)
+
+    def test_more_ends_than_may_wait_for_the_disk(self):
+        """They are refused, and can be sent again: each answer says what has happened."""
+        broker = self.broker(transactionCheckInterval=NEVER_MS, flushDiskType="SYNC_FLUSH",
+                             sendThreadPoolQueueCapacity=4)
+        with broker.client() as client:
+            self.assertEqual(client.create_topic("T").code, SUCCESS)
+            ends = [self.open_half(client, "T", b"%d" % i).end(COMMIT) for i in range(200)]
+            together = b"".join(Command(END, {name: str(value) for name, value in end.items()},
+                                        b"", 10000 + i).encode() for i, end in enumerate(ends))
+            client.send_bytes(together)
+            answers = [client.read_answer(10000 + i) for i in range(200)]
+            refused = [end for end, answer in zip(ends, answers) if answer.code == SYSTEM_BUSY]
+            self.assertEqual({answer.code for answer in answers}, {SUCCESS, SYSTEM_BUSY})
+            for end in refused:
+                self.assertEqual(client.call(END, end).code, SUCCESS)
+            self.assertEqual(sorted(self.bodies(client, "T", 200)),
+                             sorted(b"%d" % i for i in range(200)))
 
     def cold_bytes(self, client):
         return int(client.call(RUNTIME_INFO).json()["table"]["coldReadBytes"])
