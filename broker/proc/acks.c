@@ -31,6 +31,8 @@ struct pending_send {
     bool silent;
     bool wait;
     struct meter *meter; /* of the topic; may be NULL */
+    bool recall;
+    char *timer_text; /* malloc'ed: the handle of a timer, or of a recall the msgId; may be NULL */
 };
 
 /* A send that is in the log and waits for the disk. */
@@ -43,6 +45,8 @@ struct waiting_send {
     int64_t end_pos;
     int64_t deadline_ms;
     char *batch_ids; /* malloc'ed list of message ids for more than one record, else NULL */
+    bool recall;
+    char *timer_text; /* as above */
 };
 
 /* Stored and not counted yet. */
@@ -87,8 +91,12 @@ struct acks *acks_new(struct broker_loop *bl)
 
 void acks_free(struct acks *acks)
 {
-    for (size_t i = 0; i < acks->waiting_count; i++)
+    for (size_t i = 0; i < acks->waiting_count; i++) {
         free(acks->waiting[(acks->first + i) & (acks->waiting_capacity - 1)].batch_ids);
+        free(acks->waiting[(acks->first + i) & (acks->waiting_capacity - 1)].timer_text);
+    }
+    for (size_t i = 0; i < acks->turn_count; i++)
+        free(acks->turn[i].timer_text);
     loop_timer_free(acks->timer);
     free(acks->turn);
     free(acks->waiting);
@@ -113,7 +121,30 @@ void acks_add(struct acks *acks, struct reply_to to, struct slice topic, int32_t
               int records, bool wait)
 {
     struct meter *meter = topic_stats_put_meter(acks->bl->meters, topic);
-    turn_push(acks, (struct pending_send){to, queue_id, records, false, wait, meter});
+    turn_push(
+        acks,
+        (struct pending_send){
+            .to = to, .queue_id = queue_id, .records = records, .wait = wait, .meter = meter});
+}
+
+void acks_set_recall_handle(struct acks *acks, char *handle)
+{
+    acks->turn[acks->turn_count - 1].timer_text = handle;
+}
+
+void acks_add_recall(struct acks *acks, struct reply_to to, struct slice topic,
+                     struct slice unique_key)
+{
+    struct meter *meter = topic_stats_put_meter(acks->bl->meters, topic);
+    char *text = xmalloc(unique_key.size + 1);
+    memcpy(text, unique_key.data, unique_key.size);
+    text[unique_key.size] = '\0';
+    turn_push(acks, (struct pending_send){.to = to,
+                                          .records = 1,
+                                          .wait = true,
+                                          .meter = meter,
+                                          .recall = true,
+                                          .timer_text = text});
 }
 
 void acks_add_silent(struct acks *acks, int records)
@@ -141,23 +172,43 @@ void send_fail(struct broker *broker, struct reply_to to, int32_t code, const ch
     net_reply(to, &response);
 }
 
+static void answer_recall(struct broker *broker, const struct waiting_send *send, bool stored)
+{
+    struct ext_field fields[2] = {
+        {SLICE_LITERAL(PROPERTY_MSG_REGION), slice_of_cstr(broker->conf.regionId)},
+        {SLICE_LITERAL("msgId"), slice_of_cstr(send->timer_text)},
+    };
+    struct response response = {.code = stored ? RESPONSE_SUCCESS : RESPONSE_SYSTEM_ERROR,
+                                .remark = stored ? NULL : "recall failed, execute error"};
+    response.ext = (struct ext_map){.fields = fields, .count = stored ? 2 : 1, .present = true};
+    net_reply(send->to, &response);
+}
+
 static void answer(struct broker *broker, const struct waiting_send *send, int32_t code)
 {
+    if (send->recall) {
+        answer_recall(broker, send, code == RESPONSE_SUCCESS);
+        return;
+    }
     char id[MESSAGE_ID_TEXT_BYTES];
     char queue_text[I64_TEXT_BYTES];
     char offset_text[I64_TEXT_BYTES];
     struct slice ids = send->batch_ids != NULL
                            ? slice_of_cstr(send->batch_ids)
                            : slice_of(id, message_id_format(&broker->store_host, send->pos, id));
-    struct ext_field fields[5] = {
+    uint32_t count = 3;
+    struct ext_field fields[6] = {
         {SLICE_LITERAL("msgId"), ids},
         {SLICE_LITERAL("queueId"), slice_of(queue_text, format_i64(send->queue_id, queue_text))},
         {SLICE_LITERAL("queueOffset"),
          slice_of(offset_text, format_i64(send->queue_offset, offset_text))},
     };
+    if (send->timer_text != NULL)
+        fields[count++] =
+            (struct ext_field){SLICE_LITERAL("recallHandle"), slice_of_cstr(send->timer_text)};
     struct response response = {.code = code};
     response.ext = (struct ext_map){
-        .fields = fields, .count = region_fields(broker, fields, 3), .present = true};
+        .fields = fields, .count = region_fields(broker, fields, count), .present = true};
     net_reply(send->to, &response);
 }
 
@@ -261,6 +312,7 @@ static void waiting_pop(struct acks *acks, bool flushed)
     else
         answer(broker, send, flushed ? accepted_code(broker, true) : timeout_code(broker));
     free(send->batch_ids);
+    free(send->timer_text);
     acks->first = (acks->first + 1) & (acks->waiting_capacity - 1);
     acks->waiting_count--;
 }
@@ -292,8 +344,11 @@ static void settle(struct acks *acks, const struct pending_send *pending,
 {
     struct broker *broker = acks->bl->broker;
     if (results[0].status != PUT_OK) {
-        if (!pending->silent)
+        if (pending->recall)
+            net_reply_error(pending->to, RESPONSE_SYSTEM_ERROR, "recall failed, execute error");
+        else if (!pending->silent)
             refuse(broker, pending->to, results[0].status);
+        free(pending->timer_text);
         return;
     }
     if (pending->silent) {
@@ -308,6 +363,8 @@ static void settle(struct acks *acks, const struct pending_send *pending,
         .queue_offset = results[0].queue_offset,
         .pos = results[0].pos,
         .end_pos = results[pending->records - 1].end_pos,
+        .recall = pending->recall,
+        .timer_text = pending->timer_text,
     };
     if (pending->records > 1)
         send.batch_ids = batch_ids(broker, results, pending->records);
@@ -318,6 +375,7 @@ static void settle(struct acks *acks, const struct pending_send *pending,
     }
     answer(broker, &send, accepted_code(broker, pending->wait));
     free(send.batch_ids);
+    free(send.timer_text);
 }
 
 void acks_commit(struct acks *acks)

@@ -37,6 +37,7 @@ struct housekeeper {
     pthread_t thread;
     pthread_t deliverer;
     pthread_t journal;
+    pthread_t timers;
     pthread_mutex_t lock; /* for sleeping and waking only */
     pthread_cond_t wake;
     bool stopping;
@@ -71,6 +72,8 @@ static void save_delays(struct housekeeper *keeper)
     struct err err = {0};
     if (keeper->broker->delay != NULL)
         complain("delay offsets", delay_persist(keeper->broker->delay, &err), &err);
+    if (keeper->broker->timer != NULL)
+        complain("timers", timer_persist(keeper->broker->timer, &err), &err);
 }
 
 static void complain_of_journal(const char *what, enum status status, const struct err *err)
@@ -89,6 +92,8 @@ static void write_journals(struct housekeeper *keeper)
     complain_of_journal(what, offsets_journal_step(broker->offsets, &err), &err);
     if (broker->delay != NULL)
         complain_of_journal(what, delay_journal_step(broker->delay, &err), &err);
+    if (broker->timer != NULL)
+        complain_of_journal(what, timer_journal_step(broker->timer, &err), &err);
 }
 
 static void sync_journals(struct housekeeper *keeper)
@@ -102,7 +107,12 @@ static void sync_journals(struct housekeeper *keeper)
     if (broker->delay == NULL)
         return;
     complain_of_journal(what, delay_journal_sync(broker->delay, &err), &err);
-    if (delay_journal_is_due(broker->delay))
+    bool due = delay_journal_is_due(broker->delay);
+    if (broker->timer != NULL) {
+        complain_of_journal(what, timer_journal_sync(broker->timer, &err), &err);
+        due |= timer_journal_is_due(broker->timer);
+    }
+    if (due)
         save_delays(keeper);
 }
 
@@ -191,6 +201,15 @@ static void *deliver(void *arg)
     return NULL;
 }
 
+static void *run_timers(void *arg)
+{
+    struct housekeeper *keeper = arg;
+    struct timer *timer = keeper->broker->timer;
+    while (doze(keeper, 0))
+        timer_wait(timer, timer_step(timer, clock_wall_ms(keeper->broker->clock)));
+    return NULL;
+}
+
 static void *keep_journals(void *arg)
 {
     struct housekeeper *keeper = arg;
@@ -206,6 +225,8 @@ static enum status start_threads(struct housekeeper *keeper, struct err *err)
         status = thread_start(&keeper->journal, "journal", keep_journals, keeper, err);
     if (status == STATUS_OK && keeper->broker->delay != NULL)
         status = thread_start(&keeper->deliverer, "deliverer", deliver, keeper, err);
+    if (status == STATUS_OK && keeper->broker->timer != NULL)
+        status = thread_start(&keeper->timers, "timers", run_timers, keeper, err);
     return status;
 }
 
@@ -242,7 +263,10 @@ void housekeeper_stop(struct housekeeper *keeper)
     keeper->stopping = true;
     pthread_cond_broadcast(&keeper->wake);
     pthread_mutex_unlock(&keeper->lock);
-    const pthread_t threads[] = {keeper->thread, keeper->deliverer, keeper->journal};
+    if (keeper->broker->timer != NULL)
+        timer_wake(keeper->broker->timer);
+    const pthread_t threads[] = {keeper->thread, keeper->deliverer, keeper->journal,
+                                 keeper->timers};
     for (size_t i = 0; i < sizeof threads / sizeof threads[0]; i++)
         if (threads[i] != 0)
             thread_join(threads[i]);

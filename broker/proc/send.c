@@ -14,6 +14,7 @@
 #include "broker/proc/handlers.h"
 #include "broker/proc/parked_sends.h"
 #include "broker/proc/send_header.h"
+#include "broker/proc/timer_draft.h"
 
 #include "common/base/check.h"
 #include "common/base/limits.h"
@@ -112,7 +113,9 @@ static void record_init(const struct send *send, int32_t queue_id, struct record
     };
 }
 
-static void add(struct send *send, const struct record *record, int32_t shown_queue_id, bool wait)
+/* handle  for recalling a timer, malloc'ed, taken over; NULL for others */
+static void add(struct send *send, const struct record *record, int32_t shown_queue_id, bool wait,
+                char *handle)
 {
     struct broker_loop *bl = send->bl;
     struct queue *queue = store_queue(send->broker->store, record->topic, record->queue_id, true);
@@ -123,9 +126,11 @@ static void add(struct send *send, const struct record *record, int32_t shown_qu
              "they may not hold 512 zero bytes in a row, nor end with one.",
              record_size(record), (long long)send->broker->conf.maxMessageSize,
              record->properties.size, PROPERTIES_BYTES_MAX);
+        free(handle);
         return;
     }
     acks_add(bl->acks, call_reply_to(send->call), record->topic, shown_queue_id, 1, wait);
+    acks_set_recall_handle(bl->acks, handle);
     if (append_batch_bytes(bl->batch) >= COMMIT_AT_BYTES ||
         append_batch_count(bl->batch) >= COMMIT_AT_RECORDS)
         acks_commit(bl->acks);
@@ -177,6 +182,30 @@ static bool redirect_retry(struct send *send, struct record *record, bool *dead)
     return redirect_dead(send, group, record);
 }
 
+/* A message with a time of delivery; false when the call was answered. */
+static bool draft_timer(struct send *send, const struct property_wishes *wishes,
+                        struct record *record, char **handle)
+{
+    const char *remark = NULL;
+    struct slice topic = record->topic;
+    int64_t due_ms = 0;
+    switch (timer_draft(send->broker, wishes, &send->bl->scratch, record, send->call->arena,
+                        &due_ms, &remark)) {
+    case TIMER_DRAFT_NONE:
+        break;
+    case TIMER_DRAFT_TIMER:
+        *handle = timer_draft_handle(send->broker, wishes, topic, due_ms);
+        break;
+    case TIMER_DRAFT_ILLEGAL:
+        fail(send, RESPONSE_MESSAGE_ILLEGAL, "%s", remark);
+        return false;
+    case TIMER_DRAFT_OFF:
+        fail(send, RESPONSE_SYSTEM_ERROR, "%s", remark);
+        return false;
+    }
+    return true;
+}
+
 static void send_single(struct send *send, int32_t queue_id)
 {
     struct broker *broker = send->broker;
@@ -205,7 +234,10 @@ static void send_single(struct send *send, int32_t queue_id)
         record.properties = buf_slice(properties);
         (void)draft_delay(broker, wishes.delay_level, properties, &record);
     }
-    add(send, &record, queue_id, wishes.wait);
+    char *handle = NULL;
+    if (!dead && wishes_timer(&wishes) && !draft_timer(send, &wishes, &record, &handle))
+        return;
+    add(send, &record, queue_id, wishes.wait, handle);
 }
 
 /* The properties of one message of a batch as they are stored: its own, CLUSTER, and those of the
@@ -238,7 +270,7 @@ static int read_batch(struct send *send, const struct property_wishes *batch,
     const char *fault = NULL;
     if ((send->header.sys_flag & SYS_FLAG_TRANSACTION_MASK) != 0)
         fault = "a batch can not be part of a transaction";
-    else if (batch->delay_level > 0)
+    else if (batch->delay_level > 0 || wishes_timer(batch))
         fault = "a batch can not be delayed";
     while ((status = batch_next(send->call->body, &cursor, &message)) == STATUS_OK &&
            fault == NULL) {
@@ -253,7 +285,7 @@ static int read_batch(struct send *send, const struct property_wishes *batch,
         total += record_size(record);
         if (record->properties.size > PROPERTIES_BYTES_MAX)
             fault = "the properties of one message take more than 32767 bytes";
-        else if (wishes.delay_level > 0)
+        else if (wishes.delay_level > 0 || wishes_timer(&wishes))
             fault = "a batch can not be delayed";
         else if (total > limit)
             fault = "the batch takes more than maxMessageSize";
@@ -345,9 +377,9 @@ static bool begin(struct send *send, struct broker *broker, struct call *call)
         fail(send, RESPONSE_SYSTEM_ERROR, "%s", fault);
         return false;
     }
-    if (slice_is(send->header.topic, TOPIC_SCHEDULE)) {
-        fail(send, RESPONSE_NO_PERMISSION, "Sending message to topic[%s] is forbidden.",
-             TOPIC_SCHEDULE);
+    if (slice_is(send->header.topic, TOPIC_SCHEDULE) || slice_is(send->header.topic, TOPIC_TIMER)) {
+        fail(send, RESPONSE_NO_PERMISSION, "Sending message to topic[%.*s] is forbidden.",
+             SLICE_ARGS(send->header.topic));
         return false;
     }
     return true;

@@ -25,6 +25,7 @@
 
 #define TOPIC_TBW102 "TBW102"
 #define TOPIC_SCHEDULE "SCHEDULE_TOPIC_XXXX"
+#define TOPIC_TIMER "rmq_sys_wheel_timer" /* RocketMQ 5 */
 #define TOPIC_OFFSET_MOVED_EVENT "OFFSET_MOVED_EVENT"
 #define TOPIC_TRANS_HALF "RMQ_SYS_TRANS_HALF_TOPIC"
 #define TOPIC_TRANS_OP_HALF "RMQ_SYS_TRANS_OP_HALF_TOPIC"
@@ -55,6 +56,7 @@ struct topics_options {
     bool cluster_topic;     /* clusterTopicEnable */
     bool broker_topic;      /* brokerTopicEnable */
     bool trace_topic;       /* traceTopicEnable */
+    bool timer_topic;       /* timerWheelEnable */
 };
 
 struct topics;

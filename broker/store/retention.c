@@ -179,6 +179,11 @@ static bool first_segment_done(struct store *store)
     if (atomic_load(&store->dispatcher.dispatched_pos) < end ||
         atomic_load(&store->log.flushed_pos) < end)
         return false;
+    if (store->listener.may_expire != NULL &&
+        !store->listener.may_expire(store->listener.ctx, end)) {
+        store->keeper.retention.waits = true;
+        return false;
+    }
     if (store->keeper.checkpoint_pos >= end)
         return true;
     if (!store->keeper.is_pending) /* one that is about to be written is not put off */
