@@ -260,7 +260,6 @@ static void load_tables(struct broker *broker)
         .cluster_topic = conf->clusterTopicEnable,
         .broker_topic = conf->brokerTopicEnable,
         .trace_topic = conf->traceTopicEnable,
-        .timer_topic = conf->timerWheelEnable,
     };
     if (topics_load(&topics, broker->vfs, broker->clock, &broker->topics, &err) != STATUS_OK ||
         groups_load(config_path(broker, path, "subscriptionGroup.json"), broker->vfs, broker->clock,

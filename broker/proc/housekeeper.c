@@ -10,6 +10,7 @@
 #include "broker/proc/housekeeper.h"
 
 #include "broker/proc/client_manage.h"
+#include "broker/proc/registrar.h"
 #include "common/base/check.h"
 #include "common/sys/log.h"
 #include "common/sys/thread.h"
@@ -43,6 +44,7 @@ struct housekeeper {
     bool stopping;
     struct job jobs[JOBS];
     struct arena arena;
+    bool timers_shown;
 };
 
 static void complain(const char *what, enum status status, const struct err *err)
@@ -54,9 +56,27 @@ static void complain(const char *what, enum status status, const struct err *err
                   err->text);
 }
 
+/* The timers' topic is in the table from the first timer on. Not before, as 5.x has it: others
+ * would see a topic that 4.9.2 does not have. */
+static void show_timers(struct housekeeper *keeper)
+{
+    struct broker *broker = keeper->broker;
+    struct topic_config config;
+    bool created = false;
+    const struct queue *queue = store_queue(broker->store, SLICE_LITERAL(TOPIC_TIMER), 0, false);
+    if (keeper->timers_shown || broker->timer == NULL || queue == NULL ||
+        queue_max_offset(queue) == 0)
+        return;
+    keeper->timers_shown = topics_ensure(broker->topics, SLICE_LITERAL(TOPIC_TIMER), 1,
+                                         PERM_READ | PERM_WRITE, 0, &config, &created) == STATUS_OK;
+    if (created)
+        registrar_announce(broker->registrar);
+}
+
 static void save_tables(struct housekeeper *keeper)
 {
     struct err err = {0};
+    show_timers(keeper);
     complain("topics", topics_persist(keeper->broker->topics, &err), &err);
     complain("groups", groups_persist(keeper->broker->groups, &err), &err);
 }

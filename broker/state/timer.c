@@ -335,6 +335,11 @@ static bool take_in(struct timer *timer, int64_t now_ms)
     int64_t min = queue_min_offset(timer->queue);
     int64_t max = queue_max_offset(timer->queue);
     size_t count = 0;
+    if (timer->cursor > max) {
+        log_error("state", "the timers' queue has begun anew", "from=%lld to=%lld",
+                  (long long)timer->cursor, (long long)min);
+        timer->cursor = timer->state.covered = timer->replay_end = min;
+    }
     if (timer->cursor < min)
         timer->cursor = min;
     append_batch_clear(timer->batch);

@@ -306,6 +306,14 @@ bool timer_files_restore(struct timer_files *files, int64_t number, int64_t entr
     return there;
 }
 
+void timer_files_restore_all(struct timer_files *files)
+{
+    files_lock(files);
+    for (size_t i = 0; i < files->count; i++)
+        files->buckets[i]->end = files->buckets[i]->found;
+    files_unlock(files);
+}
+
 void timer_files_list(struct timer_files *files,
                       void (*each)(void *ctx, int64_t bucket, int64_t durable), void *ctx)
 {

@@ -61,6 +61,9 @@ MUST_CHECK enum status timer_files_scan(struct timer_files *files, int64_t bucke
  * returns  false: the file has fewer, or is not there */
 bool timer_files_restore(struct timer_files *files, int64_t bucket, int64_t entries);
 
+/* The same for tools that only look: all that is found counts. */
+void timer_files_restore_all(struct timer_files *files);
+
 /* Make everything durable that has been appended when this begins. May wait on disk.
  * returns  OK | BUSY (not now) | IO (for good: what is not durable may be lost) */
 MUST_CHECK enum status timer_files_sync(struct timer_files *files);

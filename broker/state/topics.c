@@ -155,8 +155,6 @@ static void boot_topics(struct topics *topics, const struct topics_options *opti
                PERM_INHERIT | (options->broker_topic ? PERM_READ_WRITE : 0));
     boot_topic(topics, TOPIC_OFFSET_MOVED_EVENT, 1, PERM_READ_WRITE);
     boot_topic(topics, TOPIC_SCHEDULE, 18, PERM_READ_WRITE);
-    if (options->timer_topic)
-        boot_topic(topics, TOPIC_TIMER, 1, PERM_READ_WRITE);
     if (options->trace_topic)
         boot_topic(topics, options->trace_topic_name, 1, PERM_READ_WRITE);
 

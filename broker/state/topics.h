@@ -56,7 +56,6 @@ struct topics_options {
     bool cluster_topic;     /* clusterTopicEnable */
     bool broker_topic;      /* brokerTopicEnable */
     bool trace_topic;       /* traceTopicEnable */
-    bool timer_topic;       /* timerWheelEnable */
 };
 
 struct topics;

@@ -218,7 +218,7 @@ void store_delete_queues(struct store *store, bool (*doomed)(void *ctx, struct s
 
 /* The same for queues that held messages, all of which have left the log by now, except those of
  * `keep` (CLEAN_EXPIRED_CONSUMEQUEUE). They start again at 0, as in 4.9.2. */
-void store_delete_expired_queues(struct store *store, struct slice keep);
+void store_delete_expired_queues(struct store *store, const struct slice *keep, size_t keep_count);
 
 /* Ask for on_arrival, or no longer. Counts: each true needs one false. After setting it, look at
  * queue_max_offset once more: what arrived before is not reported. */

@@ -7,20 +7,23 @@ KILL_ROUNDS and KILL_SEED as in broker_kill.py.
 """
 
 import base64
+import json
 import os
 import random
 import struct
+import subprocess
 import time
 import unittest
 
 import rocketmq
-from broker import (Broker, MAX_OFFSET, MESSAGE_ILLEGAL, NO_PERMISSION, RUNTIME_INFO, SEND_V2,
-                    SEND_BATCH, SUCCESS, SYSTEM_ERROR, TOPIC_NOT_EXIST, UPDATE_CONFIG, batch_body,
-                    join_properties, send_header)
-from rocketmq import Closed, wait_until
+from broker import (ALL_TOPIC_CONFIG, Broker, MESSAGE_ILLEGAL, NO_PERMISSION,
+                    RUNTIME_INFO, SEND_BATCH, SEND_V2, SUCCESS, SYSTEM_ERROR, TOPIC_NOT_EXIST,
+                    UPDATE_CONFIG, batch_body, send_header)
+from rocketmq import build_folder, wait_until
 
 WHEEL = "rmq_sys_wheel_timer"
 CHECK_POINT, METRICS, RECALL = 60, 61, 370
+CLEAN_EXPIRED, CLEAN_UNUSED = 306, 316
 ILLEGAL_OPERATION = 604
 ROUNDS = int(os.environ.get("KILL_ROUNDS", "3"))
 SEED = int(os.environ.get("KILL_SEED", random.randrange(1 << 32)))
@@ -230,6 +233,52 @@ class ListTest(TimerTest):
         self.assertEqual(counts(), {"T": 3, "U": 1})
         self.again(kill=True)
         wait_until(lambda: counts() == {"T": 3, "U": 1}, "the counts")
+
+
+    def test_mqstore_lists_them(self):
+        self.start()
+        due = now_ms() + 1000000
+        for number in (3, 1, 2):
+            self.send({"TIMER_DELIVER_MS": due + number, "UNIQ_KEY": f"k{number}"}, queue_id=number)
+        self.send({"TIMER_DELIVER_MS": due + 700000, "TIMER_DEL_UNIQKEY": "T+k9"})
+        self.send({"TIMER_DELAY_MS": 10}, b"gone")
+        self.wait_for(1)
+        self.client.close()
+        self.broker.stop()
+
+        def mqstore(*arguments):
+            done = subprocess.run([os.path.join(build_folder(), "bin", "mqstore"), "timers",
+                                   self.broker.path("store"), *arguments],
+                                  capture_output=True, text=True, timeout=60)
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            return done.stdout.splitlines()
+
+        found = [json.loads(line) for line in mqstore("--json")]
+        self.assertEqual([(row["kind"], row["dueTime"], row["topic"], row["queueId"],
+                           row["uniqueKey"]) for row in found],
+                         [("timer", due + n, "T", n, f"k{n}") for n in (1, 2, 3)] +
+                         [("cancel", due + 700000, "T", 0, "")])
+        self.assertEqual(found[3]["cancels"], "T+k9")
+        self.assertEqual(len(mqstore("--count", "2")), 2)
+        self.assertEqual(mqstore("--topic", "U"), [])
+        self.assertIn(" timer topic T queue 1 key k1 position ", mqstore()[0])
+        self.broker.start()
+        self.client = self.broker.client()
+        wait_until(lambda: self.info("timerCongestNum") == "3", "they are taken in")
+
+    def test_the_topic_is_known_from_the_first_timer_on(self):
+        self.start()
+
+        def topics():
+            return self.client.call(ALL_TOPIC_CONFIG).json()["topicConfigTable"]
+
+        self.assertNotIn(WHEEL, topics())
+        self.send({"TIMER_DELAY_SEC": 100})
+        wait_until(lambda: WHEEL in topics(), "the topic")
+        # Cleaning keeps the queue, whose offsets are the progress.
+        for code in (CLEAN_UNUSED, CLEAN_EXPIRED):
+            self.assertEqual(self.client.call(code).code, SUCCESS)
+        self.assertEqual(self.client.max_offset(WHEEL), 1)
 
 
 class RestartTest(TimerTest):
