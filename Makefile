@@ -157,7 +157,7 @@ check: unit-tests replay tidy
 # the environment the same test runs it again.
 CRASH_SECONDS ?= 60
 CRASH_TESTS := $(addprefix $(BUILD)/test/unit/,store/t_powercut store/t_faults store/t_damage \
-               state/t_powercut_tables)
+               state/t_powercut_tables state/t_timer_power)
 crash: $(CRASH_TESTS)
 	@for test in $(CRASH_TESTS); do CRASH_SECONDS=$(CRASH_SECONDS) $$test || exit 1; done
 

@@ -52,6 +52,7 @@ public final class Main {
     SendCases.addTo(cases);
     ConsumeCases.addTo(cases);
     RetryCases.addTo(cases);
+    TimerCases.addTo(cases);
     QueryCases.addTo(cases);
     TransactionCases.addTo(cases);
     AdminCases.addTo(cases);
