@@ -464,7 +464,8 @@ enum status timer_journal_step(struct timer *timer, struct err *err)
 
 bool timer_journal_is_due(struct timer *timer)
 {
-    return offset_journal_is_due(timer->progress.file.journal);
+    return atomic_load(&timer->progress.save_wanted) ||
+           offset_journal_is_due(timer->progress.file.journal);
 }
 
 enum status timer_journal_sync(struct timer *timer, struct err *err)

@@ -75,7 +75,8 @@ void timer_wrap_metrics(struct timer *timer, struct arena *arena,
  * returns  OK | TIMEOUT | IO | FULL | BUSY */
 MUST_CHECK enum status timer_persist(struct timer *timer, struct err *err);
 
-/* The journal beside the progress: as offsets_journal_step, _is_due and _sync. */
+/* The journal beside the progress: as offsets_journal_step, _is_due and _sync. It is also due when
+ * retention waits for a save. */
 MUST_CHECK enum status timer_journal_step(struct timer *timer, struct err *err);
 bool timer_journal_is_due(struct timer *timer);
 MUST_CHECK enum status timer_journal_sync(struct timer *timer, struct err *err);

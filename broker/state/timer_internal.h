@@ -92,7 +92,8 @@ struct timer {
     _Atomic int64_t cancelled;
     _Atomic int64_t rolled;
     _Atomic int64_t dropped;
-    _Atomic int64_t next_ms;     /* of the next timer known; 0: none */
+    _Atomic int64_t next_ms; /* of the next timer known; 0: none */
+    int64_t roll_cap; /* nothing pending lies before it, but for what is rolled; 0: not known */
     _Atomic int64_t roll_wanted; /* 0: nothing; everything before it wants to leave the log */
 };
 

@@ -396,6 +396,7 @@ static enum status snapshot_message(const void *table, struct arena *arena, uint
 
 enum status timer_progress_save(struct timer_progress *progress, struct err *err)
 {
+    atomic_store(&progress->save_wanted, false);
     progress_lock(progress);
     int64_t done_ms = progress->state.done.due_ms; /* not later than what is saved */
     progress->being_saved_cursor = progress->cursor;

@@ -69,6 +69,7 @@ struct timer_progress {
 
     _Atomic int64_t saved_cursor; /* of the state that is durably saved */
     _Atomic int64_t saved_floor;
+    atomic_bool save_wanted; /* without waiting for the interval */
 
     struct timer_topic *changed; /* the timers' thread */
     int64_t files_offset;        /* as loaded: where taking in begins again */

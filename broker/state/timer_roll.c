@@ -5,6 +5,9 @@
  * by bucket from the far end, so that at any moment two numbers tell which entries are void and a
  * crash goes on where it was. Deliveries come from the near end and wait only where both meet.
  *
+ * The walk through the files also tells where the first message lies that is still needed, so that
+ * what retention asks for next is mostly answered already.
+ *
  * It begins when everything in that part has been taken in, and durably so: from then on no entry
  * of it is added to a file any more, and places in the files do not change.
  */
@@ -22,6 +25,16 @@ static bool taken_in(struct timer *timer, int64_t offset, int64_t pos)
     return queue_entry_at(timer->queue, offset, &entry) && entry.pos >= pos;
 }
 
+/* Everything before this position of the log has been taken in. */
+static int64_t taken_in_pos(struct timer *timer)
+{
+    struct queue_entry entry;
+    int64_t dispatched_pos = store_dispatched_pos(timer->store); /* before the maximum is read */
+    if (timer->cursor >= queue_max_offset(timer->queue))
+        return dispatched_pos;
+    return queue_entry_at(timer->queue, timer->cursor, &entry) && entry.pos >= 0 ? entry.pos : 0;
+}
+
 /* True: begun, or already under way. */
 static bool begin(struct timer *timer)
 {
@@ -29,11 +42,15 @@ static bool begin(struct timer *timer)
     int64_t wanted = atomic_load(&timer->roll_wanted);
     if (state->roll_pos != 0)
         return true;
-    if (wanted <= state->floor_pos || store_dispatched_pos(timer->store) < wanted ||
-        !taken_in(timer, timer->cursor, wanted) ||
-        !taken_in(timer, atomic_load(&timer->progress.saved_cursor), wanted))
+    int64_t taken_pos = taken_in_pos(timer);
+    if (wanted <= state->floor_pos || taken_pos < wanted)
         return false;
+    if (!taken_in(timer, atomic_load(&timer->progress.saved_cursor), wanted)) {
+        atomic_store(&timer->progress.save_wanted, true);
+        return false;
+    }
     state->roll_pos = wanted;
+    timer->roll_cap = taken_pos;
     state->roll_bucket = timer_files_previous(&timer->files, TIMER_DUE_MS_MAX);
     state->roll_entries = 0;
     return true;
@@ -68,9 +85,13 @@ static bool roll_one(void *ctx, int64_t number, const struct timer_entry *entry)
         append_batch_bytes(timer->batch) >= TIMER_BATCH_BYTES_MAX)
         return false;
     rolling->next = number + 1;
-    if (entry->pos >= timer->state.roll_pos || entry->pos < timer->state.floor_pos ||
-        is_done(timer, entry))
+    if (entry->pos < timer->state.floor_pos || is_done(timer, entry))
         return true;
+    if (entry->pos >= timer->state.roll_pos) {
+        if (entry->pos < timer->roll_cap)
+            timer->roll_cap = entry->pos;
+        return true;
+    }
     *item = (struct timer_item){.entry = *entry, .end_pos = number};
     item->outcome = timer_read_entry(timer, entry, &range, &record, &message);
     if (item->outcome == TIMER_LATER) {
@@ -132,6 +153,10 @@ bool timer_roll(struct timer *timer)
     log_info("state", "timers no longer need the oldest part of the log", "before=%lld",
              (long long)state->roll_pos);
     state->floor_pos = state->roll_pos;
+    if (timer->roll_cap > state->floor_pos)
+        state->floor_pos = timer->roll_cap;
+    timer->roll_cap = 0;
+    atomic_store(&timer->progress.save_wanted, true);
     state->roll_pos = 0;
     state->roll_bucket = -1;
     state->roll_entries = 0;

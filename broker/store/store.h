@@ -102,8 +102,8 @@ struct store_listener {
     void (*on_arrival)(void *ctx, struct queue *queue);
     /* store_flushed_pos moved, or writing ended for good (store_writable tells). */
     void (*on_flushed)(void *ctx);
-    /* May everything before end_pos leave the log, as retention wants? Asked again in the next
-     * round when not. NULL: always. */
+    /* May everything before end_pos leave the log, as retention wants? Asked again soon
+     * when not. NULL: always. */
     bool (*may_expire)(void *ctx, int64_t end_pos);
 };
 void store_set_listener(struct store *store, struct store_listener listener);
