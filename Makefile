@@ -58,7 +58,7 @@ GENERATED_HEADERS := $(GENERATED:.c=.h)
 BINARIES := $(BUILD)/bin/mqnamesrv $(BUILD)/bin/mqbroker $(BUILD)/bin/mqstore \
             $(if $(wildcard tools/*.c),$(patsubst tools/%.c,$(BUILD)/bin/%,$(wildcard tools/*.c)))
 
-.PHONY: all unit-tests many-queues check crash kill-drill bench soak fuzz fuzzers replay asan tsan tidy install clean help format docs
+.PHONY: all unit-tests many-queues check crash kill-drill bench bench-timers soak fuzz fuzzers replay asan tsan tidy install clean help format docs
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -70,6 +70,7 @@ help:
 	@echo 'crash    power cuts, failing calls and damage, CRASH_SECONDS (default 60) for each test'
 	@echo 'kill-drill  kill -9 under load, KILL_ROUNDS (default 100) for each flush mode'
 	@echo 'bench    measure (ANCHOR=1: beside Apache 4.9.2; CASES=list names the cases)'
+	@echo 'bench-timers  how late delayed messages and timers are, 100,000 pending'
 	@echo 'soak     100 million messages of backlog: memory, restarts, reading; needs 30 GB of disk'
 	@echo 'fuzz     run each fuzz target for FUZZ_SECONDS (default 30); needs clang'
 	@echo 'replay   run each fuzz target over its corpus, with any compiler'
@@ -159,7 +160,7 @@ check: unit-tests replay tidy
 # the environment the same test runs it again.
 CRASH_SECONDS ?= 60
 CRASH_TESTS := $(addprefix $(BUILD)/test/unit/,store/t_powercut store/t_faults store/t_damage \
-               state/t_powercut_tables)
+               state/t_powercut_tables state/t_timer_power)
 crash: $(CRASH_TESTS)
 	@for test in $(CRASH_TESTS); do CRASH_SECONDS=$(CRASH_SECONDS) $$test || exit 1; done
 
@@ -209,6 +210,9 @@ format:
 
 bench: all
 	sh test/bench/run
+
+bench-timers: all
+	python3 test/bench/timers.py
 
 soak: all
 	python3 test/bench/soak.py

@@ -153,6 +153,13 @@ static const char *config_path(const struct broker *broker, char out[PATH_BYTES]
     return out;
 }
 
+static bool any_timers(const struct broker *broker)
+{
+    const struct queue *queue = store_queue(broker->store, SLICE_LITERAL(TOPIC_TIMER), 0, false);
+    return broker->conf.timerWheelEnable && queue != NULL &&
+           queue_max_offset(queue) > queue_min_offset(queue);
+}
+
 /* A file that is written when a store is begun, and is missing from one with messages, has been
  * lost. Groups are not among them: 4.9.2 writes their file with the first group. */
 static void expect_files(const struct broker *broker)
@@ -165,6 +172,7 @@ static void expect_files(const struct broker *broker)
         {"consumerOffset.json", "every consumer begins anew, and reads messages twice or not at "
                                 "all"},
         {"delayOffset.json", "every delayed message that is still there is delivered again"},
+        {"timerProgress.json", "every timer that is still there is delivered again"},
     };
     char path[PATH_BYTES];
     struct err err = {0};
@@ -176,7 +184,8 @@ static void expect_files(const struct broker *broker)
         any_delayed |= queue != NULL && queue_max_offset(queue) > queue_min_offset(queue);
     }
     for (size_t i = 0; any && i < sizeof needed / sizeof needed[0]; i++) {
-        if (strcmp(needed[i].file, "delayOffset.json") == 0 && !any_delayed)
+        if ((strcmp(needed[i].file, "delayOffset.json") == 0 && !any_delayed) ||
+            (strcmp(needed[i].file, "timerProgress.json") == 0 && !any_timers(broker)))
             continue;
         if (config_file_expect(broker->vfs, config_path(broker, path, needed[i].file),
                                needed[i].loss, &err) != STATUS_OK) {
@@ -208,11 +217,31 @@ static void save_first_tables(struct broker *broker)
         status = offsets_persist(broker->offsets, &err);
     if (status == STATUS_OK && broker->delay != NULL && !is_there(broker, "delayOffset.json"))
         status = delay_persist(broker->delay, &err);
+    if (status == STATUS_OK && broker->timer != NULL && !is_there(broker, "timerProgress.json"))
+        status = timer_persist(broker->timer, &err);
     if (status == STATUS_OK)
         return;
     if (store_appended_pos(broker->store) == store_min_pos(broker->store))
         die("the tables of the store can not be written", &err);
     log_error("broker", "table not saved, will try again", "cause=\"%s\"", err.text);
+}
+
+static void load_timers(struct broker *broker)
+{
+    struct err err = {0};
+    char path[PATH_BYTES];
+    char folder[PATH_BYTES];
+    (void)snprintf(folder, sizeof folder, "%s/timer", (const char *)broker->conf.storePathRootDir);
+    struct timer_options options = {
+        .folder = folder,
+        .progress_path = config_path(broker, path, "timerProgress.json"),
+        .vfs = broker->vfs,
+        .store = broker->store,
+        .clock = broker->clock,
+        .topic_stats = broker->topic_stats,
+    };
+    if (timer_load(&options, &broker->timer, &err) != STATUS_OK)
+        die_of_files("the timers of the store can not be loaded", &err);
 }
 
 static void load_tables(struct broker *broker)
@@ -248,10 +277,14 @@ static void load_tables(struct broker *broker)
     };
     if (filters_load(&filters, broker->vfs, broker->clock, &broker->filters, &err) != STATUS_OK)
         die_of_files("the filters of consumers can not be loaded", &err);
+    broker->topic_stats = topic_stats_new(conf->brokerClusterName, broker->boot_ms);
+    if (broker->delay != NULL && conf->enableScheduleMessageStats)
+        delay_set_stats(broker->delay, broker->topic_stats);
+    if (!broker->slave && conf->timerWheelEnable)
+        load_timers(broker);
     broker->clients = clients_new();
     broker->queue_locks = queue_locks_new(QUEUE_LOCK_MAX_LIVE_MS);
     broker->stats = stats_new(broker->boot_ms);
-    broker->topic_stats = topic_stats_new(conf->brokerClusterName, broker->boot_ms);
 }
 
 /* "ip:port" of a configured address, as Java prints it and registers it. */
@@ -345,7 +378,8 @@ static void make_server(struct broker *broker)
 static void start_threads(struct broker *broker, struct housekeeper **keeper)
 {
     struct err err = {0};
-    struct store_listener listener = {broker, broker_on_arrival, acks_on_flushed};
+    struct store_listener listener = {broker, broker_on_arrival, acks_on_flushed,
+                                      broker_may_expire};
     store_set_listener(broker->store, listener);
     if (store_start(broker->store, &err) != STATUS_OK ||
         housekeeper_start(broker, keeper, &err) != STATUS_OK)
@@ -434,6 +468,8 @@ static void tear_down(struct broker *broker)
         transaction_asker_free(broker->transaction_asker);
     if (broker->delay != NULL)
         delay_free(broker->delay);
+    if (broker->timer != NULL)
+        timer_free(broker->timer);
     store_close(broker->store);
     topic_stats_free(broker->topic_stats);
     stats_free(broker->stats);

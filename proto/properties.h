@@ -32,6 +32,16 @@
 #define PROPERTY_MSG_REGION "MSG_REGION"
 #define PROPERTY_TRACE_ON "TRACE_ON"
 
+/* RocketMQ 5: when to deliver, asked for by a client (one of three), and what becomes of it. */
+#define PROPERTY_TIMER_DELAY_SEC "TIMER_DELAY_SEC"
+#define PROPERTY_TIMER_DELAY_MS "TIMER_DELAY_MS"
+#define PROPERTY_TIMER_DELIVER_MS "TIMER_DELIVER_MS"
+#define PROPERTY_TIMER_OUT_MS "TIMER_OUT_MS" /* the time, once it is known */
+#define PROPERTY_TIMER_ENQUEUE_MS "TIMER_ENQUEUE_MS"
+#define PROPERTY_TIMER_DEQUEUE_MS "TIMER_DEQUEUE_MS"
+#define PROPERTY_TIMER_ROLL_TIMES "TIMER_ROLL_TIMES"
+#define PROPERTY_TIMER_DEL_UNIQKEY "TIMER_DEL_UNIQKEY" /* a cancel: "topic+unique key" */
+
 /* Walk: start with *cursor = 0. Pieces that 4.9.2 drops (shorter than 3 characters, empty name,
  * empty value) are skipped. False at the end. */
 bool properties_next(struct slice properties, size_t *cursor, struct slice *name,

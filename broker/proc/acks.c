@@ -50,7 +50,9 @@ struct pending_send {
     bool bare; /* no send: the answer has no fields, and no topic counts it */
     bool wait;
     struct meter *meter; /* of the topic; may be NULL */
-    acks_told told;      /* instead of an answer to `to`; NULL: none */
+    bool recall;
+    char *timer_text; /* malloc'ed: the handle of a timer, or of a recall the msgId; may be NULL */
+    acks_told told;   /* instead of an answer to `to`; NULL: none */
     void *told_ctx;
 };
 
@@ -78,6 +80,16 @@ struct waiting_send {
     char *batch_ids; /* malloc'ed list of message ids for more than one record, else NULL */
     acks_told told;  /* instead of an answer; NULL: none */
     void *told_ctx;
+    bool recall;
+    char *timer_text; /* as above */
+};
+
+/* What the answer to a send says. */
+struct stored_send {
+    struct slice ids;
+    int32_t queue_id;
+    int64_t queue_offset;
+    const char *recall_handle; /* NULL: none */
 };
 
 /* Stored and not counted yet. */
@@ -140,6 +152,7 @@ void acks_free(struct acks *acks)
         struct waiting_send *send =
             &acks->waiting[(acks->first + i) & (acks->waiting_capacity - 1)];
         free(send->batch_ids);
+        free(send->timer_text);
         if (send->told != NULL)
             send->told(send->told_ctx, NULL);
     }
@@ -188,6 +201,8 @@ static void sends_free(struct sends *sends)
     if (sends == NULL)
         return;
     append_batch_free(sends->batch);
+    for (size_t i = 0; i < sends->count; i++)
+        free(sends->list[i].timer_text);
     free(sends->list);
     free(sends);
 }
@@ -229,6 +244,26 @@ void acks_add_bare(struct acks *acks, struct reply_to to, int records)
               (struct pending_send){.to = to, .records = records, .bare = true, .wait = true});
 }
 
+void acks_set_recall_handle(struct acks *acks, char *handle)
+{
+    acks->turn->list[acks->turn->count - 1].timer_text = handle;
+}
+
+void acks_add_recall(struct acks *acks, struct reply_to to, struct slice topic,
+                     struct slice unique_key)
+{
+    struct meter *meter = topic_stats_put_meter(acks->bl->meters, topic);
+    char *text = xmalloc(unique_key.size + 1);
+    memcpy(text, unique_key.data, unique_key.size);
+    text[unique_key.size] = '\0';
+    turn_push(acks, (struct pending_send){.to = to,
+                                          .records = 1,
+                                          .wait = true,
+                                          .meter = meter,
+                                          .recall = true,
+                                          .timer_text = text});
+}
+
 void acks_add_silent(struct acks *acks, int records)
 {
     turn_push(acks, (struct pending_send){.records = records, .silent = true});
@@ -254,21 +289,44 @@ void send_fail(const struct broker *broker, struct reply_to to, int32_t code, co
     net_reply(to, &response);
 }
 
-void send_answer(const struct broker *broker, struct reply_to to, int32_t code, const char *remark,
-                 struct slice ids, int32_t queue_id, int64_t queue_offset)
+static void answer_stored(const struct broker *broker, struct reply_to to, int32_t code,
+                          const char *remark, const struct stored_send *stored)
 {
     char queue_text[I64_TEXT_BYTES];
     char offset_text[I64_TEXT_BYTES];
-    struct ext_field fields[5] = {
-        {SLICE_LITERAL("msgId"), ids},
-        {SLICE_LITERAL("queueId"), slice_of(queue_text, format_i64(queue_id, queue_text))},
+    uint32_t count = 3;
+    struct ext_field fields[6] = {
+        {SLICE_LITERAL("msgId"), stored->ids},
+        {SLICE_LITERAL("queueId"), slice_of(queue_text, format_i64(stored->queue_id, queue_text))},
         {SLICE_LITERAL("queueOffset"),
-         slice_of(offset_text, format_i64(queue_offset, offset_text))},
+         slice_of(offset_text, format_i64(stored->queue_offset, offset_text))},
     };
+    if (stored->recall_handle != NULL)
+        fields[count++] =
+            (struct ext_field){SLICE_LITERAL("recallHandle"), slice_of_cstr(stored->recall_handle)};
     struct response response = {.code = code, .remark = remark};
     response.ext = (struct ext_map){
-        .fields = fields, .count = region_fields(broker, fields, 3), .present = true};
+        .fields = fields, .count = region_fields(broker, fields, count), .present = true};
     net_reply(to, &response);
+}
+
+void send_answer(const struct broker *broker, struct reply_to to, int32_t code, const char *remark,
+                 struct slice ids, int32_t queue_id, int64_t queue_offset)
+{
+    answer_stored(broker, to, code, remark,
+                  &(struct stored_send){ids, queue_id, queue_offset, NULL});
+}
+
+static void answer_recall(const struct broker *broker, const struct waiting_send *send, bool stored)
+{
+    struct ext_field fields[2] = {
+        {SLICE_LITERAL(PROPERTY_MSG_REGION), slice_of_cstr(broker->conf.regionId)},
+        {SLICE_LITERAL("msgId"), slice_of_cstr(send->timer_text)},
+    };
+    struct response response = {.code = stored ? RESPONSE_SUCCESS : RESPONSE_SYSTEM_ERROR,
+                                .remark = stored ? NULL : "recall failed, execute error"};
+    response.ext = (struct ext_map){.fields = fields, .count = stored ? 2 : 1, .present = true};
+    net_reply(send->to, &response);
 }
 
 static void answer(const struct broker *broker, const struct waiting_send *send, int32_t code)
@@ -278,10 +336,15 @@ static void answer(const struct broker *broker, const struct waiting_send *send,
         send->told(send->told_ctx, &(struct stored_place){send->pos, send->queue_offset});
         return;
     }
+    if (send->recall) {
+        answer_recall(broker, send, code == RESPONSE_SUCCESS);
+        return;
+    }
     struct slice ids = send->batch_ids != NULL
                            ? slice_of_cstr(send->batch_ids)
                            : slice_of(id, message_id_format(&broker->store_host, send->pos, id));
-    send_answer(broker, send->to, code, NULL, ids, send->queue_id, send->queue_offset);
+    answer_stored(broker, send->to, code, NULL,
+                  &(struct stored_send){ids, send->queue_id, send->queue_offset, send->timer_text});
 }
 
 static void answer_bare(struct reply_to to, bool flushed)
@@ -417,6 +480,7 @@ static void waiting_pop(struct acks *acks, bool flushed)
     else
         answer(broker, send, flushed ? accepted_code(broker, true) : timeout_code(broker));
     free(send->batch_ids);
+    free(send->timer_text);
     acks->first = (acks->first + 1) & (acks->waiting_capacity - 1);
     acks->waiting_count--;
 }
@@ -452,8 +516,11 @@ static void settle(struct acks *acks, const struct pending_send *pending,
             pending->told(pending->told_ctx, NULL);
         else if (pending->bare)
             acks_refuse_bare(broker, pending->to, results[0].status);
+        else if (pending->recall)
+            net_reply_error(pending->to, RESPONSE_SYSTEM_ERROR, "recall failed, execute error");
         else if (!pending->silent)
             refuse(broker, pending->to, results[0].status);
+        free(pending->timer_text);
         return;
     }
     int64_t bytes = results[pending->records - 1].end_pos - results[0].pos;
@@ -472,6 +539,8 @@ static void settle(struct acks *acks, const struct pending_send *pending,
         .end_pos = results[pending->records - 1].end_pos,
         .told = pending->told,
         .told_ctx = pending->told_ctx,
+        .recall = pending->recall,
+        .timer_text = pending->timer_text,
     };
     if (pending->records > 1 && !pending->bare)
         send.batch_ids = batch_ids(broker, results, pending->records);
@@ -485,6 +554,7 @@ static void settle(struct acks *acks, const struct pending_send *pending,
     else
         answer(broker, &send, accepted_code(broker, pending->wait));
     free(send.batch_ids);
+    free(send.timer_text);
 }
 
 /* A batch is in the log, or was refused. */
@@ -597,6 +667,7 @@ static void refuse_all(struct acks *acks, struct sends *sends, bool cache_busy)
                             "take what is written; look at its load and health",
                             cache_busy ? "PCBUSY_CLEAN_QUEUE" : "TIMEOUT_CLEAN_QUEUE",
                             (long long)waited_ms, (long long)others);
+        free(pending->timer_text);
     }
     sends->count = 0;
     append_batch_clear(sends->batch);

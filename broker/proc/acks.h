@@ -42,6 +42,15 @@ void acks_add_bare(struct acks *acks, struct reply_to to, int records);
 /* Answer such a request whose records the store has refused. Any thread. */
 void acks_refuse_bare(struct broker *broker, struct reply_to to, enum put_status status);
 
+/* Have the answer to the send added last name the handle of its timer.
+ * handle  malloc'ed, taken over; NULL: nothing to do */
+void acks_set_recall_handle(struct acks *acks, char *handle);
+
+/* A recall, whose cancel was the last record added to the loop's batch. Answered with msgId.
+ * unique_key  copied */
+void acks_add_recall(struct acks *acks, struct reply_to to, struct slice topic,
+                     struct slice unique_key);
+
 /* Records of our own in the batch that nobody waits for. */
 void acks_add_silent(struct acks *acks, int records);
 

@@ -200,7 +200,8 @@ void handle_clean_unused_topic(struct broker *broker, struct call *call)
 void handle_clean_expired_consumequeue(struct broker *broker, struct call *call)
 {
     /* The progress of delayed messages is kept in offsets that must not start again. */
-    store_delete_expired_queues(broker->store, SLICE_LITERAL(TOPIC_SCHEDULE));
+    const struct slice keep[] = {SLICE_LITERAL(TOPIC_SCHEDULE), SLICE_LITERAL(TOPIC_TIMER)};
+    store_delete_expired_queues(broker->store, keep, sizeof keep / sizeof keep[0]);
     call_succeed(call, NULL);
 }
 

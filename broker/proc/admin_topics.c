@@ -100,7 +100,8 @@ bool admin_queue_has_no_topic(void *ctx, struct slice topic)
     struct broker *broker = ctx;
     struct topic_config config;
     return !topics_get(broker->topics, topic, &config) && !slice_is(topic, TOPIC_SCHEDULE) &&
-           !slice_is(topic, TOPIC_TRANS_OP_HALF) && !slice_is(topic, TOPIC_TRANS_HALF);
+           !slice_is(topic, TOPIC_TIMER) && !slice_is(topic, TOPIC_TRANS_OP_HALF) &&
+           !slice_is(topic, TOPIC_TRANS_HALF);
 }
 
 void handle_delete_topic_in_broker(struct broker *broker, struct call *call)

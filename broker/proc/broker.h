@@ -14,6 +14,7 @@
 #include "broker/state/offsets.h"
 #include "broker/state/queue_locks.h"
 #include "broker/state/stats.h"
+#include "broker/state/timer.h"
 #include "broker/state/topic_stats.h"
 #include "broker/state/topics.h"
 #include "broker/store/store.h"
@@ -75,6 +76,7 @@ struct broker {
     struct filters *filters;
     struct queue_locks *queue_locks;
     struct delay *delay; /* NULL on a slave */
+    struct timer *timer; /* the same, and with timerWheelEnable=false */
     struct stats *stats;
     struct topic_stats *topic_stats;
     int64_t delay_levels_ms[DELAY_LEVELS_MAX];
@@ -113,6 +115,9 @@ void broker_on_close(void *broker, struct conn_ref conn, const struct host *peer
 
 /* store_listener.on_arrival: wake the pulls that wait for the queue. */
 void broker_on_arrival(void *broker, struct queue *queue);
+
+/* store_listener.may_expire: timers may still need that part of the log. */
+bool broker_may_expire(void *broker, int64_t end_pos);
 
 /* Messages within this many bytes of the end of the log count as "in memory" (40 % of the RAM, by
  * accessMessageInMemoryMaxRatio). */

@@ -16,6 +16,20 @@
 /* How long a worker waits for the appends of others. */
 #define PATIENCE_MS 200
 
+static void wish_timer(struct slice name, struct slice value, struct property_wishes *wishes)
+{
+    if (slice_is(name, PROPERTY_TIMER_DELAY_SEC))
+        wishes->timer_delay_sec = value;
+    else if (slice_is(name, PROPERTY_TIMER_DELAY_MS))
+        wishes->timer_delay_ms = value;
+    else if (slice_is(name, PROPERTY_TIMER_DELIVER_MS))
+        wishes->timer_deliver_ms = value;
+    else if (slice_is(name, PROPERTY_TIMER_OUT_MS))
+        wishes->timer_known = true;
+    else if (slice_is(name, PROPERTY_TIMER_DEL_UNIQKEY))
+        wishes->timer_cancel = true;
+}
+
 static void wish(struct slice name, struct slice value, struct property_wishes *wishes)
 {
     switch (name.size) {
@@ -30,14 +44,25 @@ static void wish(struct slice name, struct slice value, struct property_wishes *
     case 8:
         if (slice_is(name, PROPERTY_TRANSACTION_PREPARED))
             wishes->transaction = parse_java_bool(value);
+        else if (slice_is(name, PROPERTY_UNIQ_KEY))
+            wishes->unique_key = value;
         break;
     case 11:
         if (slice_is(name, PROPERTY_RETRY_TOPIC))
             wishes->retry_topic = value;
         break;
     default:
+        if (name.size >= 12 && slice_starts_with(name, SLICE_LITERAL("TIMER_")))
+            wish_timer(name, value, wishes);
         break;
     }
+}
+
+bool wishes_timer(const struct property_wishes *wishes)
+{
+    return wishes->delay_level <= 0 && !wishes->timer_known &&
+           (wishes->timer_delay_sec.size != 0 || wishes->timer_delay_ms.size != 0 ||
+            wishes->timer_deliver_ms.size != 0);
 }
 
 void properties_read_wishes(struct slice properties, struct property_wishes *wishes)

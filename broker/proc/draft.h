@@ -15,7 +15,17 @@ struct property_wishes {
     bool transaction;    /* TRAN_MSG=true */
     int32_t delay_level; /* DELAY, 0 when absent or not a number */
     struct slice retry_topic;
+    struct slice unique_key;
+    /* RocketMQ 5's times of delivery, as they were written; see wishes_timer. */
+    struct slice timer_delay_sec;
+    struct slice timer_delay_ms;
+    struct slice timer_deliver_ms;
+    bool timer_known;  /* TIMER_OUT_MS: it was a timer already */
+    bool timer_cancel; /* TIMER_DEL_UNIQKEY */
 };
+
+/* Does the message name a time of delivery that counts? A delay level goes before it. */
+bool wishes_timer(const struct property_wishes *wishes);
 
 /* Append `properties` to `out` as they are stored: without WAIT, with CLUSTER (SD-14), and read the
  * wishes on the way. keep_wait: leave WAIT in, as 4.9.2 does for messages that it encodes again. */

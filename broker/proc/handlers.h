@@ -51,6 +51,9 @@ void handle_on_worker(struct broker *broker, struct call *call, broker_handler h
     X(DELETE_SUBSCRIPTIONGROUP, handle_delete_subscriptiongroup)                         \
     X(GET_ALL_CONSUMER_OFFSET, handle_get_all_consumer_offset)                           \
     X(GET_ALL_DELAY_OFFSET, handle_get_all_delay_offset)                                 \
+    X(RECALL_MESSAGE, handle_recall_message)                                             \
+    X(GET_TIMER_CHECK_POINT, handle_get_timer_check_point)                               \
+    X(GET_TIMER_METRICS, handle_get_timer_metrics)                                       \
     X(UPDATE_BROKER_CONFIG, handle_update_broker_config)                                 \
     X(GET_BROKER_CONFIG, handle_get_broker_config)                                       \
     X(GET_TOPIC_STATS_INFO, handle_get_topic_stats_info)                                 \

@@ -11,6 +11,7 @@
 #include "broker/proc/housekeeper.h"
 
 #include "broker/proc/broker.h"
+#include "broker/proc/registrar.h"
 #include "broker/proc/transaction_asker.h"
 #include "common/base/check.h"
 #include "common/sys/log.h"
@@ -40,11 +41,13 @@ struct housekeeper {
     pthread_t deliverer;
     pthread_t asker;
     pthread_t journal;
+    pthread_t timers;
     pthread_mutex_t lock; /* for sleeping and waking only */
     pthread_cond_t wake;
     bool stopping;
     struct job jobs[JOBS];
     struct arena arena;
+    bool timers_shown;
 };
 
 static void complain(const char *what, enum status status, const struct err *err)
@@ -56,9 +59,27 @@ static void complain(const char *what, enum status status, const struct err *err
                   err->text);
 }
 
+/* The timers' topic is in the table from the first timer on. Not before, as 5.x has it: others
+ * would see a topic that 4.9.2 does not have. */
+static void show_timers(struct housekeeper *keeper)
+{
+    struct broker *broker = keeper->broker;
+    struct topic_config config;
+    bool created = false;
+    const struct queue *queue = store_queue(broker->store, SLICE_LITERAL(TOPIC_TIMER), 0, false);
+    if (keeper->timers_shown || broker->timer == NULL || queue == NULL ||
+        queue_max_offset(queue) == 0)
+        return;
+    keeper->timers_shown = topics_ensure(broker->topics, SLICE_LITERAL(TOPIC_TIMER), 1,
+                                         PERM_READ | PERM_WRITE, 0, &config, &created) == STATUS_OK;
+    if (created)
+        registrar_announce(broker->registrar);
+}
+
 static void save_tables(struct housekeeper *keeper)
 {
     struct err err = {0};
+    show_timers(keeper);
     complain("topics", topics_persist(keeper->broker->topics, &err), &err);
     complain("groups", groups_persist(keeper->broker->groups, &err), &err);
 }
@@ -74,6 +95,8 @@ static void save_delays(struct housekeeper *keeper)
     struct err err = {0};
     if (keeper->broker->delay != NULL)
         complain("delay offsets", delay_persist(keeper->broker->delay, &err), &err);
+    if (keeper->broker->timer != NULL)
+        complain("timers", timer_persist(keeper->broker->timer, &err), &err);
 }
 
 static void complain_of_journal(const char *what, enum status status, const struct err *err)
@@ -92,6 +115,8 @@ static void write_journals(struct housekeeper *keeper)
     complain_of_journal(what, offsets_journal_step(broker->offsets, &err), &err);
     if (broker->delay != NULL)
         complain_of_journal(what, delay_journal_step(broker->delay, &err), &err);
+    if (broker->timer != NULL)
+        complain_of_journal(what, timer_journal_step(broker->timer, &err), &err);
 }
 
 static void sync_journals(struct housekeeper *keeper)
@@ -105,7 +130,12 @@ static void sync_journals(struct housekeeper *keeper)
     if (broker->delay == NULL)
         return;
     complain_of_journal(what, delay_journal_sync(broker->delay, &err), &err);
-    if (delay_journal_is_due(broker->delay))
+    bool due = delay_journal_is_due(broker->delay);
+    if (broker->timer != NULL) {
+        complain_of_journal(what, timer_journal_sync(broker->timer, &err), &err);
+        due |= timer_journal_is_due(broker->timer);
+    }
+    if (due)
         save_delays(keeper);
 }
 
@@ -216,6 +246,15 @@ static void *ask(void *arg)
     return NULL;
 }
 
+static void *run_timers(void *arg)
+{
+    struct housekeeper *keeper = arg;
+    struct timer *timer = keeper->broker->timer;
+    while (doze(keeper, 0))
+        timer_wait(timer, timer_step(timer, clock_wall_ms(keeper->broker->clock)));
+    return NULL;
+}
+
 static void *keep_journals(void *arg)
 {
     struct housekeeper *keeper = arg;
@@ -233,6 +272,8 @@ static enum status start_threads(struct housekeeper *keeper, struct err *err)
         status = thread_start(&keeper->deliverer, "deliverer", deliver, keeper, err);
     if (status == STATUS_OK && keeper->broker->transaction_asker != NULL)
         status = thread_start(&keeper->asker, "asker", ask, keeper, err);
+    if (status == STATUS_OK && keeper->broker->timer != NULL)
+        status = thread_start(&keeper->timers, "timers", run_timers, keeper, err);
     return status;
 }
 
@@ -270,7 +311,10 @@ void housekeeper_stop(struct housekeeper *keeper)
     keeper->stopping = true;
     pthread_cond_broadcast(&keeper->wake);
     pthread_mutex_unlock(&keeper->lock);
-    const pthread_t threads[] = {keeper->thread, keeper->deliverer, keeper->asker, keeper->journal};
+    if (keeper->broker->timer != NULL)
+        timer_wake(keeper->broker->timer);
+    const pthread_t threads[] = {keeper->thread, keeper->deliverer, keeper->asker, keeper->journal,
+                                 keeper->timers};
     for (size_t i = 0; i < sizeof threads / sizeof threads[0]; i++)
         if (threads[i] != 0)
             thread_join(threads[i]);

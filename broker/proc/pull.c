@@ -515,6 +515,14 @@ void broker_on_arrival(void *ctx, struct queue *queue)
 {
     struct broker *broker = ctx;
     hold_arrival(broker->holds, queue);
+    if (broker->timer != NULL)
+        timer_on_arrival(broker->timer, queue);
+}
+
+bool broker_may_expire(void *ctx, int64_t end_pos)
+{
+    struct broker *broker = ctx;
+    return broker->timer == NULL || timer_may_expire(broker->timer, end_pos);
 }
 
 /* --- checks --- */

@@ -169,6 +169,26 @@ static void put_delays(struct info *info)
     }
 }
 
+/* The keys of RocketMQ 5, and ours. */
+static void put_timers(struct info *info)
+{
+    struct broker *broker = info->broker;
+    struct timer_figures figures = {.pending = 0};
+    int64_t now_ms = clock_wall_ms(broker->clock);
+    if (broker->timer == NULL)
+        return;
+    timer_figures(broker->timer, &figures);
+    int64_t late_ms =
+        figures.next_ms == 0 || figures.next_ms > now_ms ? 0 : now_ms - figures.next_ms;
+    put_number(info, "timerReadBehind", late_ms / 1000);
+    put_number(info, "timerOffsetBehind", figures.behind);
+    put_number(info, "timerCongestNum", figures.pending);
+    put_number(info, "timersDelivered", figures.delivered);
+    put_number(info, "timersCancelled", figures.cancelled);
+    put_number(info, "timersRolled", figures.rolled);
+    put_number(info, "timersDropped", figures.dropped);
+}
+
 /* 4.9.2's thread pools are loops here: nothing waits in front of them, except sends while the disk
  * is slow. */
 static void put_pools(struct info *info)
@@ -210,6 +230,7 @@ void handle_get_broker_runtime_info(struct broker *broker, struct call *call)
     put_store(&info);
     put_cold_reads(&info);
     put_delays(&info);
+    put_timers(&info);
     put_pools(&info);
     put(&info, "brokerVersionDesc", "V4_9_2");
     put_number(&info, "brokerVersion", COMMAND_VERSION_4_9_2);

@@ -17,6 +17,7 @@
 #include "broker/proc/parked_sends.h"
 #include "broker/proc/reply.h"
 #include "broker/proc/send_header.h"
+#include "broker/proc/timer_draft.h"
 #include "broker/state/half_message.h"
 
 #include "common/base/check.h"
@@ -119,7 +120,9 @@ static void record_init(const struct send *send, int32_t queue_id, struct record
     };
 }
 
-static void add(struct send *send, const struct record *record, int32_t shown_queue_id, bool wait)
+/* handle  for recalling a timer, malloc'ed, taken over; NULL for others */
+static void add(struct send *send, const struct record *record, int32_t shown_queue_id, bool wait,
+                char *handle)
 {
     struct broker_loop *bl = send->bl;
     struct queue *queue = store_queue(send->broker->store, record->topic, record->queue_id, true);
@@ -130,9 +133,11 @@ static void add(struct send *send, const struct record *record, int32_t shown_qu
              "they may not hold 512 zero bytes in a row, nor end with one.",
              record_size(record), (long long)send->broker->conf.maxMessageSize,
              record->properties.size, PROPERTIES_BYTES_MAX);
+        free(handle);
         return;
     }
     acks_add(bl->acks, call_reply_to(send->call), record->topic, shown_queue_id, 1, wait);
+    acks_set_recall_handle(bl->acks, handle);
     acks_commit_large(bl->acks);
 }
 
@@ -182,6 +187,30 @@ static bool redirect_retry(struct send *send, struct record *record, bool *dead)
     return redirect_dead(send, group, record);
 }
 
+/* A message with a time of delivery; false when the call was answered. */
+static bool draft_timer(struct send *send, const struct property_wishes *wishes,
+                        struct record *record, char **handle)
+{
+    const char *remark = NULL;
+    struct slice topic = record->topic;
+    int64_t due_ms = 0;
+    switch (timer_draft(send->broker, wishes, &send->bl->scratch, record, send->call->arena,
+                        &due_ms, &remark)) {
+    case TIMER_DRAFT_NONE:
+        break;
+    case TIMER_DRAFT_TIMER:
+        *handle = timer_draft_handle(send->broker, wishes, topic, due_ms);
+        break;
+    case TIMER_DRAFT_ILLEGAL:
+        fail(send, RESPONSE_MESSAGE_ILLEGAL, "%s", remark);
+        return false;
+    case TIMER_DRAFT_OFF:
+        fail(send, RESPONSE_SYSTEM_ERROR, "%s", remark);
+        return false;
+    }
+    return true;
+}
+
 static void send_single(struct send *send, int32_t queue_id)
 {
     struct broker *broker = send->broker;
@@ -208,11 +237,15 @@ static void send_single(struct send *send, int32_t queue_id)
         properties_rewrite(send->header.properties, cluster, true, properties, &wishes);
     }
     record.properties = buf_slice(properties);
+    char *handle = NULL;
     if (wishes.transaction) /* a DELAY is obeyed when it is committed */
         half_prepare(properties, &record);
     else if (wishes.delay_level > 0 && !dead)
         (void)draft_delay(broker, wishes.delay_level, properties, &record);
-    add(send, &record, queue_id, wishes.wait);
+    if (!wishes.transaction && !dead && wishes_timer(&wishes) &&
+        !draft_timer(send, &wishes, &record, &handle))
+        return;
+    add(send, &record, queue_id, wishes.wait, handle);
 }
 
 /* The properties of one message of a batch as they are stored: its own, CLUSTER, and those of the
@@ -245,7 +278,7 @@ static int read_batch(struct send *send, const struct property_wishes *batch,
     const char *fault = NULL;
     if ((send->header.sys_flag & SYS_FLAG_TRANSACTION_MASK) != 0)
         fault = "a batch can not be part of a transaction";
-    else if (batch->delay_level > 0)
+    else if (batch->delay_level > 0 || wishes_timer(batch))
         fault = "a batch can not be delayed";
     while ((status = batch_next(send->call->body, &cursor, &message)) == STATUS_OK &&
            fault == NULL) {
@@ -260,7 +293,7 @@ static int read_batch(struct send *send, const struct property_wishes *batch,
         total += record_size(record);
         if (record->properties.size > PROPERTIES_BYTES_MAX)
             fault = "the properties of one message take more than 32767 bytes";
-        else if (wishes.delay_level > 0)
+        else if (wishes.delay_level > 0 || wishes_timer(&wishes))
             fault = "a batch can not be delayed";
         else if (total > limit)
             fault = "the batch takes more than maxMessageSize";
@@ -372,7 +405,8 @@ static bool begin(struct send *send, struct broker *broker, struct call *call)
         return false;
     }
     if (slice_is(send->header.topic, TOPIC_SCHEDULE) ||
-        slice_is(send->header.topic, TOPIC_TRANS_OP_HALF)) {
+        slice_is(send->header.topic, TOPIC_TRANS_OP_HALF) ||
+        slice_is(send->header.topic, TOPIC_TIMER)) {
         fail(send, RESPONSE_NO_PERMISSION, "Sending message to topic[%.*s] is forbidden.",
              SLICE_ARGS(send->header.topic));
         return false;

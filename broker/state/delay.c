@@ -53,6 +53,7 @@ struct level {
 
 struct delay {
     struct store *store;
+    struct topic_stats *stats; /* may be NULL */
     struct append_batch *batch;
     int64_t levels_ms[DELAY_LEVELS_MAX];
     int level_count;
@@ -240,6 +241,11 @@ void delay_free(struct delay *delay)
     free(delay);
 }
 
+void delay_set_stats(struct delay *delay, struct topic_stats *stats)
+{
+    delay->stats = stats;
+}
+
 static struct queue *level_queue(struct delay *delay, int index)
 {
     struct level *level = &delay->levels[index];
@@ -355,7 +361,7 @@ static enum taken take(struct delay *delay, int index, int64_t offset,
     } else {
         struct queue *queue = store_queue(delay->store, record.topic, record.queue_id, true);
         if (queue == NULL ||
-            append_batch_add(delay->batch, queue, &record, false, NULL) != STATUS_OK) {
+            append_batch_add(delay->batch, queue, &record, false, queue) != STATUS_OK) {
             log_error("state", "delayed message refused, trying again",
                       "level=%d offset=%lld topic=%.*s bytes=%d retry_ms=%d "
                       "mend=\"is maxMessageSize smaller than before?\"",
@@ -419,8 +425,11 @@ static void append(struct delay *delay, int index, struct delivery *delivery)
         return;
     const struct append_result *results = store_append(delay->store, delay->batch);
     size_t done = 0;
-    while (done < delivery->count && results[done].status == PUT_OK)
-        done++;
+    for (; done < delivery->count && results[done].status == PUT_OK; done++)
+        if (delay->stats != NULL)
+            topic_stats_delivered(delay->stats, SLICE_LITERAL(TOPIC_SCHEDULE),
+                                  queue_topic(results[done].tag),
+                                  results[done].end_pos - results[done].pos);
     if (done != 0) {
         atomic_store_explicit(&delay->delivered_pos, results[done - 1].end_pos,
                               memory_order_release);

@@ -7,6 +7,7 @@
 #ifndef BROKER_STATE_DELAY_H
 #define BROKER_STATE_DELAY_H
 
+#include "broker/state/topic_stats.h"
 #include "broker/store/store.h"
 #include "common/base/arena.h"
 #include "proto/body.pb-c.h"
@@ -28,6 +29,9 @@ MUST_CHECK enum status delay_load(const char *path, struct vfs *vfs, struct stor
                                   const int64_t *levels_ms, int level_count, struct delay **out,
                                   struct err *err);
 void delay_free(struct delay *delay);
+
+/* Count what is delivered (RT-15). Before the first step; borrowed. */
+void delay_set_stats(struct delay *delay, struct topic_stats *stats);
 
 /* Deliver what is due, a bounded number per call, in order per level. One thread. A level whose
  * head cannot be read or appended tries again after 10 s; the others go on.

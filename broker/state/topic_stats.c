@@ -336,6 +336,25 @@ void topic_stats_sent_back(struct topic_stats *stats, struct slice topic, struct
     buf_release(&key);
 }
 
+void topic_stats_delivered(struct topic_stats *stats, struct slice from, struct slice topic,
+                           int64_t bytes)
+{
+    struct buf key = BUF_EMPTY;
+    stats_lock(stats);
+    if (from.size != 0) {
+        join_key(&key, from, SLICE_LITERAL("SCHEDULE_CONSUMER"));
+        struct meter *got = find_or_make(stats, TABLE_GET, buf_slice(&key));
+        if (got != NULL)
+            meter_add(got, 1, bytes, 1);
+    }
+    struct meter *put = find_or_make(stats, TABLE_PUT, topic);
+    if (put != NULL)
+        meter_add(put, 1, bytes, 1);
+    stats_unlock(stats);
+    meter_add(&stats->broker_put, 1, bytes, 1);
+    buf_release(&key);
+}
+
 /* --- keeping --- */
 
 static void sample_meter(struct meter *meter, enum window_name window, int64_t number)

@@ -64,6 +64,12 @@ void topic_stats_got(struct topic_stats_view *view, struct slice topic, struct s
 void topic_stats_sent_back(struct topic_stats *stats, struct slice topic, struct slice group,
                            struct slice stored_topic, int64_t bytes);
 
+/* A delayed message was put to its topic, as `bytes`.
+ * from  where it waited: counted as read from there by the group SCHEDULE_CONSUMER (RT-15); may be
+ *       empty */
+void topic_stats_delivered(struct topic_stats *stats, struct slice from, struct slice topic,
+                           int64_t bytes);
+
 /* --- keeping; any thread --- */
 
 /* Take the samples that are due; one thread at a time. */

@@ -179,6 +179,12 @@ static bool first_segment_done(struct store *store)
     if (atomic_load(&store->dispatcher.dispatched_pos) < end ||
         atomic_load(&store->log.flushed_pos) < end)
         return false;
+    if (store->listener.may_expire != NULL &&
+        !store->listener.may_expire(store->listener.ctx, end)) {
+        store->keeper.retention.waits = true;
+        store->keeper.retention.asks = true;
+        return false;
+    }
     if (store->keeper.checkpoint_pos >= end)
         return true;
     if (!store->keeper.is_pending) /* one that is about to be written is not put off */
@@ -267,6 +273,9 @@ static void round_step(struct retention *retention, const struct store_options *
         return;
     }
     retention->in_round = false;
+    if (retention->asks && limits->clean_interval_ms > RETENTION_ASK_MS)
+        retention->round_ms = now_ms + RETENTION_ASK_MS - limits->clean_interval_ms;
+    retention->asks = false;
     if (retention->removed == 0)
         return;
     retention->in_walk = true;

@@ -29,6 +29,7 @@
 #define RETENTION_FILES_PER_ROUND 10
 #define RETENTION_MANUAL_ROUNDS 20
 #define RETENTION_WATCH_MS 1000
+#define RETENTION_ASK_MS 500      /* whether the listener still needs a file */
 #define RETENTION_WALK_QUEUES 256 /* looked at in one step */
 
 struct retention {
@@ -44,6 +45,7 @@ struct retention {
     bool in_round;
     bool manual;  /* this round was asked for */
     bool waits;   /* it ended for want of a checkpoint, and goes on in the next one */
+    bool asks;    /* it ended because the listener still needs the file: soon again */
     int removed;  /* files in this round */
     bool in_walk; /* through the queues, after a round that deleted something */
     struct queue_walk walk;

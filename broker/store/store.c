@@ -508,15 +508,23 @@ void store_delete_queues(struct store *store, bool (*doomed)(void *ctx, struct s
     keeper_want_checkpoint(&store->keeper);
 }
 
+struct kept_topics {
+    const struct slice *topics;
+    size_t count;
+};
+
 static void delete_if_expired(void *ctx, struct queue *queue)
 {
-    const struct slice *keep = ctx;
-    if (!slice_equal(queue->topic, *keep))
-        empty_queue(queue, true);
+    const struct kept_topics *keep = ctx;
+    for (size_t i = 0; i < keep->count; i++)
+        if (slice_equal(queue->topic, keep->topics[i]))
+            return;
+    empty_queue(queue, true);
 }
 
-void store_delete_expired_queues(struct store *store, struct slice keep)
+void store_delete_expired_queues(struct store *store, const struct slice *keep, size_t keep_count)
 {
-    queue_table_each(&store->queues, delete_if_expired, &keep);
+    struct kept_topics kept = {keep, keep_count};
+    queue_table_each(&store->queues, delete_if_expired, &kept);
     keeper_want_checkpoint(&store->keeper);
 }

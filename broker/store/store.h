@@ -105,6 +105,9 @@ struct store_listener {
     void (*on_arrival)(void *ctx, struct queue *queue);
     /* store_flushed_pos moved, or writing ended for good (store_writable tells). */
     void (*on_flushed)(void *ctx);
+    /* May everything before end_pos leave the log, as retention wants? Asked again soon
+     * when not. NULL: always. */
+    bool (*may_expire)(void *ctx, int64_t end_pos);
 };
 void store_set_listener(struct store *store, struct store_listener listener);
 enum status store_start(struct store *store, struct err *err);
@@ -233,7 +236,7 @@ void store_delete_queues(struct store *store, bool (*doomed)(void *ctx, struct s
 
 /* The same for queues that held messages, all of which have left the log by now, except those of
  * `keep` (CLEAN_EXPIRED_CONSUMEQUEUE). They start again at 0, as in 4.9.2. */
-void store_delete_expired_queues(struct store *store, struct slice keep);
+void store_delete_expired_queues(struct store *store, const struct slice *keep, size_t keep_count);
 
 /* Ask for on_arrival, or no longer. Counts: each true needs one false. After setting it, look at
  * queue_max_offset once more: what arrived before is not reported. */

@@ -11,6 +11,7 @@
 int info_run(const struct options *options);
 int verify_run(const struct options *options);
 int dump_run(const struct options *options);
+int timers_run(const struct options *options);
 int get_run(const struct options *options);
 int diff_run(const struct options *options);
 int repair_run(const struct options *options);

@@ -21,6 +21,11 @@ const struct command COMMANDS[] = {
      verify_run},
     {"dump", FOR_DUMP, "DIR", "list messages of the log or of a queue, one line each",
      "\nWhat is no message is named on stderr and passed over; exit status 1 then.\n", dump_run},
+    {"timers", FOR_TIMERS, "DIR", "list pending timers in the order of their times",
+     "\n"
+     "Cancels that have not come to their second are listed, too, as such. Of a store that a\n"
+     "broker uses some that were delivered in the last seconds may still be shown.\n",
+     timers_run},
     {"get", FOR_GET, "DIR", "show one message, or those with a key",
      "\n"
      "WHEN is in milliseconds since 1970, or a date like \"2026-11-22 20:47:08.173\": local time,\n"

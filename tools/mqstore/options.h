@@ -76,7 +76,8 @@ enum {
     FOR_GET = 8,
     FOR_DIFF = 16,
     FOR_REPAIR = 32,
-    FOR_ALL = 63,
+    FOR_TIMERS = 64,
+    FOR_ALL = 127,
 };
 
 /* Read the command line, and the broker's configuration when there is one.

@@ -141,6 +141,24 @@ static void groups_and_send_backs_are_counted_by_topic_and_group(void **state)
     topic_stats_free(stats);
 }
 
+/* RT-15. */
+static void delayed_messages_are_counted_when_delivered(void **state)
+{
+    (void)state;
+    struct topic_stats *stats = topic_stats_new("C", BOOT_MS);
+    topic_stats_delivered(stats, S("SCHEDULE_TOPIC_XXXX"), S("T"), 300);
+    topic_stats_delivered(stats, SLICE_EMPTY, S("T"), 100);
+    topic_stats_step(stats, BOOT_MS + TEN_S);
+    assert_int_equal(
+        read_key(stats, "GROUP_GET_NUMS", "SCHEDULE_TOPIC_XXXX@SCHEDULE_CONSUMER").minute.sum, 1);
+    assert_int_equal(
+        read_key(stats, "GROUP_GET_SIZE", "SCHEDULE_TOPIC_XXXX@SCHEDULE_CONSUMER").minute.sum, 300);
+    assert_int_equal(read_key(stats, "TOPIC_PUT_NUMS", "T").minute.sum, 2);
+    assert_int_equal(read_key(stats, "TOPIC_PUT_SIZE", "T").minute.sum, 400);
+    assert_int_equal(read_key(stats, "BROKER_PUT_NUMS", "C").minute.sum, 2);
+    topic_stats_free(stats);
+}
+
 static void deleted_topics_and_groups_are_forgotten(void **state)
 {
     (void)state;
@@ -240,6 +258,7 @@ int main(void)
         cmocka_unit_test(a_minute_is_the_last_six_intervals),
         cmocka_unit_test(hours_and_days_have_windows_of_their_own),
         cmocka_unit_test(groups_and_send_backs_are_counted_by_topic_and_group),
+        cmocka_unit_test(delayed_messages_are_counted_when_delivered),
         cmocka_unit_test(deleted_topics_and_groups_are_forgotten),
         cmocka_unit_test(keys_are_bounded_and_idle_ones_make_room),
         cmocka_unit_test(threads_count_together),

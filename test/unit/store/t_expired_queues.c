@@ -25,6 +25,8 @@ static bool log_has_lost_its_start(void *ctx)
 
 /* Two queues in the first file of the log, one all over it, one that is empty; then the first files
  * go. The store believes that the disk is full, so age and hour do not matter. */
+static const struct slice kept = {(const uint8_t *)"Kept", 4};
+
 static void fill(struct kit *kit)
 {
     kit_init(kit, "expired-queues");
@@ -47,7 +49,7 @@ static void only_queues_without_messages_go(void **state)
     char path[256];
     fill(&kit);
     kit_path(&kit, "consumequeue/Old/0/00000000000000000000", path);
-    store_delete_expired_queues(kit.store, SLICE_LITERAL("Kept"));
+    store_delete_expired_queues(kit.store, &kept, 1);
     assert_int_equal(queue_max_offset(kit_queue(&kit, "Old", 0)), 2); /* all is there still */
     assert_true(kit_exists(path));
 
@@ -56,7 +58,7 @@ static void only_queues_without_messages_go(void **state)
     struct queue *old = kit_queue(&kit, "Old", 0);
     struct queue *busy = kit_queue(&kit, "Busy", 0);
     assert_int_equal(queue_max_offset(old), 2);
-    store_delete_expired_queues(kit.store, SLICE_LITERAL("Kept"));
+    store_delete_expired_queues(kit.store, &kept, 1);
     assert_int_equal(queue_max_offset(old), 0);
     assert_int_equal(queue_min_offset(old), 0);
     assert_false(kit_exists(path));
@@ -70,7 +72,7 @@ static void only_queues_without_messages_go(void **state)
     assert_int_equal(result.queue_offset, 0);
     kit_dispatched(&kit);
     assert_int_equal(kit_read_queue(&kit, old, 0), 1);
-    store_delete_expired_queues(kit.store, SLICE_LITERAL("Kept"));
+    store_delete_expired_queues(kit.store, &kept, 1);
     assert_int_equal(queue_max_offset(old), 1);
     kit_close(&kit);
     kit_open(&kit);

@@ -164,7 +164,8 @@ void crash_copy(struct crash *copy, struct crash *crash)
     copy->store = NULL;
     copy->batch = NULL;
     copy->sent = xcalloc(crash->sent_capacity + 1, sizeof *copy->sent);
-    memcpy(copy->sent, crash->sent, crash->sent_count * sizeof *copy->sent);
+    if (crash->sent_count > 0)
+        memcpy(copy->sent, crash->sent, crash->sent_count * sizeof *copy->sent);
     copy->durable_pos = crash_durable_pos(crash);
 }
 

@@ -55,6 +55,7 @@ public final class Main {
     ClientCases.addTo(cases);
     FilterCases.addTo(cases);
     RetryCases.addTo(cases);
+    TimerCases.addTo(cases);
     QueryCases.addTo(cases);
     TransactionCases.addTo(cases);
     ReplyCases.addTo(cases);
