@@ -38,10 +38,7 @@ PROBES = {
 
 
 def main():
-    _, body = servers.call(sys.argv[1], servers.GET_BROKER_CLUSTER_INFO)
-    brokers = rocketmq.parse_json(body)["brokerAddrTable"]
-    address = next(iter(brokers.values()))["brokerAddrs"]
-    host, port = (address.get(0) or address["0"]).rsplit(":", 1)
+    host, port = servers.master_of(sys.argv[1]).rsplit(":", 1)
     names, served = [], {}
     with open(os.path.join(HERE, "unserved"), encoding="utf-8") as file:
         for line in file:
