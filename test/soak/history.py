@@ -26,7 +26,7 @@ import time
 
 
 def checksum(body):
-    return hashlib.blake2b(body, digest_size=8).hexdigest()
+    return hashlib.sha256(body).hexdigest()[:16]
 
 
 class Writer:

@@ -72,7 +72,7 @@ class Member:
 
 
 class Producer(Member):
-    def __init__(self, kind, pause_s=0.01, queues=4, **settings):
+    def __init__(self, kind, pause_s=0.03, queues=4, **settings):
         super().__init__(**settings)
         self.send_once = PRODUCERS[kind]
         self.pause_s, self.queues = pause_s, queues
@@ -180,7 +180,7 @@ class Consumer(Member):
     ordered = False
     retrying = True
     beat_s, rebalance_s, commit_s = 5, 1, 0.3
-    pause_s = 0.0005
+    pause_s = 0.0002
 
     def __init__(self, kind, group, queues=4, **settings):
         super().__init__(**settings)
@@ -402,13 +402,14 @@ class Each(Consumer):
         """Read on to where the queues end now."""
         if self.connection is None and not self.connect_once():
             return
-        for queue in list(self.mine.values()):
-            goal = self.connection.max_offset(queue.topic, queue.number)
-            while queue.offset < goal:
-                self.pull_all()
-                self.wait_for_frames()
-                self.consume_all()
-            self.release(queue, goal=goal)
+        goals = {place: self.connection.max_offset(*place) for place in self.mine}
+        while self.mine:
+            for place, queue in list(self.mine.items()):
+                if queue.offset >= goals[place]:
+                    self.release(queue, goal=goals[place])
+            self.pull_all()
+            self.wait_for_frames()
+            self.consume_all()
 
     def connect_once(self):
         try:

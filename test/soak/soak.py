@@ -10,6 +10,7 @@ The seed is printed; it repeats the schedule, as far as processes can be repeate
 the folder with the histories (and says where), as does any complaint; checker.py FOLDER checks them
 again. checker.py lists the rules.
 """
+import json
 import os
 import random
 import shutil
@@ -48,11 +49,12 @@ CONSUMERS = [("shared", "soak-plain", "soak-shared", 4), ("shared", "soak-delay"
              ("ordered", "soak-order", "soak-ordered", 3), ("each", "soak-plain", "soak-each", 2),
              ("puller", "soak-plain", "soak-puller", 1)]
 TOPICS = ("soak-plain", "soak-order", "soak-delay")
-MODEL_OF = {"puller": "shared"}
+MODEL_OF = {"puller": "shared", **real.MODELS}
 
 
 class Soak:
-    def __init__(self, seed, seconds, flush):
+    def __init__(self, seed, seconds, flush, clients):
+        self.clients = clients
         self.chance = random.Random("%s %s" % (seed, flush))
         self.seed, self.seconds, self.flush = seed, seconds, flush
         self.folder = tempfile.mkdtemp(prefix="cometmq-soak-")
@@ -61,7 +63,7 @@ class Soak:
         self.alive = []  # (line, process)
         self.serial = 0
         self.places = []  # every queue that is checked
-        self.lines = PRODUCERS + CONSUMERS + real.lines()
+        self.lines = PRODUCERS + CONSUMERS + clients.lines
         self.consuming = [line for line in self.lines if line[2]]
 
     def run(self):
@@ -74,6 +76,7 @@ class Soak:
             for one in list(self.alive):
                 self.end(one)
             self.write_down_store()
+            self.stop_broker()
         finally:
             for _, process in self.alive:
                 process.kill()
@@ -99,11 +102,11 @@ class Soak:
                 self.places += [(topic, queue) for queue in range(QUEUES)]
         for role, topic, group, _ in self.consuming:
             topics = [topic]
-            if getattr(members.CONSUMERS.get(role), "retrying", role in real.RETRYING):
+            if getattr(members.CONSUMERS.get(role), "retrying", False):
                 topics.append("%RETRY%" + group)
                 self.places.append((topics[1], 0))
             self.history.write("group", group=group, topics=topics,
-                               model=MODEL_OF.get(role) or real.MODELS.get(role, role))
+                               model=MODEL_OF.get(role, role))
         for line in self.lines:
             self.begin(line)
 
@@ -124,8 +127,8 @@ class Soak:
         self.history.write("changed", what="start")
         with open(os.path.join(self.folder, name + ".out"), "w") as out:
             process = subprocess.Popen(
-                real.command(role, settings, self.servers.namesrv) or
-                [sys.executable, os.path.join(HERE, "members.py"), role, real.pack(settings)],
+                self.clients.command(role, settings, self.servers.namesrv) or
+                [sys.executable, os.path.join(HERE, "members.py"), role, json.dumps(settings)],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=self.folder)
         self.alive.append((line, process))
 
@@ -160,6 +163,8 @@ class Soak:
             if dead:
                 raise SystemExit("soak: members ended by themselves: %s; see %s"
                                  % (", ".join(dead), self.folder))
+            if self.servers.processes[-1].poll() is not None:
+                raise SystemExit("soak: the broker ended by itself\n%s" % self.servers.logs())
 
     def someone_comes(self):
         line = self.chance.choice(self.lines)
@@ -188,11 +193,14 @@ class Soak:
 
     def broker_restarts(self):
         self.history.write("changed", what="stop")
+        self.stop_broker()
+        self.servers.start_broker()
+        self.history.write("changed", what="up")
+
+    def stop_broker(self):
         status = self.servers.stop_broker()
         if status != 0:
             raise SystemExit("soak: the broker ended with %s\n%s" % (status, self.servers.logs()))
-        self.servers.start_broker()
-        self.history.write("changed", what="up")
 
     # --- the end ---
 
@@ -245,8 +253,9 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     print("SOAK_SEED=%d SOAK_SECONDS=%g" % (SEED, SECONDS), flush=True)
     failed = 0
+    clients = real.Clients()
     for flush in MODES:
-        complaints = Soak(SEED, SECONDS / len(MODES), flush).run()
+        complaints = Soak(SEED, SECONDS / len(MODES), flush, clients).run()
         print("%s soak %s" % ("FAILED" if complaints else "ok", flush))
         for complaint in complaints:
             print("    " + complaint)

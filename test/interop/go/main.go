@@ -3,6 +3,7 @@
 // Command interop runs Apache's Go client against a name server and its broker, case by case.
 //
 //	interop NAMESRV [FILTER]
+//	interop member ROLE JSON NAMESRV      a member of a soak (member.go)
 //
 // The environment variable CODEC says which headers the client writes, json or rocketmq; it comes
 // before the names. Every case prints one line, `ok NAME`, `FAILED NAME reason` or, for the cases named
@@ -49,6 +50,14 @@ func runCase(c testCase, address string) (err error) {
 }
 
 func main() {
+	if len(os.Args) == 5 && os.Args[1] == "member" {
+		rlog.SetLogLevel("fatal")
+		if err := runMember(os.Args[2], os.Args[3], os.Args[4]); err != nil {
+			fmt.Fprintln(os.Stderr, "member:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	if len(os.Args) < 2 {
 		fmt.Fprintln(os.Stderr, "usage: interop NAMESRV_HOST:PORT [FILTER]")
 		os.Exit(2)
