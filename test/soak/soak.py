@@ -33,8 +33,9 @@ SECONDS = float(os.environ.get("SOAK_SECONDS", "300"))
 SEED = int(os.environ.get("SOAK_SEED", random.randrange(1 << 32)))
 MODES = os.environ.get("SOAK_FLUSH", "SYNC_FLUSH ASYNC_FLUSH").split()
 KEEP = os.environ.get("SOAK_KEEP", "") not in ("", "0")
-CALM_SECONDS = 180
-QUIET_SECONDS = 6  # longer than any delay that is sent
+QUIET_SECONDS = 6      # longer than any delay that is sent
+STALLED_SECONDS = 120  # without any progress: what has not been consumed by then is a complaint
+MEMBER_SECONDS = 180   # for a member to end well
 QUEUES = 4
 SETTINGS = {
     "messageDelayLevel": "1s 2s 3s", "mappedFileSizeCommitLog": 4 << 20,
@@ -141,7 +142,7 @@ class Soak:
         self.history.write("changed", what="crash" if crash else "end")
         process.send_signal(signal.SIGKILL if crash else signal.SIGTERM)
         try:
-            process.wait(60)
+            process.wait(MEMBER_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
             raise SystemExit("soak: a member (%s) does not end; see %s" % (line[0], self.folder))
@@ -212,12 +213,14 @@ class Soak:
         for line in self.consuming:
             if not self.count(line):
                 self.begin(line)
-        end = time.monotonic() + CALM_SECONDS
-        quiet_since, last = time.monotonic(), None
-        while time.monotonic() < end and time.monotonic() - quiet_since < QUIET_SECONDS:
-            state = self.progress()
-            if state != last or not all(done >= maximum for done, maximum in state):
-                quiet_since, last = time.monotonic(), state
+        last, changed_at = None, time.monotonic()
+        while True:
+            state, now = self.progress(), time.monotonic()
+            if state != last:
+                last, changed_at = state, now
+            is_done = all(done >= maximum for done, maximum in state)
+            if now - changed_at > (QUIET_SECONDS if is_done else STALLED_SECONDS):
+                return
             time.sleep(0.25)
 
     def progress(self):
