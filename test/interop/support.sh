@@ -5,7 +5,8 @@
 #     begin_suite NAME             $scratch is a folder that goes when the script ends
 #     start_servers [key=value]    short delay levels; NAMESRV of the environment is taken as it is;
 #                                  sets UNSERVED, the cases that these servers do not serve yet
-#     from_pypi FILE FOLDER        unpack a package there; FILE pins it, with its checksum
+#     from_pypi FILE FOLDER        unpack a package there; FILE pins it, with its checksum. Kept in
+#                                  $INTEROP_CACHE (default ~/.cache/cometmq/pypi)
 #
 # A package that cannot be had ends the script with status 77, which test/run counts as skipped.
 
@@ -38,18 +39,25 @@ start_servers() {
 }
 
 from_pypi() {
-  mkdir -p "$2"
-  python3 -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes \
-    --dest "$scratch/pypi" -r "$1" >"$scratch/pip.log" 2>&1 || {
-    tail -n 3 "$scratch/pip.log" >&2
-    echo "$suite: $(sed -n 's/==.*//p' "$1") could not be had from PyPI"
-    exit 77
-  }
-  for package in "$scratch"/pypi/*; do
-    case $package in
-    *.whl) python3 -m zipfile -e "$package" "$2" ;;
-    *) tar -xzf "$package" -C "$2" --strip-components 1 ;;
-    esac
-  done
-  rm -rf "$scratch/pypi"
+  package=$(sed -n '1s/ .*//p' "$1")
+  kept=${INTEROP_CACHE:-$HOME/.cache/cometmq/pypi}/$package
+  if [ ! -d "$kept" ]; then
+    python3 -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes \
+      --dest "$scratch/pypi" -r "$1" >"$scratch/pip.log" 2>&1 || {
+      tail -n 3 "$scratch/pip.log" >&2
+      echo "$suite: $package could not be had from PyPI"
+      exit 77
+    }
+    mkdir -p "$scratch/unpacked" "$(dirname "$kept")"
+    for file in "$scratch"/pypi/*; do
+      case $file in
+      *.whl) python3 -m zipfile -e "$file" "$scratch/unpacked" ;;
+      *) tar -xzf "$file" -C "$scratch/unpacked" --strip-components 1 ;;
+      esac
+    done
+    # Another run may have been faster.
+    mv -T "$scratch/unpacked" "$kept" 2>/dev/null || rm -rf "$scratch/unpacked"
+    rm -rf "$scratch/pypi"
+  fi
+  cp -r "$kept" "$2"
 }
