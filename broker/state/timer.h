@@ -5,7 +5,7 @@
  * target in REAL_TOPIC and REAL_QID, and appended again to that target when due.
  *
  * A step function on one thread of its own (the caller's); only on masters. docs/timers.md tells
- * users about it, docs/decisions/0020-timer-buckets.md why it is as it is.
+ * users about it, docs/decisions/0014-timer-buckets.md why it is as it is.
  */
 #ifndef BROKER_STATE_TIMER_H
 #define BROKER_STATE_TIMER_H

@@ -17,6 +17,7 @@ Apache RocketMQ 4.9.2 run instead; Maven fetches them once into $APACHE_CACHE (d
 import json
 import os
 import random
+import re
 import shlex
 import shutil
 import signal
@@ -92,6 +93,15 @@ def call(address, code, fields=None, timeout=2):
             frame += more
     header_bytes = struct.unpack(">i", frame[4:8])[0] & 0xFFFFFF
     return json.loads(frame[8:8 + header_bytes]), frame[8 + header_bytes:]
+
+
+def master_of(namesrv):
+    """"host:port" of the first master that the name server knows."""
+    _, body = call(namesrv, GET_BROKER_CLUSTER_INFO)
+    found = re.search(rb'"brokerAddrs":\{"?0"?:"([^"]+)"', body)
+    if found is None:
+        raise OSError("the name server knows no master")
+    return found.group(1).decode()
 
 
 def apache_classpath():

@@ -19,8 +19,8 @@ import (
 )
 
 const (
-	caseTimeout = 90 * time.Second
-	waitTimeout = 45 * time.Second
+	caseTimeout = 150 * time.Second
+	waitTimeout = 100 * time.Second
 )
 
 var (

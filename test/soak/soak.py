@@ -1,0 +1,271 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Producers and consumers of every kind come, go and crash while the broker is stopped and killed, at
+random; everybody writes down what happened, and a checker says whether every promise was kept.
+
+    make soak-history                     5 minutes, half of them with each flush mode
+    make soak-history SOAK_SECONDS=60 SOAK_SEED=7 SOAK_FLUSH=SYNC_FLUSH SOAK_KEEP=1
+
+The seed is printed; it repeats the schedule, as far as processes can be repeated. SOAK_KEEP=1 keeps
+the folder with the histories (and says where), as does any complaint; checker.py FOLDER checks them
+again. checker.py lists the rules.
+"""
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.join(HERE, "..", "lib"), os.path.join(HERE, "..", "e2e")]
+import broker as wire  # noqa: E402
+import checker  # noqa: E402
+import history  # noqa: E402
+import members  # noqa: E402
+import real  # noqa: E402
+import servers  # noqa: E402
+
+SECONDS = float(os.environ.get("SOAK_SECONDS", "300"))
+SEED = int(os.environ.get("SOAK_SEED", random.randrange(1 << 32)))
+MODES = os.environ.get("SOAK_FLUSH", "SYNC_FLUSH ASYNC_FLUSH").split()
+KEEP = os.environ.get("SOAK_KEEP", "") not in ("", "0")
+QUIET_SECONDS = 6      # longer than any delay that is sent
+STALLED_SECONDS = 120  # without any progress: what has not been consumed by then is a complaint
+MEMBER_SECONDS = 180   # for a member to end well
+QUEUES = 4
+SETTINGS = {
+    "messageDelayLevel": "1s 2s 3s", "mappedFileSizeCommitLog": 4 << 20,
+    "mappedFileSizeConsumeQueue": 20000, "maxHashSlotNum": 5000, "maxIndexNum": 20000,
+}
+
+# Who may be there: role, topic, group, and how many at most. A topic is sent to and read by kinds
+# that suit each other; every kind of members.py has a line. `real` adds those of real clients.
+PRODUCERS = [(kind, "soak-order" if kind == "keyed" else "soak-delay" if kind == "delayed"
+              else "soak-plain", None, 2) for kind in members.PRODUCERS]
+CONSUMERS = [("shared", "soak-plain", "soak-shared", 4), ("shared", "soak-delay", "soak-late", 2),
+             ("ordered", "soak-order", "soak-ordered", 3), ("each", "soak-plain", "soak-each", 2),
+             ("puller", "soak-plain", "soak-puller", 1)]
+TOPICS = ("soak-plain", "soak-order", "soak-delay")
+MODEL_OF = {"puller": "shared", **real.MODELS}
+
+
+class Soak:
+    def __init__(self, seed, seconds, flush, clients):
+        self.clients = clients
+        self.chance = random.Random("%s %s" % (seed, flush))
+        self.seed, self.seconds, self.flush = seed, seconds, flush
+        self.folder = tempfile.mkdtemp(prefix="cometmq-soak-")
+        self.history = history.Writer(os.path.join(self.folder, "driver.history"))
+        self.servers = servers.Servers(settings=dict(SETTINGS, flushDiskType=flush))
+        self.alive = []  # (line, process)
+        self.serial = 0
+        self.places = []  # every queue that is checked
+        self.lines = PRODUCERS + CONSUMERS + clients.lines
+        self.consuming = [line for line in self.lines if line[2]]
+
+    def run(self):
+        """The complaints."""
+        try:
+            self.servers.start()
+            self.prepare()
+            self.storm()
+            self.calm()
+            for one in list(self.alive):
+                self.end(one)
+            self.write_down_store()
+            self.stop_broker()
+        finally:
+            for _, process in self.alive:
+                process.kill()
+                process.wait()
+            self.servers.stop(keep=True)
+        check = checker.Checker(history.read_all(self.folder))
+        complaints = check.run()
+        print("%s: %s" % (self.flush, check.summary()), flush=True)
+        if complaints or KEEP:
+            print("histories are in %s, the servers' files in %s" % (self.folder,
+                                                                     self.servers.folder))
+        else:
+            shutil.rmtree(self.folder)
+            shutil.rmtree(self.servers.folder)
+        return complaints
+
+    def prepare(self):
+        with self.client() as client:
+            for topic in TOPICS:
+                answer = client.create_topic(topic, QUEUES)
+                if answer.code != wire.SUCCESS:
+                    raise SystemExit("soak: topic %s: %r" % (topic, answer))
+                self.places += [(topic, queue) for queue in range(QUEUES)]
+        for role, topic, group, _ in self.consuming:
+            topics = [topic]
+            if getattr(members.CONSUMERS.get(role), "retrying", False):
+                topics.append("%RETRY%" + group)
+                self.places.append((topics[1], 0))
+            self.history.write("group", group=group, topics=topics,
+                               model=MODEL_OF.get(role, role))
+        for line in self.lines:
+            self.begin(line)
+
+    def client(self):
+        host, port = self.servers.broker.rsplit(":", 1)
+        return wire.Client(host, int(port))
+
+    # --- members ---
+
+    def begin(self, line):
+        role, topic, group, _ = line
+        self.serial += 1
+        name = "%s-%d" % (role, self.serial)
+        settings = {"name": name, "broker": self.servers.broker, "seed": self.seed, "topic": topic,
+                    "queues": QUEUES, "history": os.path.join(self.folder, name + ".history")}
+        if group:
+            settings["group"] = group
+        self.history.write("changed", what="start")
+        with open(os.path.join(self.folder, name + ".out"), "w") as out:
+            process = subprocess.Popen(
+                self.clients.command(role, settings, self.servers.namesrv) or
+                [sys.executable, os.path.join(HERE, "members.py"), role, json.dumps(settings)],
+                stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=self.folder)
+        self.alive.append((line, process))
+
+    def end(self, one, crash=False):
+        line, process = one
+        self.alive.remove(one)
+        if process.poll() not in (None, 0):
+            raise SystemExit("soak: a member (%s) ended with %s; see %s" % (
+                line[0], process.returncode, self.folder))
+        self.history.write("changed", what="crash" if crash else "end")
+        process.send_signal(signal.SIGKILL if crash else signal.SIGTERM)
+        try:
+            process.wait(MEMBER_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise SystemExit("soak: a member (%s) does not end; see %s" % (line[0], self.folder))
+
+    def count(self, line):
+        return sum(1 for other, _ in self.alive if other == line)
+
+    # --- the storm ---
+
+    def storm(self):
+        actions = [(self.someone_comes, 5), (self.someone_goes, 2), (self.someone_crashes, 3),
+                   (self.broker_crashes, 2), (self.broker_restarts, 1)]
+        end = time.monotonic() + self.seconds
+        while time.monotonic() < end:
+            time.sleep(self.chance.uniform(0.2, 2.5))
+            action, = self.chance.choices(*zip(*actions))
+            action()
+            dead = [line[0] for line, process in self.alive if process.poll() is not None]
+            if dead:
+                raise SystemExit("soak: members ended by themselves: %s; see %s"
+                                 % (", ".join(dead), self.folder))
+            if self.servers.processes[-1].poll() is not None:
+                raise SystemExit("soak: the broker ended by itself\n%s" % self.servers.logs())
+
+    def someone_comes(self):
+        line = self.chance.choice(self.lines)
+        if self.count(line) < line[3]:
+            self.begin(line)
+
+    def someone_goes(self):
+        if self.alive:
+            self.end(self.chance.choice(self.alive))
+
+    def someone_crashes(self):
+        if self.alive:
+            self.end(self.chance.choice(self.alive), crash=True)
+
+    def broker_crashes(self):
+        """Sometimes again while it starts."""
+        self.history.write("changed", what="kill")
+        self.servers.stop_broker(kill=True)
+        for _ in range(self.chance.choice((0, 0, 0, 1, 2))):
+            self.servers.start_broker(wait=False)
+            time.sleep(self.chance.uniform(0, 0.1))
+            self.history.write("changed", what="kill")
+            self.servers.stop_broker(kill=True)
+        self.servers.start_broker()
+        self.history.write("changed", what="up")
+
+    def broker_restarts(self):
+        self.history.write("changed", what="stop")
+        self.stop_broker()
+        self.servers.start_broker()
+        self.history.write("changed", what="up")
+
+    def stop_broker(self):
+        status = self.servers.stop_broker()
+        if status != 0:
+            raise SystemExit("soak: the broker ended with %s\n%s" % (status, self.servers.logs()))
+
+    # --- the end ---
+
+    def calm(self):
+        """No more sends, every group with a member, until all that will come has been consumed."""
+        for one in list(self.alive):
+            if not one[0][2]:
+                self.end(one)
+        for line in self.consuming:
+            if not self.count(line):
+                self.begin(line)
+        last, changed_at = None, time.monotonic()
+        while True:
+            state, now = self.progress(), time.monotonic()
+            if state != last:
+                last, changed_at = state, now
+            is_done = all(done >= maximum for done, maximum in state)
+            if now - changed_at > (QUIET_SECONDS if is_done else STALLED_SECONDS):
+                return
+            time.sleep(0.25)
+
+    def progress(self):
+        """(committed offset, maximum) of every queue of every group that commits."""
+        state = []
+        with self.client() as client:
+            for role, topic, group, _ in self.consuming:
+                if MODEL_OF.get(role, role) == "each":
+                    continue
+                for place in self.places:
+                    if place[0] not in (topic, "%RETRY%" + group):
+                        continue
+                    maximum = client.max_offset(*place)
+                    answer = client.call(wire.QUERY_OFFSET, {
+                        "consumerGroup": group, "topic": place[0], "queueId": place[1]})
+                    done = int(answer.ext["offset"]) if answer.code == wire.SUCCESS else 0
+                    state.append((done, maximum))
+        return state
+
+    def write_down_store(self):
+        with self.client() as client:
+            for topic, queue in self.places:
+                self.history.write("maximum", topic=topic, queue=queue,
+                                   offset=client.max_offset(topic, queue))
+                for record in client.read_queue(topic, queue):
+                    self.history.write("stored", topic=topic, queue=queue,
+                                       offset=record.queue_offset, id=members.identity(record),
+                                       sum=history.checksum(record.body),
+                                       stored_at=record.store_ms / 1000)
+
+
+def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    print("SOAK_SEED=%d SOAK_SECONDS=%g" % (SEED, SECONDS), flush=True)
+    failed = 0
+    clients = real.Clients()
+    for flush in MODES:
+        complaints = Soak(SEED, SECONDS / len(MODES), flush, clients).run()
+        print("%s soak %s" % ("FAILED" if complaints else "ok", flush))
+        for complaint in complaints:
+            print("    " + complaint)
+        failed += bool(complaints)
+    print("soak: %d passed, %d failed" % (len(MODES) - failed, failed))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,352 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The checker of soaks: a history in which all promises were kept has no complaints; each way of
+breaking one is found, by the rule that is meant to."""
+import os
+import sys
+import tempfile
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.join(HERE, "..", "e2e")]
+import checker  # noqa: E402
+import history  # noqa: E402
+import rocketmq  # noqa: E402
+
+
+class Story:
+    """Histories written by hand. Time is a number that grows with every event."""
+
+    def __init__(self, model="shared"):
+        self.now = 1000.0
+        self.by_process = {}
+        self.commits = 0
+        self.bodies = {}
+        self.add("driver", "group", group="g", topics=["t"], model=model)
+
+    def add(self, process, event, **members):
+        self.now += 0.01
+        one = dict(members, e=event, at=members.get("at", self.now))
+        self.by_process.setdefault(process, []).append(one)
+        return one
+
+    def send(self, name, offset=None, promise="placed", queue=0, stored=True, **more):
+        """Send it, have it acknowledged when the offset is given, and store it."""
+        self.bodies[name] = "sum-" + name
+        self.add("p", "send", id=name, topic="t", sum=self.bodies[name], promise=promise, **more)
+        if offset is not None:
+            self.add("p", "acked", id=name, queue=queue, offset=offset)
+            if stored:
+                self.store(name, offset, queue)
+
+    def store(self, name, offset, queue=0, **more):
+        self.add("driver", "stored", topic="t", queue=queue, offset=offset, id=name,
+                 **dict({"sum": self.bodies[name], "stored_at": self.now}, **more))
+
+    def changed(self, what):
+        self.add("driver", "changed", what=what)
+
+    def took(self, member, offset, queue=0):
+        self.add(member, "took", member=member, group="g", topic="t", queue=queue, offset=offset,
+                 asked=self.now)
+
+    def left(self, member, queue=0, **more):
+        self.add(member, "left", member=member, group="g", topic="t", queue=queue, **more)
+
+    def got(self, member, name, offset, queue=0, **more):
+        self.add(member, "got", member=member, group="g", topic="t", queue=queue, offset=offset,
+                 id=name, **dict({"sum": self.bodies[name]}, **more))
+
+    def commit(self, member, offset, answered=True, queue=0):
+        self.commits += 1
+        self.add(member, "commit", member=member, n=self.commits, group="g", topic="t",
+                 queue=queue, offset=offset)
+        if answered:
+            self.add(member, "committed", member=member, n=self.commits)
+
+    def wait(self, seconds):
+        self.now += seconds
+
+    def maximum(self, offset, queue=0):
+        self.add("driver", "maximum", topic="t", queue=queue, offset=offset)
+
+    def rules(self):
+        """The names of the rules that complain."""
+        complaints = checker.Checker(list(self.by_process.values())).run()
+        return sorted({text[1:text.index("]")] for text in complaints})
+
+
+def three(model="shared", member="a", read=3):
+    """Three messages, of which a member has read some."""
+    story = Story(model)
+    for i in range(3):
+        story.send("m%d" % i, i)
+    story.maximum(3)
+    if member:
+        story.took(member, 0)
+        for i in range(read):
+            story.got(member, "m%d" % i, i)
+    return story
+
+
+class Sends(unittest.TestCase):
+    def test_all_is_well(self):
+        self.assertEqual(three().rules(), [])
+
+    def test_lost(self):
+        story = three()
+        story.send("gone", 3, stored=False)
+        self.assertEqual(story.rules(), ["lost"])
+
+    def test_at_another_place(self):
+        story = three()
+        story.send("moved", 7, stored=False)
+        story.store("moved", 3)
+        story.maximum(4)
+        story.got("a", "moved", 3)
+        self.assertEqual(story.rules(), ["lost"])
+
+    def test_another_body(self):
+        story = three()
+        story.send("changed", 3, stored=False)
+        story.store("changed", 3, sum="other")
+        story.maximum(4)
+        story.got("a", "changed", 3, sum="other")
+        self.assertEqual(story.rules(), ["bytes"])
+
+    def test_from_nobody(self):
+        story = three()
+        story.bodies["alien"] = "x"
+        story.store("alien", 3)
+        story.maximum(4)
+        story.got("a", "alien", 3)
+        self.assertEqual(story.rules(), ["bytes"])
+
+    def test_no_answer_promises_nothing(self):
+        story = three()
+        story.send("lost in a crash")
+        story.send("stored in a crash")
+        story.store("stored in a crash", 3)
+        story.maximum(4)
+        story.got("a", "stored in a crash", 3)
+        self.assertEqual(story.rules(), [])
+
+    def test_delivered_anywhere(self):
+        story = three()
+        story.send("late", 77, promise="delivered", stored=False)
+        self.assertEqual(story.rules(), ["lost"])
+        story.store("late", 3)
+        story.maximum(4)
+        story.got("a", "late", 3)
+        self.assertEqual(story.rules(), [])
+
+    def test_early(self):
+        story = three()
+        story.send("late", 77, promise="delivered", stored=False, due=story.now + 2)
+        story.store("late", 3)
+        story.maximum(4)
+        story.wait(3)
+        story.got("a", "late", 3)
+        self.assertEqual(story.rules(), ["early"])
+
+    def test_rolled_back(self):
+        for promise, rules in (("never", ["never"]), ("delivered", [])):
+            story = three()
+            story.send("half", promise="maybe")
+            story.add("p", "acked", id="half", promise=promise)
+            story.store("half", 3)
+            story.maximum(4)
+            story.got("a", "half", 3)
+            self.assertEqual(story.rules(), rules)
+
+    def test_twice(self):
+        story = three()
+        story.store("m0", 3)
+        story.maximum(4)
+        story.got("a", "m0", 3)
+        self.assertEqual(story.rules(), ["twice"])
+
+    def test_delivered_twice(self):
+        """A crash explains that, shortly after the first time only."""
+        for wait, rules in ((0.1, []), (60, ["twice"])):
+            story = three()
+            story.send("late", 77, promise="delivered", stored=False)
+            story.store("late", 3)
+            story.wait(wait)
+            story.changed("kill")
+            story.store("late", 4)
+            story.maximum(5)
+            story.got("a", "late", 3)
+            story.got("a", "late", 4)
+            self.assertEqual(story.rules(), rules)
+
+    def test_sent_back_twice(self):
+        story = three()
+        for _ in range(2):
+            story.send("again", 0, promise="delivered", stored=False, due=story.now)
+        story.store("again", 3)
+        story.store("again", 4)
+        story.maximum(5)
+        story.got("a", "again", 3)
+        story.got("a", "again", 4)
+        self.assertEqual(story.rules(), [])
+
+    def test_gap(self):
+        story = three(read=0)
+        story.send("m4", 4)
+        story.maximum(5)
+        self.assertEqual(story.rules(), ["gap", "unread"])
+
+    def test_order_of_a_key(self):
+        for first, second, rules in ((3, 4, []), (4, 3, ["key-order"])):
+            story = three()
+            story.send("k1", first, key="k", seq=1)
+            story.send("k2", second, key="k", seq=2)
+            story.maximum(5)
+            for offset, name in sorted(((first, "k1"), (second, "k2"))):
+                story.got("a", name, offset)
+            self.assertEqual(story.rules(), rules)
+
+
+class Consumption(unittest.TestCase):
+    def test_unread(self):
+        self.assertEqual(three(read=2).rules(), ["unread"])
+        self.assertEqual(three(member=None).rules(), ["unread"])
+
+    def test_skip(self):
+        story = three(read=1)
+        story.got("a", "m2", 2)
+        story.got("a", "m1", 1)
+        self.assertEqual(story.rules(), ["skip"])
+
+    def test_again_within_a_tenure(self):
+        story = three()
+        story.got("a", "m2", 2)
+        self.assertEqual(story.rules(), ["skip"])
+
+    def test_what_is_read_is_what_is_stored(self):
+        story = three(read=2)
+        story.got("a", "m1", 2)
+        self.assertEqual(story.rules(), ["bytes"])
+        story = three(read=2)
+        story.got("a", "m2", 2, sum="other")
+        self.assertEqual(story.rules(), ["bytes"])
+
+    def test_a_committed_offset_holds(self):
+        for offset, rules in ((3, []), (1, ["offset"]), (0, ["offset"])):
+            story = three()
+            story.commit("a", 1)
+            story.commit("a", 3)
+            story.left("a")
+            story.took("b", offset)
+            for i in range(offset, 3):
+                story.got("b", "m%d" % i, i)
+            self.assertEqual(story.rules(), rules, offset)
+
+    def test_an_offset_that_nobody_committed(self):
+        story = three()
+        story.commit("a", 3)
+        story.took("b", 2)
+        story.got("b", "m2", 2)
+        self.assertEqual(story.rules(), ["offset"])
+
+    def test_a_commit_under_way_may_count_or_not(self):
+        for offset in (1, 3):
+            story = three()
+            story.commit("a", 1)
+            story.commit("a", 3, answered=False)
+            story.took("b", offset)
+            for i in range(offset, 3):
+                story.got("b", "m%d" % i, i)
+            self.assertEqual(story.rules(), [])
+
+    def test_a_crash_may_cost_the_newest_commits(self):
+        for wait, what, rules in ((0.1, "kill", []), (60, "kill", ["offset"]),
+                                  (0.1, "stop", ["offset"]), (0.1, "crash", ["offset"])):
+            story = three()
+            story.commit("a", 1)
+            story.wait(60)
+            story.commit("a", 3)
+            story.wait(wait)
+            story.changed(what)
+            story.took("b", 1)
+            story.got("b", "m1", 1)
+            story.got("b", "m2", 2)
+            self.assertEqual(story.rules(), rules)
+
+    def test_order(self):
+        story = three("ordered", member="a", read=1)
+        story.left("a")
+        story.took("b", 2)
+        story.got("b", "m2", 2)
+        story.left("b")
+        story.took("a", 0)
+        story.got("a", "m0", 0)
+        story.got("a", "m1", 1)
+        self.assertIn("order", story.rules())
+
+    def test_two_at_a_time(self):
+        for what, rules in ((None, ["together"]), ("start", ["together"]), ("up", [])):
+            story = three("ordered", member="a", read=1)
+            if what:
+                story.changed(what)
+            story.took("b", 0)
+            story.got("b", "m0", 0)
+            story.got("a", "m1", 1)
+            story.got("b", "m1", 1)
+            story.got("b", "m2", 2)
+            self.assertEqual(story.rules(), rules)
+
+    def test_each_reads_on_to_its_goal(self):
+        for read, rules in ((3, []), (2, ["unread"])):
+            story = three("each", read=read)
+            story.took("late", 2)
+            story.got("late", "m2", 2)
+            for member in ("a", "late"):
+                story.left(member, goal=3)
+            self.assertEqual(story.rules(), rules)
+
+    def test_each_skips_nothing(self):
+        story = three("each", read=1)
+        story.got("a", "m2", 2)
+        self.assertEqual(story.rules(), ["skip"])
+
+    def test_clients_that_do_not_tell(self):
+        for what, rules in ((None, ["again"]), ("start", [])):
+            story = Story("shared-blind")
+            story.send("m0", 0)
+            story.maximum(1)
+            story.got("a", "m0", 0)
+            if what:
+                story.changed(what)
+            story.got("b", "m0", 0)
+            self.assertEqual(story.rules(), rules)
+        story = Story("ordered-blind")
+        for i in range(3):
+            story.send("m%d" % i, i)
+        story.maximum(3)
+        for i in (0, 2, 1):
+            story.got("a", "m%d" % i, i)
+        self.assertEqual(story.rules(), ["order"])
+
+
+class Files(unittest.TestCase):
+    def test_a_line_begun_is_left_out(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "one.history")
+            history.Writer(path).write("changed", what="kill", at=5)
+            with open(path, "a", encoding="ascii") as file:
+                file.write('{"e":"chan')
+            self.assertEqual(history.read_all(folder), [[{"what": "kill", "at": 5, "e": "changed"}]])
+
+    def test_long_lists_are_cut(self):
+        story = Story()
+        for i in range(50):
+            story.send("m%d" % i, i, stored=False)
+        complaints = checker.Checker(list(story.by_process.values())).run()
+        self.assertEqual(len(complaints), checker.COMPLAINTS_PER_RULE + 1)
+        self.assertIn("45 more", complaints[-1])
+
+
+if __name__ == "__main__":
+    rocketmq.main("t_checker")
