@@ -19,6 +19,7 @@
 #include "broker/proc/acks.h"
 
 #include "broker/proc/appender.h"
+#include "broker/proc/send_answer.h"
 #include "common/base/buf.h"
 #include "common/base/check.h"
 #include "common/base/limits.h"
@@ -82,14 +83,6 @@ struct waiting_send {
     void *told_ctx;
     bool recall;
     char *timer_text; /* as above */
-};
-
-/* What the answer to a send says. */
-struct stored_send {
-    struct slice ids;
-    int32_t queue_id;
-    int64_t queue_offset;
-    const char *recall_handle; /* NULL: none */
 };
 
 /* Stored and not counted yet. */
@@ -269,66 +262,6 @@ void acks_add_silent(struct acks *acks, int records)
     turn_push(acks, (struct pending_send){.records = records, .silent = true});
 }
 
-/* The fields that every answer to a send carries. Appended to `fields`; returns the new count. */
-static uint32_t region_fields(const struct broker *broker, struct ext_field *fields, uint32_t count)
-{
-    const char *region = broker->conf.regionId;
-    fields[count++] = (struct ext_field){SLICE_LITERAL(PROPERTY_MSG_REGION), slice_of_cstr(region)};
-    fields[count++] =
-        (struct ext_field){SLICE_LITERAL(PROPERTY_TRACE_ON),
-                           broker->conf.traceOn ? SLICE_LITERAL("true") : SLICE_LITERAL("false")};
-    return count;
-}
-
-void send_fail(const struct broker *broker, struct reply_to to, int32_t code, const char *remark)
-{
-    struct ext_field fields[2];
-    struct response response = {.code = code, .remark = remark};
-    response.ext = (struct ext_map){
-        .fields = fields, .count = region_fields(broker, fields, 0), .present = true};
-    net_reply(to, &response);
-}
-
-static void answer_stored(const struct broker *broker, struct reply_to to, int32_t code,
-                          const char *remark, const struct stored_send *stored)
-{
-    char queue_text[I64_TEXT_BYTES];
-    char offset_text[I64_TEXT_BYTES];
-    uint32_t count = 3;
-    struct ext_field fields[6] = {
-        {SLICE_LITERAL("msgId"), stored->ids},
-        {SLICE_LITERAL("queueId"), slice_of(queue_text, format_i64(stored->queue_id, queue_text))},
-        {SLICE_LITERAL("queueOffset"),
-         slice_of(offset_text, format_i64(stored->queue_offset, offset_text))},
-    };
-    if (stored->recall_handle != NULL)
-        fields[count++] =
-            (struct ext_field){SLICE_LITERAL("recallHandle"), slice_of_cstr(stored->recall_handle)};
-    struct response response = {.code = code, .remark = remark};
-    response.ext = (struct ext_map){
-        .fields = fields, .count = region_fields(broker, fields, count), .present = true};
-    net_reply(to, &response);
-}
-
-void send_answer(const struct broker *broker, struct reply_to to, int32_t code, const char *remark,
-                 struct slice ids, int32_t queue_id, int64_t queue_offset)
-{
-    answer_stored(broker, to, code, remark,
-                  &(struct stored_send){ids, queue_id, queue_offset, NULL});
-}
-
-static void answer_recall(const struct broker *broker, const struct waiting_send *send, bool stored)
-{
-    struct ext_field fields[2] = {
-        {SLICE_LITERAL(PROPERTY_MSG_REGION), slice_of_cstr(broker->conf.regionId)},
-        {SLICE_LITERAL("msgId"), slice_of_cstr(send->timer_text)},
-    };
-    struct response response = {.code = stored ? RESPONSE_SUCCESS : RESPONSE_SYSTEM_ERROR,
-                                .remark = stored ? NULL : "recall failed, execute error"};
-    response.ext = (struct ext_map){.fields = fields, .count = stored ? 2 : 1, .present = true};
-    net_reply(send->to, &response);
-}
-
 static void answer(const struct broker *broker, const struct waiting_send *send, int32_t code)
 {
     char id[MESSAGE_ID_TEXT_BYTES];
@@ -337,14 +270,14 @@ static void answer(const struct broker *broker, const struct waiting_send *send,
         return;
     }
     if (send->recall) {
-        answer_recall(broker, send, code == RESPONSE_SUCCESS);
+        recall_answer(broker, send->to, send->timer_text, code == RESPONSE_SUCCESS);
         return;
     }
     struct slice ids = send->batch_ids != NULL
                            ? slice_of_cstr(send->batch_ids)
                            : slice_of(id, message_id_format(&broker->store_host, send->pos, id));
-    answer_stored(broker, send->to, code, NULL,
-                  &(struct stored_send){ids, send->queue_id, send->queue_offset, send->timer_text});
+    send_answer(broker, send->to, code, NULL,
+                &(struct stored_send){ids, send->queue_id, send->queue_offset, send->timer_text});
 }
 
 static void answer_bare(struct reply_to to, bool flushed)
@@ -367,74 +300,6 @@ static int32_t timeout_code(const struct broker *broker)
 {
     return broker->conf.brokerRole == BROKER_ROLE_SYNC_MASTER ? RESPONSE_SLAVE_NOT_AVAILABLE
                                                               : RESPONSE_FLUSH_DISK_TIMEOUT;
-}
-
-static void refuse(struct broker *broker, struct reply_to to, enum put_status status)
-{
-    char why[256];
-    char remark[768];
-    switch (status) {
-    case PUT_MESSAGE_ILLEGAL:
-        send_fail(broker, to, RESPONSE_MESSAGE_ILLEGAL,
-                  "the message is illegal, maybe msg body or properties length not matched. The "
-                  "limits are maxMessageSize for the whole record and 32767 bytes for the "
-                  "properties.");
-        return;
-    case PUT_CREATE_FILE_FAILED:
-        send_fail(broker, to, RESPONSE_SYSTEM_ERROR,
-                  "create mapped file failed, server is busy or broken. See the broker's log for "
-                  "the file and the cause.");
-        return;
-    case PUT_PAGE_CACHE_BUSY:
-        send_fail(broker, to, RESPONSE_SYSTEM_ERROR,
-                  "[PC_SYNCHRONIZED]broker busy, start flow control for a while: the disk of the "
-                  "commit log does not take what is written");
-        return;
-    case PUT_OK:
-    case PUT_SERVICE_NOT_AVAILABLE:
-        break;
-    }
-    struct store_disk disk = store_disk(broker->store);
-    if (store_writable(broker->store, why, sizeof why))
-        why[0] = '\0';
-    (void)snprintf(remark, sizeof remark,
-                   "service not available now. It may be caused by one of the following reasons: "
-                   "the broker's disk is full [CL: %5.2f CQ: %5.2f INDEX: %5.2f], messages are put "
-                   "to the slave, message store has been shut down, etc. %s",
-                   store_disk_ratio(disk.commit_log_percent), store_disk_ratio(disk.queues_percent),
-                   store_disk_ratio(disk.queues_percent), why);
-    size_t length = strlen(remark);
-    if (length > 0 && remark[length - 1] == ' ')
-        remark[length - 1] = '\0';
-    send_fail(broker, to, RESPONSE_SERVICE_NOT_AVAILABLE, remark);
-}
-
-void acks_refuse_bare(struct broker *broker, struct reply_to to, enum put_status status)
-{
-    char why[256];
-    switch (status) {
-    case PUT_MESSAGE_ILLEGAL:
-        net_reply_error(to, RESPONSE_MESSAGE_ILLEGAL,
-                        "The message is illegal, maybe msg body or properties length not matched. "
-                        "Is maxMessageSize smaller than when it was first stored?");
-        return;
-    case PUT_CREATE_FILE_FAILED:
-        net_reply_error(to, RESPONSE_SYSTEM_ERROR,
-                        "Create mapped file failed. See the broker's log for the file and the "
-                        "cause.");
-        return;
-    case PUT_PAGE_CACHE_BUSY:
-        net_reply_error(to, RESPONSE_SYSTEM_ERROR,
-                        "[PC_SYNCHRONIZED]broker busy, start flow control for a while: the disk of "
-                        "the commit log does not take what is written");
-        return;
-    case PUT_OK:
-    case PUT_SERVICE_NOT_AVAILABLE:
-        break;
-    }
-    if (store_writable(broker->store, why, sizeof why))
-        why[0] = '\0';
-    net_reply_error(to, RESPONSE_SERVICE_NOT_AVAILABLE, "Service not available now. %s", why);
 }
 
 static char *batch_ids(const struct broker *broker, const struct append_result *results, int count)
@@ -515,11 +380,11 @@ static void settle(struct acks *acks, const struct pending_send *pending,
         if (pending->told != NULL)
             pending->told(pending->told_ctx, NULL);
         else if (pending->bare)
-            acks_refuse_bare(broker, pending->to, results[0].status);
+            send_refuse_bare(broker, pending->to, results[0].status);
         else if (pending->recall)
             net_reply_error(pending->to, RESPONSE_SYSTEM_ERROR, "recall failed, execute error");
         else if (!pending->silent)
-            refuse(broker, pending->to, results[0].status);
+            send_refuse(broker, pending->to, results[0].status);
         free(pending->timer_text);
         return;
     }

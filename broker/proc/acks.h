@@ -36,11 +36,8 @@ typedef void (*acks_told)(void *ctx, const struct stored_place *place);
 void acks_add_told(struct acks *acks, struct slice topic, bool wait, acks_told told, void *ctx);
 
 /* The same for another request than a send: it is answered without fields, SUCCESS once the records
- * are as durable as flushDiskType promises, else as acks_refuse_bare does. */
+ * are as durable as flushDiskType promises, else as send_refuse_bare does. */
 void acks_add_bare(struct acks *acks, struct reply_to to, int records);
-
-/* Answer such a request whose records the store has refused. Any thread. */
-void acks_refuse_bare(struct broker *broker, struct reply_to to, enum put_status status);
 
 /* Have the answer to the send added last name the handle of its timer.
  * handle  malloc'ed, taken over; NULL: nothing to do */
@@ -78,13 +75,5 @@ void acks_commit_large(struct acks *acks);
 
 /* store_listener.on_flushed for the whole broker; any thread. */
 void acks_on_flushed(void *broker);
-
-/* The answer to a send that was taken: code, remark (may be NULL), and where the message lies.
- * ids  message ids, with commas between them */
-void send_answer(const struct broker *broker, struct reply_to to, int32_t code, const char *remark,
-                 struct slice ids, int32_t queue_id, int64_t queue_offset);
-
-/* An error answer to a send: every answer to a send carries the region and the trace switch. */
-void send_fail(const struct broker *broker, struct reply_to to, int32_t code, const char *remark);
 
 #endif

@@ -15,9 +15,11 @@
  * Source: EndTransactionProcessor and AdminBrokerProcessor.resumeCheckHalfMessage of 4.9.2.
  */
 #include "broker/proc/acks.h"
+
 #include "broker/proc/broker.h"
 #include "broker/proc/draft.h"
 #include "broker/proc/handlers.h"
+#include "broker/proc/send_answer.h"
 #include "broker/state/half_message.h"
 
 #include "common/base/check.h"
@@ -164,7 +166,7 @@ static void end_on_worker(struct broker *broker, struct call *call)
         if (result.status == PUT_OK)
             acks_answer_stored(broker, call_reply_to(call), result.end_pos);
         else
-            acks_refuse_bare(broker, call_reply_to(call), result.status);
+            send_refuse_bare(broker, call_reply_to(call), result.status);
     }
     buf_release(&ending.properties);
     if (found == STATUS_OK)
@@ -175,7 +177,7 @@ static void end_on_loop(struct broker *broker, struct call *call, const struct e
 {
     struct broker_loop *bl = broker_loop_of(broker, call);
     if (draft_add(broker, bl->batch, ending->records, ending->count) != STATUS_OK) {
-        acks_refuse_bare(broker, call_reply_to(call), PUT_MESSAGE_ILLEGAL);
+        send_refuse_bare(broker, call_reply_to(call), PUT_MESSAGE_ILLEGAL);
         return;
     }
     acks_add_bare(bl->acks, call_reply_to(call), ending->count);

@@ -14,6 +14,8 @@
 #include "broker/proc/acks.h"
 #include "broker/proc/appender.h"
 #include "broker/proc/draft.h"
+#include "broker/proc/send_answer.h"
+
 #include "common/base/check.h"
 #include "common/base/number.h"
 #include "common/sys/log.h"
@@ -52,10 +54,12 @@ static void finish(struct reply *reply)
     char id[MESSAGE_ID_TEXT_BYTES];
     if (reply->stored)
         send_answer(broker, reply->to, code, remark,
-                    slice_of(id, message_id_format(&broker->store_host, reply->place.pos, id)),
-                    reply->queue_id, reply->place.queue_offset);
+                    &(struct stored_send){
+                        slice_of(id, message_id_format(&broker->store_host, reply->place.pos, id)),
+                        reply->queue_id, reply->place.queue_offset, NULL});
     else if (reply->pushed) /* clients want the fields, whatever they say */
-        send_answer(broker, reply->to, code, remark, SLICE_LITERAL("0"), reply->queue_id, 0);
+        send_answer(broker, reply->to, code, remark,
+                    &(struct stored_send){SLICE_LITERAL("0"), reply->queue_id, 0, NULL});
     else
         send_fail(broker, reply->to, code, remark);
     free(reply);

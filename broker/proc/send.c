@@ -9,6 +9,7 @@
  * appended at the end of the turn; acks.c answers.
  */
 #include "broker/proc/send.h"
+
 #include "broker/proc/acks.h"
 #include "broker/proc/appender.h"
 #include "broker/proc/broker.h"
@@ -16,6 +17,7 @@
 #include "broker/proc/handlers.h"
 #include "broker/proc/parked_sends.h"
 #include "broker/proc/reply.h"
+#include "broker/proc/send_answer.h"
 #include "broker/proc/send_header.h"
 #include "broker/proc/timer_draft.h"
 #include "broker/state/half_message.h"
