@@ -12,12 +12,17 @@
 #include "broker/proc/broker.h"
 #include "broker/proc/housekeeper.h"
 #include "broker/proc/parked_sends.h"
+#include "broker/proc/pop.h"
 #include "broker/proc/pull.h"
 #include "broker/proc/registrar.h"
 #include "broker/proc/send.h"
 #include "broker/proc/topic_maker.h"
+#include "broker/proc/topic_routes.h"
 
 #include "broker/state/config_file.h"
+#include "broker/state/pop_log.h"
+#include "broker/state/pop_revive.h"
+#include "broker/state/request_modes.h"
 #include "common/base/check.h"
 #include "common/base/limits.h"
 #include "common/conf/broker_conf.h"
@@ -236,7 +241,9 @@ static void load_tables(struct broker *broker)
         groups_load(config_path(broker, path, "subscriptionGroup.json"), broker->vfs, broker->clock,
                     &broker->groups, &err) != STATUS_OK ||
         offsets_load(config_path(broker, path, "consumerOffset.json"), broker->vfs,
-                     &broker->offsets, &err) != STATUS_OK)
+                     &broker->offsets, &err) != STATUS_OK ||
+        request_modes_load(config_path(broker, path, "messageRequestMode.json"), broker->vfs,
+                           &broker->request_modes, &err) != STATUS_OK)
         die_of_files("a table of the store can not be loaded", &err);
     if (!broker->slave && delay_load(config_path(broker, path, "delayOffset.json"), broker->vfs,
                                      broker->store, broker->delay_levels_ms,
@@ -246,6 +253,30 @@ static void load_tables(struct broker *broker)
     broker->queue_locks = queue_locks_new(QUEUE_LOCK_MAX_LIVE_MS);
     broker->stats = stats_new(broker->boot_ms);
     broker->topic_stats = topic_stats_new(conf->brokerClusterName, broker->boot_ms);
+}
+
+static void make_pops(struct broker *broker)
+{
+    static char log_topic[PATH_BYTES];
+    if (broker->slave)
+        return;
+    (void)snprintf(log_topic, sizeof log_topic, POP_LOG_TOPIC_PREFIX "%s",
+                   (const char *)broker->conf.brokerClusterName);
+    broker->pop_ledger = pop_ledger_new(broker->offsets);
+    broker->pop_polls = pop_polls_new(broker->store);
+    struct pop_revive_options options = {
+        .store = broker->store,
+        .ledger = broker->pop_ledger,
+        .topics = broker->topics,
+        .groups = broker->groups,
+        .offsets = broker->offsets,
+        .log_topic = log_topic,
+        .broker_name = broker->conf.brokerName,
+        .store_host = broker->store_host,
+        .on_topic = pop_on_retry_topic,
+        .ctx = broker,
+    };
+    broker->pop_revive = pop_revive_new(&options);
 }
 
 /* "ip:port" of a configured address, as Java prints it and registers it. */
@@ -277,6 +308,8 @@ static void make_loops(struct broker *broker)
     broker->per_loop = xcalloc((size_t)broker->loop_count, sizeof *broker->per_loop);
     struct hold_callbacks *callbacks =
         xcalloc((size_t)broker->loop_count, sizeof(struct hold_callbacks));
+    struct hold_callbacks *pop_callbacks =
+        xcalloc((size_t)broker->loop_count, sizeof(struct hold_callbacks));
     for (int i = 0; i < broker->loop_count; i++) {
         char name[16];
         (void)snprintf(name, sizeof name, "io-%d", i);
@@ -284,8 +317,12 @@ static void make_loops(struct broker *broker)
             die("an I/O loop can not be made", &err);
         callbacks[i] = (struct hold_callbacks){&broker->per_loop[i], pull_on_arrival,
                                                pull_on_expire, pull_on_drop};
+        pop_callbacks[i] = (struct hold_callbacks){&broker->per_loop[i], pop_on_arrival,
+                                                   pop_on_expire, pop_on_drop};
     }
     broker->holds = hold_tables_new(broker->loops, broker->loop_count, callbacks);
+    broker->pop_holds = hold_tables_new(broker->loops, broker->loop_count, pop_callbacks);
+    free(pop_callbacks);
     free(callbacks);
     for (int i = 0; i < broker->loop_count; i++) {
         struct broker_loop *bl = &broker->per_loop[i];
@@ -293,6 +330,8 @@ static void make_loops(struct broker *broker)
         bl->loop = broker->loops[i];
         bl->random = (uint64_t)arc4random() << 32 | arc4random() | 1;
         bl->holds = hold_tables_get(broker->holds, i);
+        bl->pops = hold_tables_get(broker->pop_holds, i);
+        bl->next_revive_queue = (uint32_t)i;
         bl->batch = append_batch_new(broker->store);
         bl->acks = acks_new(bl);
         bl->parked = parked_sends_new(bl, send_resume);
@@ -306,6 +345,7 @@ static void make_loops(struct broker *broker)
     if (topic_maker_new(broker, &broker->topic_maker, &err) != STATUS_OK ||
         registrar_new(broker, &broker->registrar, &err) != STATUS_OK)
         die("a thread can not be started", &err);
+    broker->topic_routes = topic_routes_new(broker);
 }
 
 static void listen_on(struct broker *broker, int port, int tag)
@@ -370,6 +410,7 @@ static void release_held(struct loop_task *task)
 {
     struct release_task *release = (struct release_task *)(void *)task;
     hold_expire_all(release->bl->holds);
+    hold_expire_all(release->bl->pops);
     free(release);
 }
 
@@ -403,6 +444,7 @@ static void stop(struct broker *broker, struct housekeeper *keeper)
 static void tear_down(struct broker *broker)
 {
     registrar_free(broker->registrar);
+    topic_routes_free(broker->topic_routes);
     topic_maker_free(broker->topic_maker);
     for (int i = 0; i < broker->loop_count; i++) {
         parked_sends_free(broker->per_loop[i].parked);
@@ -413,6 +455,7 @@ static void tear_down(struct broker *broker)
     }
     append_batch_free(broker->worker_batch);
     hold_tables_free(broker->holds);
+    hold_tables_free(broker->pop_holds);
     server_free(broker->server);
     for (int i = 0; i < broker->loop_count; i++)
         loop_free(broker->loops[i]);
@@ -420,11 +463,17 @@ static void tear_down(struct broker *broker)
     free(broker->per_loop);
     if (broker->delay != NULL)
         delay_free(broker->delay);
+    if (!broker->slave) {
+        pop_revive_free(broker->pop_revive);
+        pop_polls_free(broker->pop_polls);
+        pop_ledger_free(broker->pop_ledger);
+    }
     store_close(broker->store);
     topic_stats_free(broker->topic_stats);
     stats_free(broker->stats);
     queue_locks_free(broker->queue_locks);
     clients_free(broker->clients);
+    request_modes_free(broker->request_modes);
     offsets_free(broker->offsets);
     groups_free(broker->groups);
     topics_free(broker->topics);
@@ -481,6 +530,7 @@ int main(int argc, char **argv)
         expect_files(&broker);
     load_tables(&broker);
     save_first_tables(&broker);
+    make_pops(&broker);
     make_loops(&broker);
     make_server(&broker);
     start_threads(&broker, &keeper);

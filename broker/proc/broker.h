@@ -33,14 +33,21 @@
 
 struct acks;
 struct parked_sends;
+struct pop_ledger;
+struct pop_polls;
+struct pop_revive;
 struct registrar;
+struct request_modes;
 struct topic_maker;
+struct topic_routes;
 
 /* What one loop keeps for itself; used on that loop only. */
 struct broker_loop {
     struct broker *broker;
     struct loop *loop;
     struct hold_table *holds;
+    struct hold_table *pops; /* pops that wait or read; only parked */
+    uint32_t next_revive_queue;
     struct append_batch *batch;  /* what this turn's sends have put together */
     struct acks *acks;           /* sends in `batch`, and those that wait for the disk */
     struct parked_sends *parked; /* sends whose topic is being created */
@@ -71,11 +78,17 @@ struct broker {
     struct delay *delay; /* NULL on a slave */
     struct stats *stats;
     struct topic_stats *topic_stats;
+    struct pop_ledger *pop_ledger; /* the next three: NULL on a slave */
+    struct pop_revive *pop_revive;
+    struct pop_polls *pop_polls;
+    struct request_modes *request_modes;
+    struct topic_routes *topic_routes;
     int64_t delay_levels_ms[DELAY_LEVELS_MAX];
     int delay_level_count;
 
     struct worker_pool *workers;
     struct hold_tables *holds;
+    struct hold_tables *pop_holds;
     struct registrar *registrar;
     struct topic_maker *topic_maker;
     struct server *server;
@@ -94,6 +107,9 @@ struct broker {
 
 /* The slot of the loop that a call came in on. Only while on that loop. */
 struct broker_loop *broker_loop_of(struct broker *broker, const struct call *call);
+
+/* A number below `below`, 0 when that is 0, for choices that need no secrecy. On the loop. */
+uint32_t broker_loop_random(struct broker_loop *bl, uint32_t below);
 
 /* The service of the server: look the command up in the table of processors and run it here or on
  * the worker pool. */

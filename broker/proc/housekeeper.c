@@ -10,6 +10,8 @@
 #include "broker/proc/housekeeper.h"
 
 #include "broker/proc/client_manage.h"
+#include "broker/state/pop_polls.h"
+#include "broker/state/pop_revive.h"
 #include "common/base/check.h"
 #include "common/sys/log.h"
 #include "common/sys/thread.h"
@@ -37,6 +39,7 @@ struct housekeeper {
     pthread_t thread;
     pthread_t deliverer;
     pthread_t journal;
+    pthread_t pop_keeper;
     pthread_mutex_t lock; /* for sleeping and waking only */
     pthread_cond_t wake;
     bool stopping;
@@ -116,6 +119,8 @@ static void expire(struct housekeeper *keeper)
         for (size_t i = 0; i < list->count; i++)
             net_close(list->conns[i], "no heartbeat for 120 s");
     queue_locks_expire(broker->queue_locks, now_ms);
+    if (broker->pop_polls != NULL)
+        pop_polls_expire(broker->pop_polls, now_ms);
     arena_reset(&keeper->arena);
 }
 
@@ -191,6 +196,23 @@ static void *deliver(void *arg)
     return NULL;
 }
 
+/* Popped messages: their log, and those that come again. */
+static void *keep_pops(void *arg)
+{
+    struct housekeeper *keeper = arg;
+    struct broker *broker = keeper->broker;
+    bool ready = false;
+    int64_t wait_ms = 0;
+    while (doze(keeper, wait_ms)) {
+        wait_ms = pop_revive_step(broker->pop_revive, clock_wall_ms(broker->clock));
+        if (!ready && pop_ledger_ready(broker->pop_ledger)) {
+            ready = true;
+            pop_polls_wake_all(broker->pop_polls); /* those who came while it read the log */
+        }
+    }
+    return NULL;
+}
+
 static void *keep_journals(void *arg)
 {
     struct housekeeper *keeper = arg;
@@ -206,6 +228,8 @@ static enum status start_threads(struct housekeeper *keeper, struct err *err)
         status = thread_start(&keeper->journal, "journal", keep_journals, keeper, err);
     if (status == STATUS_OK && keeper->broker->delay != NULL)
         status = thread_start(&keeper->deliverer, "deliverer", deliver, keeper, err);
+    if (status == STATUS_OK && keeper->broker->pop_revive != NULL)
+        status = thread_start(&keeper->pop_keeper, "pop-keeper", keep_pops, keeper, err);
     return status;
 }
 
@@ -242,15 +266,20 @@ void housekeeper_stop(struct housekeeper *keeper)
     keeper->stopping = true;
     pthread_cond_broadcast(&keeper->wake);
     pthread_mutex_unlock(&keeper->lock);
-    const pthread_t threads[] = {keeper->thread, keeper->deliverer, keeper->journal};
+    const pthread_t threads[] = {keeper->thread, keeper->deliverer, keeper->journal,
+                                 keeper->pop_keeper};
     for (size_t i = 0; i < sizeof threads / sizeof threads[0]; i++)
         if (threads[i] != 0)
             thread_join(threads[i]);
+    if (keeper->broker->pop_revive != NULL)
+        pop_revive_finish(keeper->broker->pop_revive, clock_wall_ms(keeper->broker->clock));
     write_journals(keeper); /* should the tables not be saved any more */
 }
 
 void housekeeper_free(struct housekeeper *keeper)
 {
+    if (keeper->broker->pop_revive != NULL)
+        pop_revive_settle(keeper->broker->pop_revive, clock_wall_ms(keeper->broker->clock));
     save_tables(keeper);
     save_offsets(keeper);
     save_delays(keeper);

@@ -15,6 +15,7 @@
 #include "broker/proc/acks.h"
 #include "broker/proc/broker.h"
 #include "broker/proc/handlers.h"
+#include "broker/state/pop_polls.h"
 
 #include "common/base/check.h"
 #include "common/base/limits.h"
@@ -438,6 +439,8 @@ void broker_on_arrival(void *ctx, struct queue *queue)
 {
     struct broker *broker = ctx;
     hold_arrival(broker->holds, queue);
+    if (broker->pop_polls != NULL)
+        pop_polls_arrival(broker->pop_polls, queue);
 }
 
 /* --- checks --- */

@@ -293,25 +293,15 @@ static void send_batch(struct send *send, int32_t queue_id)
         acks_commit(bl->acks);
 }
 
-/* One of `queues` at random (xorshift64*): a system call per send would cost more than the send. */
-static int32_t any_queue(struct broker_loop *bl, int32_t queues)
-{
-    uint64_t x = bl->random;
-    x ^= x >> 12;
-    x ^= x << 25;
-    x ^= x >> 27;
-    bl->random = x;
-    uint64_t high = (x * UINT64_C(0x2545F4914F6CDD1D)) >> 32;
-    return queues <= 0 ? 0 : (int32_t)((high * (uint64_t)queues) >> 32);
-}
-
 static void send_to_topic(struct send *send)
 {
     if (!check_topic(send))
         return;
     int32_t queue_id = send->header.queue_id;
     if (queue_id < 0)
-        queue_id = any_queue(send->bl, send->topic.write_queues);
+        queue_id = send->topic.write_queues <= 0
+                       ? 0
+                       : (int32_t)broker_loop_random(send->bl, (uint32_t)send->topic.write_queues);
     if (send->header.batch)
         send_batch(send, queue_id);
     else
