@@ -108,6 +108,15 @@ static void count_rest(struct pop_round *round, int64_t left)
 
 /* --- what was read --- */
 
+static struct get_request request_of(const struct pop *pop)
+{
+    bool everything =
+        pop->subscription == NULL || pop->subscription->match_all || !pop->subscription->tag_type;
+    return (struct get_request){pop->round->queue, pop->round->queue_offset,
+                                pop->max_messages - pop->round->found,
+                                everything ? NULL : subscription_match, pop->subscription};
+}
+
 static void release(struct get_result *got)
 {
     for (int i = 0; i < got->range_count; i++)
@@ -115,9 +124,32 @@ static void release(struct get_result *got)
     got->range_count = 0;
 }
 
-/* The queue offsets of the messages in the ranges; false when the records are not what the queue's
- * entries say. */
-static bool read_offsets(const struct get_result *got, int64_t offsets[POP_MESSAGES_MAX])
+/* The queue offsets of the messages, from the queue's entries: what was read of them is not
+ * touched, it may have left memory by now. False when the entries do not tell. */
+static bool offsets_of_entries(const struct pop *pop, const struct get_result *got,
+                               int64_t offsets[POP_MESSAGES_MAX])
+{
+    const struct pop_round *round = pop->round;
+    struct get_request request = request_of(pop);
+    struct queue_entry entry;
+    int count = 0;
+    size_t bytes = 0;
+    for (int64_t at = round->queue_offset; at < got->next_begin_offset; at++) {
+        if (!queue_entry_at(round->queue, at, &entry))
+            return false;
+        if (entry.pos < 0 ||
+            (request.filter != NULL && !request.filter(request.filter_ctx, entry.tags_code)))
+            continue;
+        if (count == got->count)
+            return false;
+        offsets[count++] = at;
+        bytes += (size_t)entry.size;
+    }
+    return count == got->count && bytes == got->bytes;
+}
+
+/* The same from the records; false when they are damaged. */
+static bool offsets_of_records(const struct get_result *got, int64_t offsets[POP_MESSAGES_MAX])
 {
     int count = 0;
     for (int i = 0; i < got->range_count; i++) {
@@ -228,7 +260,7 @@ static void take_found(struct pop *pop, struct get_result *got)
         .count = got->count,
         .offsets = offsets,
     };
-    if (!read_offsets(got, offsets)) {
+    if (!offsets_of_entries(pop, got, offsets) && !offsets_of_records(got, offsets)) {
         complain(pop, "damaged messages are passed over");
         taken.count = 0;
     }
@@ -285,15 +317,6 @@ static bool settle_queue(struct pop *pop, struct get_result *got)
 }
 
 /* --- reading --- */
-
-static struct get_request request_of(const struct pop *pop)
-{
-    bool everything =
-        pop->subscription == NULL || pop->subscription->match_all || !pop->subscription->tag_type;
-    return (struct get_request){pop->round->queue, pop->round->queue_offset,
-                                pop->max_messages - pop->round->found,
-                                everything ? NULL : subscription_match, pop->subscription};
-}
 
 static void run(struct pop *pop);
 
