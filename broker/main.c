@@ -21,6 +21,7 @@
 
 #include "broker/state/config_file.h"
 #include "broker/state/pop_log.h"
+#include "broker/state/pop_orders.h"
 #include "broker/state/pop_revive.h"
 #include "broker/state/request_modes.h"
 #include "common/base/check.h"
@@ -263,6 +264,7 @@ static void make_pops(struct broker *broker)
     (void)snprintf(log_topic, sizeof log_topic, POP_LOG_TOPIC_PREFIX "%s",
                    (const char *)broker->conf.brokerClusterName);
     broker->pop_ledger = pop_ledger_new(broker->offsets);
+    broker->pop_orders = pop_orders_new(broker->offsets);
     broker->pop_polls = pop_polls_new(broker->store);
     struct pop_revive_options options = {
         .store = broker->store,
@@ -466,6 +468,7 @@ static void tear_down(struct broker *broker)
     if (!broker->slave) {
         pop_revive_free(broker->pop_revive);
         pop_polls_free(broker->pop_polls);
+        pop_orders_free(broker->pop_orders);
         pop_ledger_free(broker->pop_ledger);
     }
     store_close(broker->store);

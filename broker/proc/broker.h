@@ -34,6 +34,7 @@
 struct acks;
 struct parked_sends;
 struct pop_ledger;
+struct pop_orders;
 struct pop_polls;
 struct pop_revive;
 struct registrar;
@@ -78,7 +79,8 @@ struct broker {
     struct delay *delay; /* NULL on a slave */
     struct stats *stats;
     struct topic_stats *topic_stats;
-    struct pop_ledger *pop_ledger; /* the next three: NULL on a slave */
+    struct pop_ledger *pop_ledger; /* the next four: NULL on a slave */
+    struct pop_orders *pop_orders;
     struct pop_revive *pop_revive;
     struct pop_polls *pop_polls;
     struct request_modes *request_modes;

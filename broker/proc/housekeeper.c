@@ -10,6 +10,7 @@
 #include "broker/proc/housekeeper.h"
 
 #include "broker/proc/client_manage.h"
+#include "broker/state/pop_orders.h"
 #include "broker/state/pop_polls.h"
 #include "broker/state/pop_revive.h"
 #include "common/base/check.h"
@@ -121,6 +122,8 @@ static void expire(struct housekeeper *keeper)
     queue_locks_expire(broker->queue_locks, now_ms);
     if (broker->pop_polls != NULL)
         pop_polls_expire(broker->pop_polls, now_ms);
+    if (broker->pop_orders != NULL)
+        pop_orders_expire(broker->pop_orders, clock_wall_ms(broker->clock));
     arena_reset(&keeper->arena);
 }
 

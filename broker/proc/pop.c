@@ -42,6 +42,7 @@ static void release_round(struct pop *pop, bool parts_too)
         round->parts[i].release(round->parts[i].owner);
     buf_release(&round->start_info);
     buf_release(&round->message_info);
+    buf_release(&round->count_info);
     arena_release(&round->arena);
     free(round);
     pop->round = NULL;
@@ -80,6 +81,8 @@ static void answer_pop(struct pop *pop, int32_t code, const char *remark)
     header.rest_num = round->rest;
     header.start_offset_info = text_of(&round->start_info);
     header.msg_offset_info = text_of(&round->message_info);
+    if (pop->order)
+        header.order_count_info = text_of(&round->count_info);
     struct response response = {.code = code,
                                 .remark = remark,
                                 .header = &header.base,
@@ -154,7 +157,7 @@ static void timer_fired(void *ctx)
     struct pop *pop = ctx;
     /* Otherwise its task or its round is on the way, and looks at the clock. */
     if (pop->round == NULL && pop_polls_cancel(pop->bl->broker->pop_polls, &pop->poll))
-        pop_round_run(pop); /* the last look */
+        pop_round_run(pop);
 }
 
 static void go_round_again(struct loop_task *task)
@@ -166,12 +169,15 @@ static void go_round_again(struct loop_task *task)
         pop_round_run(pop);
 }
 
-static void set_timer(struct pop *pop)
+/* For the end of its time, or before that for when a queue is not held up any more. */
+static void set_timer(struct pop *pop, int64_t free_ms)
 {
-    if (pop->timer != NULL)
-        return;
     int64_t wait_ms = pop->deadline_ms - loop_now_ms(pop->bl->loop);
-    pop->timer = loop_timer_new(pop->bl->loop, timer_fired, pop);
+    int64_t free_wait_ms = free_ms - clock_wall_ms(pop->bl->broker->clock);
+    if (free_ms != 0 && free_wait_ms < wait_ms)
+        wait_ms = free_wait_ms;
+    if (pop->timer == NULL)
+        pop->timer = loop_timer_new(pop->bl->loop, timer_fired, pop);
     loop_timer_set(pop->timer, wait_ms < 1 ? 1 : wait_ms);
 }
 
@@ -198,9 +204,10 @@ static void wait_for_more(struct pop *pop, uint64_t mark)
     struct poll_target target = target_of(pop);
     int64_t now_ms = loop_now_ms(pop->bl->loop);
     bool again = pop->round->more;
+    int64_t free_ms = pop->round->free_ms;
     enum status status = STATUS_EXISTS;
     release_round(pop, false);
-    set_timer(pop);
+    set_timer(pop, free_ms);
     if (!again)
         status = pop_polls_wait(polls, &target, &pop->poll, mark, now_ms);
     if (status == STATUS_OK)
@@ -371,7 +378,8 @@ static void begin(struct broker *broker, struct call *call, const struct pop_req
     struct slice topic = slice_of_cstr(request->topic);
     struct slice group = slice_of_cstr(request->group);
     pop_retry_topic(topic, group, &retry);
-    size_t name_bytes = topic.size + group.size + retry.size + 3;
+    struct slice attempt = model.order ? model.attempt : SLICE_EMPTY;
+    size_t name_bytes = topic.size + group.size + retry.size + 3 + attempt.size;
     struct pop *pop = xmalloc(sizeof *pop + name_bytes);
     char *names = (char *)(pop + 1);
     memset(names, 0, name_bytes);
@@ -382,6 +390,9 @@ static void begin(struct broker *broker, struct call *call, const struct pop_req
     pop->topic = slice_of(names, topic.size);
     pop->group = slice_of(names + topic.size + 1, group.size);
     pop->retry_topic = slice_of(names + topic.size + group.size + 2, retry.size);
+    pop->attempt = slice_of(names + topic.size + group.size + retry.size + 3, attempt.size);
+    if (attempt.size > 0)
+        memcpy(names + topic.size + group.size + retry.size + 3, attempt.data, attempt.size);
     buf_release(&retry);
     pop->bl = broker_loop_of(broker, call);
     pop->to = call_reply_to(call);
@@ -425,19 +436,15 @@ void handle_pop_message(struct broker *broker, struct call *call)
                   (long long)header.invisible_time);
         return;
     }
-    if (header.has_order && header.order) {
-        call_fail(call, RESPONSE_SYSTEM_ERROR,
-                  "the broker[%s] does not serve pops in order (order=true); pull, or pop without",
-                  (const char *)broker->conf.brokerIP1);
-        return;
-    }
     if (!check_names(broker, call, &request) || !check_group(broker, call, &request) ||
         !find_filter(call, &header, &subscription))
         return;
     begin(broker, call, &request, POP_KIND_POP, subscription,
           (struct pop){.invisible_ms = header.invisible_time,
                        .init_mode = header.init_mode,
-                       .max_messages = header.max_msg_nums});
+                       .max_messages = header.max_msg_nums,
+                       .order = header.has_order && header.order,
+                       .attempt = slice_of_cstr(header.attempt_id)});
 }
 
 void handle_notification(struct broker *broker, struct call *call)

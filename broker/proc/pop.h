@@ -8,6 +8,7 @@
 
 #include "broker/proc/broker.h"
 #include "broker/state/pop_ledger.h"
+#include "broker/state/pop_orders.h"
 #include "broker/state/pop_polls.h"
 #include "common/base/buf.h"
 
@@ -47,8 +48,11 @@ struct pop_round {
     size_t bytes;
     int64_t rest; /* messages known to be left */
     bool more;    /* some of them can be had at once */
+    int64_t
+        free_ms; /* wall clock: when a queue that is held up in order may be looked at; 0: none */
     struct buf start_info;
     struct buf message_info;
+    struct buf count_info;                    /* order only */
     struct body_part parts[POP_MESSAGES_MAX]; /* no result has more ranges than messages */
     size_t part_count;
 
@@ -78,12 +82,14 @@ struct pop {
     int32_t queue_id; /* or POP_ANY_QUEUE */
     int32_t init_mode;
     int max_messages;
+    bool order;
     bool parked;
     bool ended; /* its connection has gone, or the broker stops */
     bool dropped;
     struct slice topic; /* behind the struct, NUL behind each */
     struct slice group;
     struct slice retry_topic;
+    struct slice attempt; /* attemptId, order only */
 };
 
 /* pop_read.c: go on with a round; pop_round_done is called when it is over, now or, when messages

@@ -71,13 +71,26 @@ static bool parse_handle(struct call *call, const char *text, struct pop_handle 
                   "the extraInfo \"%.200s\" is not the POP_CK of a popped message", text);
         return false;
     }
-    if (handle->revive_queue >= 0 && handle->revive_queue < POP_REVIVE_QUEUES)
+    if ((handle->revive_queue >= 0 && handle->revive_queue < POP_REVIVE_QUEUES) ||
+        handle->revive_queue == POP_ORDER_REVIVE_QUEUE)
         return true;
     call_fail(call, RESPONSE_MESSAGE_ILLEGAL,
               "the extraInfo \"%.200s\" is of a message that this broker did not give: it has the "
-              "revive queues 0 to %d",
-              text, POP_REVIVE_QUEUES - 1);
+              "revive queues 0 to %d and %d",
+              text, POP_REVIVE_QUEUES - 1, POP_ORDER_REVIVE_QUEUE);
     return false;
+}
+
+/* Acknowledge a message that was popped in order, and wake who may have what follows. */
+static enum status ack_in_order(struct broker *broker, const struct pop_name *name, int64_t offset)
+{
+    struct pop_order_queue queue = {name->topic, name->group, name->queue_id};
+    bool free = false;
+    enum status status = pop_orders_ack(broker->pop_orders, &queue, offset, name->pop_time_ms,
+                                        clock_wall_ms(broker->clock), &free);
+    if (free)
+        pop_polls_wake(broker->pop_polls, name->topic, name->group, name->queue_id);
+    return status;
 }
 
 void handle_ack_message(struct broker *broker, struct call *call)
@@ -96,8 +109,19 @@ void handle_ack_message(struct broker *broker, struct call *call)
         .start_offset = handle.start_offset,
         .pop_time_ms = handle.pop_time_ms,
     };
-    (void)pop_ledger_ack(broker->pop_ledger, &name, &header.offset, 1);
-    call_succeed(call, NULL);
+    enum status status = STATUS_OK;
+    if (handle.revive_queue == POP_ORDER_REVIVE_QUEUE)
+        status = ack_in_order(broker, &name, header.offset);
+    else
+        (void)pop_ledger_ack(broker->pop_ledger, &name, &header.offset, 1);
+    if (status == STATUS_OK)
+        call_succeed(call, NULL);
+    else
+        call_fail(call, RESPONSE_MESSAGE_ILLEGAL,
+                  "offset is illegal, key:%s@%s@%d, commit:%lld: the last pop of the queue did not "
+                  "give it, or it can not be stored (%s)",
+                  header.topic, header.consumer_group, (int)header.queue_id,
+                  (long long)header.offset, status_text(status));
 }
 
 /* One checkpoint's part of a batch; false when it is malformed. */
@@ -123,7 +147,11 @@ static bool ack_part(struct broker *broker, const struct call *call, const Batch
                             .queue_id = ack->q,
                             .start_offset = ack->so,
                             .pop_time_ms = ack->pt};
-    for (int at = 0; at < count;) {
+    for (int at = 0; ack->rq == POP_ORDER_REVIVE_QUEUE && at < count; at++)
+        if (ack_in_order(broker, &name, (int64_t)((uint64_t)ack->so + (uint64_t)bits[at])) !=
+            STATUS_OK)
+            return false;
+    for (int at = 0; ack->rq != POP_ORDER_REVIVE_QUEUE && at < count;) {
         int some = 0;
         while (at < count && some < POP_MESSAGES_MAX)
             offsets[some++] = (int64_t)((uint64_t)ack->so + (uint64_t)bits[at++]);
@@ -148,10 +176,31 @@ void handle_batch_ack_message(struct broker *broker, struct call *call)
     if (malformed == 0)
         call_succeed(call, NULL);
     else
-        call_fail(call, RESPONSE_MESSAGE_ILLEGAL,
-                  "%zu of the %zu acknowledgements are malformed: r must be 0 or 1, b the base64 "
-                  "of a bit set with at most %d bits set; the others are done",
-                  malformed, body.n_acks, BATCH_ACK_BITS_MAX);
+        call_fail(
+            call, RESPONSE_MESSAGE_ILLEGAL,
+            "%zu of the %zu acknowledgements are malformed: r must be 0 or 1, b the base64 of a "
+            "bit set with at most %d bits set, and of pops in order only the last pop's "
+            "messages; the others are done",
+            malformed, body.n_acks, BATCH_ACK_BITS_MAX);
+}
+
+/* The handle stays as it is; only the time moves. */
+static void change_in_order(struct broker *broker, struct call *call, const struct pop_name *name,
+                            int64_t offset, int64_t invisible_ms)
+{
+    ChangeInvisibleTimeResponseHeader response;
+    struct pop_order_queue queue = {name->topic, name->group, name->queue_id};
+    int64_t visible_ms;
+    change_invisible_time_response_header__init(&response);
+    if (__builtin_add_overflow(clock_wall_ms(broker->clock), invisible_ms, &visible_ms))
+        visible_ms = INT64_MAX;
+    pop_orders_change(broker->pop_orders, &queue, offset, name->pop_time_ms, visible_ms);
+    /* Those who wait know the old time only. */
+    pop_polls_wake(broker->pop_polls, name->topic, name->group, name->queue_id);
+    response.pop_time = name->pop_time_ms;
+    response.invisible_time = (int64_t)((uint64_t)visible_ms - (uint64_t)name->pop_time_ms);
+    response.revive_qid = POP_ORDER_REVIVE_QUEUE;
+    call_succeed(call, &response.base);
 }
 
 void handle_change_message_invisibletime(struct broker *broker, struct call *call)
@@ -178,6 +227,10 @@ void handle_change_message_invisibletime(struct broker *broker, struct call *cal
         .pop_time_ms = handle.pop_time_ms,
     };
     int64_t now_ms = clock_wall_ms(broker->clock);
+    if (handle.revive_queue == POP_ORDER_REVIVE_QUEUE) {
+        change_in_order(broker, call, &name, header.offset, header.invisible_time);
+        return;
+    }
     enum status status = pop_ledger_change(broker->pop_ledger, &name, header.offset, &now_ms,
                                            header.invisible_time, handle.revive_queue);
     if (status == STATUS_NOT_FOUND) {

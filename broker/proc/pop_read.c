@@ -49,7 +49,8 @@ static void begin_part(struct pop *pop)
 {
     struct pop_round *round = pop->round;
     struct topic_config config;
-    bool left_out = (round->part == ROUND_RETRY_FIRST && !round->retry_first) ||
+    bool left_out = (is_retry(round) && pop->order) ||
+                    (round->part == ROUND_RETRY_FIRST && !round->retry_first) ||
                     (round->part == ROUND_RETRY_LAST && round->retry_first);
     round->index = 0;
     round->count = 0;
@@ -90,6 +91,20 @@ static void give(struct pop *pop, const struct pop_taken *taken, bool *kept)
     pop->round->taken = NULL;
     if (wanted)
         pop_polls_wake(broker->pop_polls, pop->topic, pop->group, POP_ANY_QUEUE);
+}
+
+/* In order there is no checkpoint: the queue's answer is remembered instead. */
+static void give_in_order(struct pop *pop, const struct pop_taken *taken, bool *kept)
+{
+    struct pop_order_queue queue = {pop->topic, pop->group, pop->round->queue_id};
+    struct pop_taken passed = {.next_offset = taken->start_offset};
+    bool ok =
+        taken->count > 0 && pop_orders_given(pop->bl->broker->pop_orders, &queue, pop->attempt,
+                                             taken, &pop->round->count_info) == STATUS_OK;
+    if (taken->count == 0)
+        passed.next_offset = taken->next_offset;
+    give(pop, &passed, kept);
+    *kept = ok;
 }
 
 static void give_nothing(struct pop *pop)
@@ -264,7 +279,10 @@ static void take_found(struct pop *pop, struct get_result *got)
         complain(pop, "damaged messages are passed over");
         taken.count = 0;
     }
-    give(pop, &taken, &kept);
+    if (pop->order)
+        give_in_order(pop, &taken, &kept);
+    else
+        give(pop, &taken, &kept);
     if (!kept || taken.count == 0) {
         release(got);
         return;
@@ -277,7 +295,8 @@ static void take_found(struct pop *pop, struct get_result *got)
     round->found += got->count;
     round->bytes += got->bytes;
     add_messages(pop, got, &taken);
-    count_rest(round, got->max_offset - got->next_begin_offset);
+    if (!pop->order) /* what is left of a queue waits for what was given */
+        count_rest(round, got->max_offset - got->next_begin_offset);
 }
 
 /* Nothing was found: move past what is filtered out. */
@@ -424,6 +443,20 @@ static bool peek(struct pop *pop)
     return queue_max_offset(round->queue) > round->queue_offset;
 }
 
+/* In order: has the group an answer of the queue that is not done? Looked at again when it is. */
+static bool is_held_up(struct pop *pop)
+{
+    struct pop_round *round = pop->round;
+    struct pop_order_queue queue = {pop->topic, pop->group, round->queue_id};
+    if (!pop->order)
+        return false;
+    int64_t until_ms = pop_orders_held_until(pop->bl->broker->pop_orders, &queue,
+                                             round->queue_offset, pop->attempt, round->pop_time_ms);
+    if (until_ms != 0 && (round->free_ms == 0 || until_ms < round->free_ms))
+        round->free_ms = until_ms;
+    return until_ms != 0;
+}
+
 /* Take the queue that the round has come to; false when there is nothing to read. */
 static bool take(struct pop *pop)
 {
@@ -444,7 +477,7 @@ static bool take(struct pop *pop)
             pop_first_offset(broker, round->queue, is_retry(round), pop->init_mode);
         pop_ledger_begin_at(broker->pop_ledger, round->taken, round->queue_offset);
     }
-    if (max != round->queue_offset)
+    if (max != round->queue_offset && !is_held_up(pop))
         return true;
     give_nothing(pop);
     return false;
@@ -517,7 +550,8 @@ void pop_round_run(struct pop *pop)
     round->retry_first = chance < POP_FROM_RETRY_PERCENT;
     round->first = broker_loop_random(bl, TOPIC_QUEUES_MAX);
     round->pop_time_ms = clock_wall_ms(bl->broker->clock);
-    round->revive_queue = (int32_t)(bl->next_revive_queue++ % POP_REVIVE_QUEUES);
+    round->revive_queue = pop->order ? POP_ORDER_REVIVE_QUEUE
+                                     : (int32_t)(bl->next_revive_queue++ % POP_REVIVE_QUEUES);
     round->part = pop_ledger_ready(bl->broker->pop_ledger) ? ROUND_RETRY_FIRST : ROUND_END;
     round->count = -1;
     struct poll_target target = {.topic = pop->topic, .group = pop->group};

@@ -531,6 +531,112 @@ class Waiting(PopTest):
         self.assertEqual(self.client.call(PEEK, header).code, PULL_NOT_FOUND)
 
 
+class InOrder(PopTest):
+    def pop_in_order(self, topic, **other):
+        """The answer's messages, with the counts that the Java client takes for reconsumeTimes."""
+        answer = self.pop_answer(topic, order="true", **other)
+        if answer.code == POLLING_TIMEOUT:
+            return []
+        self.assertEqual(answer.code, SUCCESS, answer)
+        self.assertEqual(answer.ext["reviveQid"], "999")
+        counts = {}
+        for part in answer.ext["orderCountInfo"].split(";"):
+            _, key, times = part.split(" ")
+            counts[key] = int(times)
+        popped = read_popped(answer)
+        for message in popped:
+            key = f"qo{message.queue_id}%{message.offset}"
+            message.times = counts.get(key, counts[str(message.queue_id)])
+        return popped
+
+    def test_nothing_more_before_all_is_acknowledged(self):
+        topic = self.topic()
+        self.fill(topic, 6)
+        first = self.pop_in_order(topic, count=3)
+        self.assertEqual(self.bodies(first), [0, 1, 2])
+        self.assertEqual(self.pop_in_order(topic), [])
+        self.ack(topic, first[0])
+        self.ack(topic, first[2])
+        self.assertEqual(self.offset(topic), 1)
+        self.assertEqual(self.pop_in_order(topic), [])
+        self.ack(topic, first[1])
+        self.assertEqual(self.offset(topic), 3)
+        self.assertEqual(self.bodies(self.pop_in_order(topic)), [3, 4, 5])
+        self.assertEqual(self.offset(topic), 3)
+
+    def test_queues_are_independent(self):
+        topic = self.topic(queues=3)
+        self.fill(topic, 6, queues=3)
+        self.assertEqual(len(self.pop_in_order(topic, queue_id=1)), 2)
+        self.assertEqual(self.bodies(self.pop_in_order(topic)), [0, 2, 3, 5])
+
+    def test_after_the_invisible_time(self):
+        topic = self.topic()
+        self.fill(topic, 3)
+        first = self.pop_in_order(topic, count=2, invisible_ms=1000)
+        self.assertEqual([message.times for message in first], [0, 0])
+        self.ack(topic, first[0])
+        # Waits until the queue is free, and gets what is open, in order.
+        second = self.pop_in_order(topic, poll_ms=20000)
+        self.assertEqual([(int(message.body), message.times) for message in second],
+                         [(1, 1), (2, 0)])
+        # The old handle is worth nothing any more.
+        self.ack(topic, first[1])
+        self.assertEqual(self.offset(topic), 1)
+        for message in second:
+            self.ack(topic, message)
+        self.assertEqual(self.offset(topic), 3)
+
+    def test_woken_by_an_acknowledgement(self):
+        topic = self.topic()
+        self.fill(topic, 2)
+        first = self.pop_in_order(topic, count=1)
+        client = self.connect()
+        opaque = client.send(POP, pop_header(topic, poll_ms=30000, order="true"))
+        wait_until(lambda: int(self.client.call(POLLING_INFO, {
+            "consumerGroup": "G", "topic": topic, "queueId": -1}).ext["pollingNum"]) == 1, "it waits")
+        self.ack(topic, first[0])
+        self.assertEqual(self.bodies(read_popped(client.read_answer(opaque))), [1])
+
+    def test_another_time(self):
+        topic = self.topic()
+        self.fill(topic, 1)
+        first = self.pop_in_order(topic)
+        answer = self.client.call(CHANGE, {**self.place(topic, first[0]), "invisibleTime": 500})
+        self.assertEqual((answer.code, answer.ext["popTime"], answer.ext["reviveQid"]),
+                         (SUCCESS, str(first[0].pop_ms), "999"))
+        self.assertEqual(self.bodies(self.pop_in_order(topic, poll_ms=20000)), [0])
+
+    def test_an_answer_that_did_not_arrive(self):
+        topic = self.topic()
+        self.fill(topic, 2)
+        self.assertEqual(len(self.pop_in_order(topic, attemptId="a1")), 2)
+        again = self.pop_in_order(topic, attemptId="a1")
+        self.assertEqual([(int(message.body), message.times) for message in again],
+                         [(0, 0), (1, 0)])
+        self.assertEqual(self.pop_in_order(topic, attemptId="a2"), [])
+
+    def test_batches_and_strangers(self):
+        topic = self.topic()
+        self.fill(topic, 4)
+        popped = self.pop_in_order(topic, count=3)
+        answer = self.client.call(ACK, {**self.place(topic, popped[0]), "offset": 3})
+        self.assertEqual(answer.code, MESSAGE_ILLEGAL)
+        body = {"brokerName": "broker-a", "acks": [{
+            "c": "G", "t": topic, "r": "0", "so": 0, "q": 0, "rq": 999, "pt": popped[0].pop_ms,
+            "it": LONG_MS, "b": base64.b64encode(b"\x07").decode()}]}
+        self.assertEqual(self.client.call(BATCH_ACK, {}, json.dumps(body).encode()).code, SUCCESS)
+        self.assertEqual(self.offset(topic), 3)
+
+    def test_a_reset_frees_the_queue(self):
+        topic = self.topic()
+        self.fill(topic, 6)
+        self.pop_in_order(topic, count=3)
+        self.client.call(UPDATE_OFFSET, {"consumerGroup": "G", "topic": topic, "queueId": 0,
+                                         "commitOffset": 4})
+        self.assertEqual(self.bodies(self.pop_in_order(topic)), [4, 5])
+
+
 class Outliving(PopTest):
     """Each test has a broker that it ends."""
 
