@@ -546,6 +546,9 @@ void pop_round_run(struct pop *pop)
     struct pop_round *round = xcalloc(1, sizeof *round);
     pop->round = round;
     arena_init(&round->arena, 1024);
+    /* First of all: what comes, or becomes ready, from here on is seen by the wait. */
+    struct poll_target target = {.topic = pop->topic, .group = pop->group};
+    round->mark = pop_polls_mark(bl->broker->pop_polls, &target);
     uint32_t chance = broker_loop_random(bl, 100);
     round->retry_first = chance < POP_FROM_RETRY_PERCENT;
     round->first = broker_loop_random(bl, TOPIC_QUEUES_MAX);
@@ -554,7 +557,5 @@ void pop_round_run(struct pop *pop)
                                      : (int32_t)(bl->next_revive_queue++ % POP_REVIVE_QUEUES);
     round->part = pop_ledger_ready(bl->broker->pop_ledger) ? ROUND_RETRY_FIRST : ROUND_END;
     round->count = -1;
-    struct poll_target target = {.topic = pop->topic, .group = pop->group};
-    round->mark = pop_polls_mark(bl->broker->pop_polls, &target);
     run(pop);
 }

@@ -18,6 +18,10 @@
  * all from it on. */
 #define LOG_SPAN_MAX 200000
 
+/* What one step looks at with the lock held: about a millisecond's work. */
+#define SETTLE_POINTS_MAX 4096
+#define SETTLE_QUEUES_MAX 1024
+
 /* Queues that nobody pops for so long are forgotten; the group's offset is in `offsets`. */
 #define QUEUE_IDLE_MS 300000
 #define IDLE_LOOKS 64 /* queues looked at per step for that */
@@ -233,22 +237,34 @@ static bool needs_looking_at(const struct pop_point *point)
     return is_stored(point) && point->acked != point->written;
 }
 
-/* The checkpoints that were ticked off: those that are done are forgotten, if the log knows them
- * not before it is durable that they are. */
+/* One checkpoint that was ticked off: when it is done it is forgotten, if the log knows it not
+ * before it is durable that it is. */
+static void settle_one(struct pop_ledger *ledger, struct pop_point *point, int64_t flushed_pos)
+{
+    bool done = pop_is_done(point) && point->holds == 0 && !point->reviving;
+    list_remove(&point->in_ticked);
+    point->ticked = false;
+    if (done && !is_stored(point))
+        let_go(ledger, point);
+    if (!point->named || (done && !is_stored(point)) ||
+        (done && point->acked == point->written && point->done_pos <= flushed_pos)) {
+        forget(ledger, point);
+    } else if (needs_looking_at(point)) {
+        point->ticked = true;
+        list_append(&ledger->ticked, &point->in_ticked);
+    }
+}
+
+/* Those that are ticked off now, or as many as one step takes; the rest is in front next time. */
 static void settle_ticked(struct pop_ledger *ledger, int64_t flushed_pos)
 {
-    list_for_each (node, &ledger->ticked) {
-        struct pop_point *point = list_entry(node, struct pop_point, in_ticked);
-        bool done = pop_is_done(point) && point->holds == 0 && !point->reviving;
-        if (done && !is_stored(point))
-            let_go(ledger, point);
-        if (!point->named || (done && !is_stored(point)) ||
-            (done && point->acked == point->written && point->done_pos <= flushed_pos)) {
-            forget(ledger, point);
-        } else if (!needs_looking_at(point)) {
-            list_remove(&point->in_ticked);
-            point->ticked = false;
-        }
+    const struct list *last = ledger->ticked.prev;
+    for (int i = 0; i < SETTLE_POINTS_MAX && !list_empty(&ledger->ticked); i++) {
+        struct list *node = ledger->ticked.next;
+        bool was_last = node == last;
+        settle_one(ledger, list_entry(node, struct pop_point, in_ticked), flushed_pos);
+        if (was_last)
+            return;
     }
 }
 
@@ -260,35 +276,45 @@ static bool offset_may_pass(const struct pop_point *point, int64_t flushed_pos)
            point->done_pos <= flushed_pos;
 }
 
+/* Move one group's offset; true when it waits for the disk. */
+static bool move_one(struct pop_ledger *ledger, struct pop_queue *queue, int64_t flushed_pos)
+{
+    int64_t offset = -1;
+    bool waits_for_disk = false;
+    list_for_each (pop, &queue->pops) {
+        struct pop_point *point = list_entry(pop, struct pop_point, in_pops);
+        if (!offset_may_pass(point, flushed_pos)) {
+            waits_for_disk = offset_may_pass(point, INT64_MAX);
+            break;
+        }
+        offset = point->next_offset;
+        list_remove(&point->in_pops);
+        point->waits = false;
+        if (!point->named)
+            forget(ledger, point);
+    }
+    /* Unless somebody else has stored another one, which the next pop follows. */
+    if (offset >= 0 && offsets_get(ledger->offsets, queue->topic, queue->group, queue->queue_id) ==
+                           queue->committed)
+        pop_commit(ledger, queue, offset);
+    return waits_for_disk;
+}
+
 /* True when a queue waits for the disk. */
 static bool settle_moving(struct pop_ledger *ledger, int64_t flushed_pos)
 {
     bool any_waits = false;
-    list_for_each (node, &ledger->moving) {
+    const struct list *last = ledger->moving.prev;
+    for (int i = 0; i < SETTLE_QUEUES_MAX && !list_empty(&ledger->moving); i++) {
+        struct list *node = ledger->moving.next;
         struct pop_queue *queue = list_entry(node, struct pop_queue, in_moving);
-        int64_t offset = -1;
-        bool waits_for_disk = false;
-        list_for_each (pop, &queue->pops) {
-            struct pop_point *point = list_entry(pop, struct pop_point, in_pops);
-            if (!offset_may_pass(point, flushed_pos)) {
-                waits_for_disk = offset_may_pass(point, INT64_MAX);
-                break;
-            }
-            offset = point->next_offset;
-            list_remove(&point->in_pops);
-            point->waits = false;
-            if (!point->named)
-                forget(ledger, point);
-        }
-        /* Unless somebody else has stored another one, which the next pop follows. */
-        if (offset >= 0 && offsets_get(ledger->offsets, queue->topic, queue->group,
-                                       queue->queue_id) == queue->committed)
-            pop_commit(ledger, queue, offset);
-        any_waits |= waits_for_disk;
-        if (waits_for_disk)
-            continue;
-        queue->moving = false;
-        list_remove(&queue->in_moving);
+        list_remove(node);
+        queue->moving = move_one(ledger, queue, flushed_pos);
+        if (queue->moving)
+            list_append(&ledger->moving, node);
+        any_waits |= queue->moving;
+        if (node == last)
+            break;
     }
     return any_waits;
 }

@@ -456,6 +456,7 @@ class Waiting(PopTest):
         self.await_polls(topic, 2)
         for i in range(2, 4):
             self.sent(topic, b"%d" % i)
+            self.await_polls(topic, 3 - i)
         popped = [message for client, opaque in waiting
                   for message in read_popped(client.read_answer(opaque))]
         self.assertEqual(self.bodies(popped), [1, 2, 3])
