@@ -163,7 +163,9 @@ static void timer_fired(void *ctx)
 static void go_round_again(struct loop_task *task)
 {
     struct pop *pop = pop_of(list_entry(task, struct pop_poll, woken));
-    if (pop->dropped)
+    if (pop->round != NULL)
+        pop_round_go_on(pop);
+    else if (pop->dropped)
         end(pop);
     else
         pop_round_run(pop);

@@ -95,6 +95,8 @@ struct pop {
 /* pop_read.c: go on with a round; pop_round_done is called when it is over, now or, when messages
  * come from disk, later. */
 void pop_round_run(struct pop *pop);
+/* The task that the round has posted to go on has run. */
+void pop_round_go_on(struct pop *pop);
 
 /* pop.c */
 void pop_round_done(struct pop *pop);

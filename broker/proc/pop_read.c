@@ -18,6 +18,7 @@
 
 #include <stdlib.h>
 
+#define TURN_QUEUES_MAX 1024      /* of a round that are looked at in one turn of the loop */
 #define POP_FROM_RETRY_PERCENT 20 /* popFromRetryProbability */
 
 struct cold_pop {
@@ -524,7 +525,7 @@ static bool read_queue(struct pop *pop)
 static void run(struct pop *pop)
 {
     struct pop_round *round = pop->round;
-    while (next_queue(pop)) {
+    for (int visited = 0; next_queue(pop); visited++) {
         if (pop->kind == POP_KIND_NOTIFY) {
             look_only(pop);
             if (round->found > 0)
@@ -536,8 +537,20 @@ static void run(struct pop *pop)
         } else if ((pop->kind == POP_KIND_PEEK ? peek(pop) : take(pop)) && !read_queue(pop)) {
             return;
         }
+        if (visited == TURN_QUEUES_MAX) { /* the rest when others have had their turn */
+            loop_post(pop->bl->loop, &pop->poll.woken);
+            return;
+        }
     }
     pop_round_done(pop);
+}
+
+void pop_round_go_on(struct pop *pop)
+{
+    if (pop->ended)
+        pop_round_done(pop);
+    else
+        run(pop);
 }
 
 void pop_round_run(struct pop *pop)

@@ -194,6 +194,22 @@ class Taking(PopTest):
         popped += self.pop_all(topic)
         self.assertEqual(self.bodies(popped), list(range(100)))
 
+    def test_very_many_queues(self):
+        """A round of several turns of the loop."""
+        topic = self.topic(queues=5000)
+        for queue_id in (0, 1111, 2222, 4999):
+            self.sent(topic, b"%d" % queue_id, queue_id=queue_id)
+        for queue_id in range(0, 5000, 7):  # queues that exist and are empty
+            self.client.call(POP, pop_header(topic, group="Other", queue_id=queue_id))
+        popped = []
+
+        def all_popped():
+            popped.extend(self.pop(topic, poll_ms=2000, invisible_ms=LONG_MS))
+            return len(popped) == 4
+        wait_until(all_popped, "all come")
+        self.assertEqual(self.bodies(popped), [0, 1111, 2222, 4999])
+        self.assertEqual(self.pop(topic, poll_ms=300), [])
+
     def test_one_queue(self):
         topic = self.topic(queues=4)
         self.fill(topic, 40, queues=4)
