@@ -717,6 +717,74 @@ class Outliving(PopTest):
             return seen == set(range(20))
         wait_until(all_seen, "every message was delivered")
 
+    def test_nothing_is_lost_by_kill_under_load(self):
+        """Producers and consumers go on while the broker is killed again and again: whatever was
+        acknowledged to a producer is acknowledged by a consumer in the end."""
+        topic = self.topic(queues=4)
+        sent, done = set(), set()
+        sending, taking = threading.Event(), threading.Event()
+        failures = []
+
+        def keep_at(work, going_on):
+            """Work with a connection, and with another one when the broker has gone."""
+            while going_on.is_set():
+                try:
+                    with self.broker.client() as client:
+                        while going_on.is_set():
+                            work(client)
+                except (OSError, Closed):
+                    time.sleep(0.05)
+                except Exception as failure:  # told by the test
+                    failures.append(failure)
+                    return
+
+        def produce(number):
+            count = iter(range(10**9))
+
+            def work(client):
+                body = b"%d" % (number * 10**6 + next(count))
+                answer = client.produce(topic, body, queue_id=number)
+                if answer.code == SUCCESS:
+                    sent.add(int(body))
+                time.sleep(0.002)
+            keep_at(work, sending)
+
+        def consume():
+            def work(client):
+                answer = self.pop_answer(topic, client=client, count=8, poll_ms=500,
+                                         invisible_ms=3000)
+                if answer.code != SUCCESS:
+                    return
+                for message in read_popped(answer):
+                    if message.offset % 5 == 4 and message.retry == "0":
+                        continue  # left for its second time
+                    ack = client.call(ACK, self.place(topic, message))
+                    if ack.code == SUCCESS:
+                        done.add(int(message.body))
+            keep_at(work, taking)
+        producers = [threading.Thread(target=produce, args=(i,)) for i in range(2)]
+        consumers = [threading.Thread(target=consume) for _ in range(3)]
+        sending.set()
+        taking.set()
+        for thread in producers + consumers:
+            thread.start()
+        try:
+            for _ in range(3):
+                before = len(sent)
+                wait_until(lambda: len(sent) > before + 100 and len(done) > before // 2,
+                           "messages pass through")
+                self.restart(kill=True)
+            sending.clear()
+            for thread in producers:
+                thread.join()
+            wait_until(lambda: sent <= done or failures, "all that was sent is done", 120)
+        finally:
+            sending.clear()
+            taking.clear()
+            for thread in producers + consumers:
+                thread.join()
+        self.assertEqual(failures, [])
+
     def test_modes(self):
         topic = self.topic()
         self.pop(topic)  # makes the group
