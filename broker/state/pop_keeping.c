@@ -382,7 +382,7 @@ enum status pop_ledger_replay(struct pop_ledger *ledger, const struct pop_view *
     if (queue != NULL)
         key = pop_point_key(queue, view->start_offset, view->pop_time_ms);
     struct pop_point *point = map_get(&ledger->points, slice_of(key.bytes, sizeof key.bytes));
-    if (queue == NULL || (point == NULL && pop_is_full(ledger, queue))) {
+    if (queue == NULL) {
         status = STATUS_BUSY;
     } else {
         struct list *logged = &ledger->logged[view->revive_queue];

@@ -164,7 +164,8 @@ int64_t pop_ledger_due_ms(const struct pop_ledger *ledger);
 /* --- after a start, before pop_ledger_set_ready --- */
 
 /* A checkpoint that the log holds. A second one of the same name takes the place of the first.
- * returns  OK | INVALID (no checkpoint of ours) | BUSY (full) */
+ * What the log holds is bounded, so the limits on checkpoints do not count here: none may be lost.
+ * returns  OK | INVALID (no checkpoint of ours) | BUSY (POP_QUEUES_MAX) */
 MUST_CHECK enum status pop_ledger_replay(struct pop_ledger *ledger, const struct pop_view *view,
                                          int64_t log_offset);
 /* Acknowledgements that the log holds. */

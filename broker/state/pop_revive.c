@@ -181,8 +181,12 @@ static bool replay(struct pop_revive *revive)
     bool all = true;
     if (store_dispatched_pos(revive->options.store) < revive->replay_pos)
         return false;
-    for (int i = 0; i < POP_REVIVE_QUEUES; i++)
+    for (int i = 0; i < POP_REVIVE_QUEUES; i++) {
+        int64_t done[POP_REVIVE_QUEUES];
         all &= replay_queue(revive, i);
+        /* Of what was done before, nothing is kept. All that is read here is in the log. */
+        (void)pop_ledger_settle(revive->options.ledger, INT64_MAX, 0, done);
+    }
     if (all) {
         size_t points = pop_ledger_points(revive->options.ledger);
         pop_ledger_set_ready(revive->options.ledger);

@@ -327,6 +327,32 @@ static void the_log_fills_the_ledger(void **state)
     assert_int_equal(pop_ledger_replay(f->ledger, &view, 10), STATUS_INVALID);
 }
 
+static void no_checkpoint_of_the_log_is_left_out(void **state)
+{
+    struct fixture *f = *state;
+    static const uint32_t itself = 0;
+    struct pop_view view = {.topic = topic,
+                            .group = group,
+                            .pop_time_ms = START_MS,
+                            .invisible_ms = 1000,
+                            .revive_queue = 2,
+                            .count = 1,
+                            .offsets = &itself};
+    for (int64_t i = 0; i < POP_QUEUE_POINTS_MAX + 5000; i++) {
+        struct pop_name name = name_of(i, START_MS);
+        view.start_offset = i;
+        assert_int_equal(pop_ledger_replay(f->ledger, &view, 2 * i), STATUS_OK);
+        if (i % 1000 == 999) /* one in a thousand stays open */
+            continue;
+        pop_ledger_replay_acks(f->ledger, &name, &i, 1);
+        if (i % 4000 == 0)
+            (void)settle(f, INT64_MAX, START_MS);
+    }
+    for (int i = 0; i < 20; i++)
+        (void)settle(f, INT64_MAX, START_MS);
+    assert_int_equal(pop_ledger_points(f->ledger), (POP_QUEUE_POINTS_MAX + 5000) / 1000);
+}
+
 static void stopping_stores_everything(void **state)
 {
     struct fixture *f = *state;
@@ -417,6 +443,7 @@ int main(void)
         TEST(an_offset_of_others_is_followed),
         TEST(filtered_messages_are_passed),
         TEST(the_log_fills_the_ledger),
+        TEST(no_checkpoint_of_the_log_is_left_out),
         TEST(stopping_stores_everything),
         TEST(a_queue_has_bounds),
         TEST(due_in_order),
