@@ -14,13 +14,19 @@
 #include "broker/proc/housekeeper.h"
 #include "broker/proc/notifier.h"
 #include "broker/proc/parked_sends.h"
+#include "broker/proc/pop.h"
 #include "broker/proc/pull.h"
 #include "broker/proc/registrar.h"
 #include "broker/proc/send.h"
 #include "broker/proc/topic_maker.h"
+#include "broker/proc/topic_routes.h"
 #include "broker/proc/transaction_asker.h"
 
 #include "broker/state/config_file.h"
+#include "broker/state/pop_log.h"
+#include "broker/state/pop_orders.h"
+#include "broker/state/pop_revive.h"
+#include "broker/state/request_modes.h"
 #include "common/base/check.h"
 #include "common/base/limits.h"
 #include "common/conf/broker_conf.h"
@@ -264,7 +270,9 @@ static void load_tables(struct broker *broker)
         groups_load(config_path(broker, path, "subscriptionGroup.json"), broker->vfs, broker->clock,
                     &broker->groups, &err) != STATUS_OK ||
         offsets_load(config_path(broker, path, "consumerOffset.json"), broker->vfs,
-                     &broker->offsets, &err) != STATUS_OK)
+                     &broker->offsets, &err) != STATUS_OK ||
+        request_modes_load(config_path(broker, path, "messageRequestMode.json"), broker->vfs,
+                           &broker->request_modes, &err) != STATUS_OK)
         die_of_files("a table of the store can not be loaded", &err);
     if (!broker->slave && delay_load(config_path(broker, path, "delayOffset.json"), broker->vfs,
                                      broker->store, broker->delay_levels_ms,
@@ -285,6 +293,31 @@ static void load_tables(struct broker *broker)
     broker->clients = clients_new();
     broker->queue_locks = queue_locks_new(QUEUE_LOCK_MAX_LIVE_MS);
     broker->stats = stats_new(broker->boot_ms);
+}
+
+static void make_pops(struct broker *broker)
+{
+    static char log_topic[PATH_BYTES];
+    if (broker->slave)
+        return;
+    (void)snprintf(log_topic, sizeof log_topic, POP_LOG_TOPIC_PREFIX "%s",
+                   (const char *)broker->conf.brokerClusterName);
+    broker->pop_ledger = pop_ledger_new(broker->offsets);
+    broker->pop_orders = pop_orders_new(broker->offsets);
+    broker->pop_polls = pop_polls_new(broker->store);
+    struct pop_revive_options options = {
+        .store = broker->store,
+        .ledger = broker->pop_ledger,
+        .topics = broker->topics,
+        .groups = broker->groups,
+        .offsets = broker->offsets,
+        .log_topic = log_topic,
+        .broker_name = broker->conf.brokerName,
+        .store_host = broker->store_host,
+        .on_topic = pop_on_retry_topic,
+        .ctx = broker,
+    };
+    broker->pop_revive = pop_revive_new(&options);
 }
 
 /* "ip:port" of a configured address, as Java prints it and registers it. */
@@ -316,6 +349,8 @@ static void make_loops(struct broker *broker)
     broker->per_loop = xcalloc((size_t)broker->loop_count, sizeof *broker->per_loop);
     struct hold_callbacks *callbacks =
         xcalloc((size_t)broker->loop_count, sizeof(struct hold_callbacks));
+    struct hold_callbacks *pop_callbacks =
+        xcalloc((size_t)broker->loop_count, sizeof(struct hold_callbacks));
     for (int i = 0; i < broker->loop_count; i++) {
         char name[16];
         (void)snprintf(name, sizeof name, "io-%d", i);
@@ -323,8 +358,14 @@ static void make_loops(struct broker *broker)
             die("an I/O loop can not be made", &err);
         callbacks[i] = (struct hold_callbacks){&broker->per_loop[i], pull_on_arrival,
                                                pull_on_expire, pull_on_drop, pull_tags};
+        pop_callbacks[i] = (struct hold_callbacks){.ctx = &broker->per_loop[i],
+                                                   .on_arrival = pop_on_arrival,
+                                                   .on_expire = pop_on_expire,
+                                                   .on_drop = pop_on_drop};
     }
     broker->holds = hold_tables_new(broker->loops, broker->loop_count, callbacks);
+    broker->pop_holds = hold_tables_new(broker->loops, broker->loop_count, pop_callbacks);
+    free(pop_callbacks);
     free(callbacks);
     for (int i = 0; i < broker->loop_count; i++) {
         struct broker_loop *bl = &broker->per_loop[i];
@@ -332,6 +373,8 @@ static void make_loops(struct broker *broker)
         bl->loop = broker->loops[i];
         bl->random = (uint64_t)arc4random() << 32 | arc4random() | 1;
         bl->holds = hold_tables_get(broker->holds, i);
+        bl->pops = hold_tables_get(broker->pop_holds, i);
+        bl->next_revive_queue = (uint32_t)i;
         bl->acks = acks_new(bl);
         bl->parked = parked_sends_new(bl, send_resume);
         bl->meters = topic_stats_view_new(broker->topic_stats);
@@ -346,6 +389,7 @@ static void make_loops(struct broker *broker)
         appender_new(broker, &broker->appender, &err) != STATUS_OK ||
         registrar_new(broker, &broker->registrar, &err) != STATUS_OK)
         die("a thread can not be started", &err);
+    broker->topic_routes = topic_routes_new(broker);
     if (!broker->slave)
         broker->transaction_asker = transaction_asker_new(broker);
 }
@@ -413,6 +457,7 @@ static void release_held(struct loop_task *task)
 {
     struct release_task *release = (struct release_task *)(void *)task;
     hold_expire_all(release->bl->holds);
+    hold_expire_all(release->bl->pops);
     free(release);
 }
 
@@ -448,6 +493,7 @@ static void stop(struct broker *broker, struct housekeeper *keeper)
 static void tear_down(struct broker *broker)
 {
     registrar_free(broker->registrar);
+    topic_routes_free(broker->topic_routes);
     topic_maker_free(broker->topic_maker);
     appender_free(broker->appender);
     for (int i = 0; i < broker->loop_count; i++) {
@@ -459,6 +505,7 @@ static void tear_down(struct broker *broker)
     append_batch_free(broker->worker_batch);
     notifier_free(broker->notifier);
     hold_tables_free(broker->holds);
+    hold_tables_free(broker->pop_holds);
     server_free(broker->server);
     for (int i = 0; i < broker->loop_count; i++)
         loop_free(broker->loops[i]);
@@ -470,12 +517,19 @@ static void tear_down(struct broker *broker)
         delay_free(broker->delay);
     if (broker->timer != NULL)
         timer_free(broker->timer);
+    if (!broker->slave) {
+        pop_revive_free(broker->pop_revive);
+        pop_polls_free(broker->pop_polls);
+        pop_orders_free(broker->pop_orders);
+        pop_ledger_free(broker->pop_ledger);
+    }
     store_close(broker->store);
     topic_stats_free(broker->topic_stats);
     stats_free(broker->stats);
     queue_locks_free(broker->queue_locks);
     clients_free(broker->clients);
     filters_free(broker->filters);
+    request_modes_free(broker->request_modes);
     offsets_free(broker->offsets);
     groups_free(broker->groups);
     topics_free(broker->topics);
@@ -532,6 +586,7 @@ int main(int argc, char **argv)
         expect_files(&broker);
     load_tables(&broker);
     save_first_tables(&broker);
+    make_pops(&broker);
     make_loops(&broker);
     make_server(&broker);
     start_threads(&broker, &keeper);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The command table. Request codes are small and dense enough to index an array by code, so that
+ * The command table. Request codes lie in two dense ranges, so that an array holds them all and
  * dispatch costs one load; rows that command.def does not have keep a NULL name. No response header
  * has a name as short as None, which is how the table tells it.
  */
@@ -8,25 +8,22 @@
 
 #include <stddef.h>
 
-static const struct command_info table[] = {
+static const struct command_info table[COMMAND_SLOTS] = {
 #define X(code, name, request, response, server, executor, permission) \
-    [code] = {code,                                                    \
-              #name,                                                   \
-              sizeof(#response) != sizeof("None"),                     \
-              SERVER_##server,                                         \
-              EXECUTOR_##executor,                                     \
-              PERMISSION_##permission},
+    [COMMAND_SLOT(code)] = {code,                                      \
+                            #name,                                     \
+                            sizeof(#response) != sizeof("None"),       \
+                            SERVER_##server,                           \
+                            EXECUTOR_##executor,                       \
+                            PERMISSION_##permission},
 #include "proto/command.def"
 #undef X
 };
 
-_Static_assert(sizeof table <= 64 * 1024, "a large request code needs another kind of table");
-
 const struct command_info *command_info(int32_t code)
 {
-    if (code < 0 || (size_t)code >= sizeof table / sizeof table[0] || table[code].name == NULL)
-        return NULL;
-    return &table[code];
+    int32_t slot = command_slot(code);
+    return slot < 0 || table[slot].name == NULL ? NULL : &table[slot];
 }
 
 const char *response_name(int32_t code)

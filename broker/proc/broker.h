@@ -37,8 +37,14 @@ struct acks;
 struct appender;
 struct notifier;
 struct parked_sends;
+struct pop_ledger;
+struct pop_orders;
+struct pop_polls;
+struct pop_revive;
 struct registrar;
+struct request_modes;
 struct topic_maker;
+struct topic_routes;
 struct transaction_asker;
 
 /* What one loop keeps for itself; used on that loop only. */
@@ -46,6 +52,8 @@ struct broker_loop {
     struct broker *broker;
     struct loop *loop;
     struct hold_table *holds;
+    struct hold_table *pops; /* pops that wait or read; only parked */
+    uint32_t next_revive_queue;
     struct append_batch *batch;  /* what this turn's sends have put together; of `acks` */
     struct acks *acks;           /* sends in `batch`, and those that wait for the disk */
     struct parked_sends *parked; /* sends whose topic is being created */
@@ -79,11 +87,18 @@ struct broker {
     struct timer *timer; /* the same, and with timerWheelEnable=false */
     struct stats *stats;
     struct topic_stats *topic_stats;
+    struct pop_ledger *pop_ledger; /* the next four: NULL on a slave */
+    struct pop_orders *pop_orders;
+    struct pop_revive *pop_revive;
+    struct pop_polls *pop_polls;
+    struct request_modes *request_modes;
+    struct topic_routes *topic_routes;
     int64_t delay_levels_ms[DELAY_LEVELS_MAX];
     int delay_level_count;
 
     struct worker_pool *workers;
     struct hold_tables *holds;
+    struct hold_tables *pop_holds;
     struct registrar *registrar;
     struct topic_maker *topic_maker;
     struct appender *appender;
@@ -107,6 +122,9 @@ struct broker_loop *broker_loop_of(struct broker *broker, const struct call *cal
 
 /* A number for the client behind a connection, for those who serve clients in turn. Any thread. */
 uint64_t broker_client(const struct broker *broker, struct conn_ref conn);
+
+/* A number below `below`, 0 when that is 0, for choices that need no secrecy. On the loop. */
+uint32_t broker_loop_random(struct broker_loop *bl, uint32_t below);
 
 /* The service of the server: look the command up in the table of processors and run it here or on
  * the worker pool. */

@@ -218,6 +218,7 @@ void broker_on_close(void *ctx, struct conn_ref conn, const struct host *peer)
     struct notify_list *notify = NULL;
     arena_init(&arena, 4096);
     hold_conn_closed(broker->per_loop[loop_index(conn.loop)].holds, conn);
+    hold_conn_closed(broker->per_loop[loop_index(conn.loop)].pops, conn);
     clients_closed(broker->clients, conn, &arena, &notify);
     queue_locks_closed(broker->queue_locks, conn);
     notifier_changed(broker->notifier, notify, true);

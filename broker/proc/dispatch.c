@@ -15,10 +15,8 @@
 
 #include <stdlib.h>
 
-#define CODES_MAX 512
-
-static broker_handler handlers[CODES_MAX] = {
-#define X(name, function) [REQUEST_##name] = function,
+static broker_handler handlers[COMMAND_SLOTS] = {
+#define X(name, function) [COMMAND_SLOT(REQUEST_##name)] = function,
     BROKER_HANDLERS(X)
 #undef X
 };
@@ -66,7 +64,8 @@ void broker_on_request(void *ctx, struct call *call)
 {
     struct broker *broker = ctx;
     int32_t code = call->request->code;
-    broker_handler handler = code >= 0 && code < CODES_MAX ? handlers[code] : NULL;
+    int32_t slot = command_slot(code);
+    broker_handler handler = slot < 0 ? NULL : handlers[slot];
     if (handler == NULL) {
         call_fail(call, RESPONSE_REQUEST_CODE_NOT_SUPPORTED, " request type %d not supported",
                   (int)code);
@@ -90,6 +89,18 @@ struct broker_loop *broker_loop_of(struct broker *broker, const struct call *cal
     struct loop *loop = call->conn.loop;
     DCHECK(loop_is_current(loop));
     return &broker->per_loop[loop_index(loop)];
+}
+
+/* xorshift64*: a system call per send would cost more than the send. */
+uint32_t broker_loop_random(struct broker_loop *bl, uint32_t below)
+{
+    uint64_t x = bl->random;
+    x ^= x >> 12;
+    x ^= x << 25;
+    x ^= x >> 27;
+    bl->random = x;
+    uint64_t high = (x * UINT64_C(0x2545F4914F6CDD1D)) >> 32;
+    return (uint32_t)((high * below) >> 32);
 }
 
 static void fail(const struct call *call, int32_t code, bool with_fields, const char *format,

@@ -20,6 +20,7 @@
 #include "broker/proc/draft.h"
 #include "broker/proc/handlers.h"
 #include "broker/proc/send_answer.h"
+#include "broker/proc/timer_draft.h"
 #include "broker/state/half_message.h"
 
 #include "common/base/check.h"
@@ -89,8 +90,9 @@ static bool check(struct call *call, const EndTransactionRequestHeader *header,
     return true;
 }
 
-/* A committed message that was to be delayed: its properties, as the delivery needs them. */
-static void delay(struct broker *broker, struct ending *ending)
+/* A committed message that was to be delayed: its properties, as the delivery needs them.
+ * returns  NULL, or why it can not be (in the arena) */
+static const char *delay(struct broker *broker, struct ending *ending, struct arena *arena)
 {
     struct record *message = &ending->records[0];
     struct property_wishes wishes;
@@ -98,14 +100,21 @@ static void delay(struct broker *broker, struct ending *ending)
     struct slice name;
     struct slice value;
     properties_read_wishes(message->properties, &wishes);
-    if (wishes.delay_level <= 0)
-        return;
+    if (wishes.delay_level <= 0 && !wishes_timer(&wishes))
+        return NULL;
     while (properties_next(message->properties, &cursor, &name, &value))
         if (!slice_is(name, PROPERTY_REAL_TOPIC) && !slice_is(name, PROPERTY_REAL_QUEUE_ID) &&
             !slice_is(name, PROPERTY_TRANSACTION_PREPARED))
             properties_append(&ending->properties, name, value);
     message->properties = buf_slice(&ending->properties);
-    (void)draft_delay(broker, wishes.delay_level, &ending->properties, message);
+    if (wishes.delay_level > 0) {
+        (void)draft_delay(broker, wishes.delay_level, &ending->properties, message);
+        return NULL;
+    }
+    int64_t due_ms;
+    const char *remark = NULL;
+    (void)timer_draft(broker, &wishes, &ending->properties, message, arena, &due_ms, &remark);
+    return remark;
 }
 
 /* Make what ends the transaction; false when the call was answered.
@@ -141,11 +150,12 @@ static bool prepare(struct broker *broker, struct call *call,
         return false;
     if (header->commit_or_rollback == SYS_FLAG_TRANSACTION_COMMIT) {
         const char *fault = half_commit(half, &ending->records[ending->count++]);
+        if (fault == NULL)
+            fault = delay(broker, ending, call->arena);
         if (fault != NULL) {
             call_fail(call, RESPONSE_SYSTEM_ERROR, "the message can not be committed: %s", fault);
             return false;
         }
-        delay(broker, ending);
     }
     half_mark(half, &broker->store_host, clock_wall_ms(broker->clock), ending->offset_text,
               &ending->records[ending->count++]);

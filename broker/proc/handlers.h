@@ -77,7 +77,18 @@ void handle_on_worker(struct broker *broker, struct call *call, broker_handler h
     X(DELETE_ACL_CONFIG, handle_acl_request)                                             \
     X(UPDATE_GLOBAL_WHITE_ADDRS_CONFIG, handle_acl_request)                              \
     X(GET_BROKER_CLUSTER_ACL_INFO, handle_acl_request)                                   \
-    X(GET_BROKER_CLUSTER_ACL_CONFIG, handle_acl_request)
+    X(GET_BROKER_CLUSTER_ACL_CONFIG, handle_acl_request)                                 \
+    X(GET_TOPIC_CONFIG, handle_get_topic_config)                                         \
+    X(LITE_PULL_MESSAGE, handle_pull_message)                                            \
+    X(QUERY_ASSIGNMENT, handle_query_assignment)                                         \
+    X(SET_MESSAGE_REQUEST_MODE, handle_set_message_request_mode)                         \
+    X(POP_MESSAGE, handle_pop_message)                                                   \
+    X(ACK_MESSAGE, handle_ack_message)                                                   \
+    X(PEEK_MESSAGE, handle_peek_message)                                                 \
+    X(CHANGE_MESSAGE_INVISIBLETIME, handle_change_message_invisibletime)                 \
+    X(NOTIFICATION, handle_notification)                                                 \
+    X(POLLING_INFO, handle_polling_info)                                                 \
+    X(BATCH_ACK_MESSAGE, handle_batch_ack_message)
 
 #define X(name, function) void function(struct broker *broker, struct call *call);
 BROKER_HANDLERS(X)

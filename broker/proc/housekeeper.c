@@ -13,6 +13,9 @@
 #include "broker/proc/broker.h"
 #include "broker/proc/registrar.h"
 #include "broker/proc/transaction_asker.h"
+#include "broker/state/pop_orders.h"
+#include "broker/state/pop_polls.h"
+#include "broker/state/pop_revive.h"
 #include "common/base/check.h"
 #include "common/sys/log.h"
 #include "common/sys/thread.h"
@@ -42,6 +45,7 @@ struct housekeeper {
     pthread_t asker;
     pthread_t journal;
     pthread_t timers;
+    pthread_t pop_keeper;
     pthread_mutex_t lock; /* for sleeping and waking only */
     pthread_cond_t wake;
     bool stopping;
@@ -149,6 +153,10 @@ static void expire(struct housekeeper *keeper)
         for (size_t i = 0; i < list->count; i++)
             net_close(list->conns[i], "no heartbeat for 120 s");
     queue_locks_expire(broker->queue_locks, now_ms);
+    if (broker->pop_polls != NULL)
+        pop_polls_expire(broker->pop_polls, now_ms);
+    if (broker->pop_orders != NULL)
+        pop_orders_expire(broker->pop_orders, clock_wall_ms(broker->clock));
     arena_reset(&keeper->arena);
 }
 
@@ -255,6 +263,23 @@ static void *run_timers(void *arg)
     return NULL;
 }
 
+/* Popped messages: their log, and those that come again. */
+static void *keep_pops(void *arg)
+{
+    struct housekeeper *keeper = arg;
+    struct broker *broker = keeper->broker;
+    bool ready = false;
+    int64_t wait_ms = 0;
+    while (doze(keeper, wait_ms)) {
+        wait_ms = pop_revive_step(broker->pop_revive, clock_wall_ms(broker->clock));
+        if (!ready && pop_ledger_ready(broker->pop_ledger)) {
+            ready = true;
+            pop_polls_wake_all(broker->pop_polls); /* those who came while it read the log */
+        }
+    }
+    return NULL;
+}
+
 static void *keep_journals(void *arg)
 {
     struct housekeeper *keeper = arg;
@@ -274,6 +299,8 @@ static enum status start_threads(struct housekeeper *keeper, struct err *err)
         status = thread_start(&keeper->asker, "asker", ask, keeper, err);
     if (status == STATUS_OK && keeper->broker->timer != NULL)
         status = thread_start(&keeper->timers, "timers", run_timers, keeper, err);
+    if (status == STATUS_OK && keeper->broker->pop_revive != NULL)
+        status = thread_start(&keeper->pop_keeper, "pop-keeper", keep_pops, keeper, err);
     return status;
 }
 
@@ -313,11 +340,13 @@ void housekeeper_stop(struct housekeeper *keeper)
     pthread_mutex_unlock(&keeper->lock);
     if (keeper->broker->timer != NULL)
         timer_wake(keeper->broker->timer);
-    const pthread_t threads[] = {keeper->thread, keeper->deliverer, keeper->asker, keeper->journal,
-                                 keeper->timers};
+    const pthread_t threads[] = {keeper->thread,  keeper->deliverer, keeper->asker,
+                                 keeper->journal, keeper->timers,    keeper->pop_keeper};
     for (size_t i = 0; i < sizeof threads / sizeof threads[0]; i++)
         if (threads[i] != 0)
             thread_join(threads[i]);
+    if (keeper->broker->pop_revive != NULL)
+        pop_revive_finish(keeper->broker->pop_revive, clock_wall_ms(keeper->broker->clock));
     write_journals(keeper); /* should the tables not be saved any more */
 }
 
@@ -325,6 +354,8 @@ void housekeeper_free(struct housekeeper *keeper)
 {
     if (keeper->broker->transaction_asker != NULL)
         transaction_asker_finish(keeper->broker->transaction_asker);
+    if (keeper->broker->pop_revive != NULL)
+        pop_revive_settle(keeper->broker->pop_revive, clock_wall_ms(keeper->broker->clock));
     save_tables(keeper);
     save_offsets(keeper);
     save_delays(keeper);

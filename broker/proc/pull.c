@@ -17,6 +17,8 @@
 #include "broker/proc/broker.h"
 #include "broker/proc/handlers.h"
 #include "broker/proc/pull_filter.h"
+#include "broker/proc/range_part.h"
+#include "broker/state/pop_polls.h"
 
 #include "common/base/check.h"
 #include "common/base/limits.h"
@@ -127,17 +129,6 @@ static void count(const struct pull *pull, int32_t code, const struct get_result
                         (int64_t)got->bytes);
 }
 
-static struct body_part part_of(const struct log_range *range)
-{
-    struct body_part part = {.data = range->data,
-                             .size = range->size,
-                             .release = log_segment_release,
-                             .owner = range->segment,
-                             .in_file = true};
-    log_range_file(range, &part.fd, &part.file_offset);
-    return part;
-}
-
 /* Answer with what was read; the ranges leave without being copied. */
 static void answer(const struct pull *pull, int32_t code, const struct get_result *got,
                    struct arena *arena)
@@ -149,7 +140,7 @@ static void answer(const struct pull *pull, int32_t code, const struct get_resul
     if (got->range_count > 0) {
         struct body_part *parts = arena_alloc(arena, (size_t)got->range_count * sizeof *parts);
         for (int i = 0; i < got->range_count; i++)
-            parts[i] = part_of(&got->ranges[i]);
+            parts[i] = range_part(&got->ranges[i]);
         response.parts = parts;
         response.part_count = (size_t)got->range_count;
     }
@@ -515,6 +506,8 @@ void broker_on_arrival(void *ctx, struct queue *queue)
 {
     struct broker *broker = ctx;
     hold_arrival(broker->holds, queue);
+    if (broker->pop_polls != NULL)
+        pop_polls_arrival(broker->pop_polls, queue);
     if (broker->timer != NULL)
         timer_on_arrival(broker->timer, queue);
 }

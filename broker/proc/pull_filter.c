@@ -22,10 +22,11 @@ static bool check_enabled(struct broker *broker, struct call *call,
     return false;
 }
 
-static bool find_own(struct broker *broker, struct call *call,
-                     const struct subscription *subscription, struct pull_filter *out)
+bool pull_filter_find_own(struct broker *broker, struct call *call,
+                          const struct subscription *subscription, struct pull_filter *out)
 {
     struct err err = {0};
+    *out = (struct pull_filter){.filter = NULL};
     if (!check_enabled(broker, call, subscription))
         return false;
     if (filters_compile(broker->filters, subscription->expression_type, subscription->expression,
@@ -74,7 +75,7 @@ bool pull_filter_find(struct broker *broker, struct call *call,
     struct slice topic = slice_of_cstr(header->topic);
     struct slice prefix = SLICE_LITERAL(TOPIC_RETRY_PREFIX);
     *out = (struct pull_filter){.filter = NULL};
-    if (!subscription->tag_type && !(own ? find_own(broker, call, subscription, out)
+    if (!subscription->tag_type && !(own ? pull_filter_find_own(broker, call, subscription, out)
                                          : find_of_group(broker, call, header, subscription, out)))
         return false;
     if (broker->conf.filterSupportRetry && slice_starts_with(topic, prefix)) {

@@ -22,6 +22,9 @@ struct pull_filter {
 bool pull_filter_find(struct broker *broker, struct call *call,
                       const PullMessageRequestHeader *header,
                       const struct subscription *subscription, bool own, struct pull_filter *out);
+/* The filter of a subscription that came with the request. False: the call was answered. */
+bool pull_filter_find_own(struct broker *broker, struct call *call,
+                          const struct subscription *subscription, struct pull_filter *out);
 void pull_filter_release(struct pull_filter *filter);
 
 /* Memory that only this pull needs, if the subscription is its own. */

@@ -5,6 +5,7 @@
  */
 #include "broker/proc/broker.h"
 #include "broker/proc/handlers.h"
+#include "broker/proc/range_part.h"
 
 #include "proto/header.pb-c.h"
 
@@ -29,10 +30,7 @@ void handle_view_message_by_id(struct broker *broker, struct call *call)
                   (long long)header.offset);
         return;
     }
-    struct body_part part = {.data = range.data,
-                             .size = range.size,
-                             .release = log_segment_release,
-                             .owner = range.segment};
+    struct body_part part = range_part(&range);
     struct response response = {.code = RESPONSE_SUCCESS, .parts = &part, .part_count = 1};
     net_reply(call_reply_to(call), &response);
 }
@@ -88,10 +86,7 @@ void handle_query_message(struct broker *broker, struct call *call)
     for (int i = 0; i < count; i++) {
         struct log_range range;
         if (store_read_record(broker->store, positions[i], &range) == STATUS_OK)
-            parts[response.part_count++] = (struct body_part){.data = range.data,
-                                                              .size = range.size,
-                                                              .release = log_segment_release,
-                                                              .owner = range.segment};
+            parts[response.part_count++] = range_part(&range);
     }
     if (response.part_count == 0) {
         response.code = RESPONSE_QUERY_NOT_FOUND;

@@ -334,25 +334,13 @@ static void send_batch(struct send *send, int32_t queue_id)
     acks_commit_large(bl->acks);
 }
 
-/* One of `queues` at random (xorshift64*): a system call per send would cost more than the send. */
-static int32_t any_queue(struct broker_loop *bl, int32_t queues)
-{
-    uint64_t x = bl->random;
-    x ^= x >> 12;
-    x ^= x << 25;
-    x ^= x >> 27;
-    bl->random = x;
-    uint64_t high = (x * UINT64_C(0x2545F4914F6CDD1D)) >> 32;
-    return (int32_t)((high * (uint64_t)queues) >> 32);
-}
-
 static void send_to_topic(struct send *send)
 {
     if (!check_topic(send))
         return;
     int32_t queue_id = send->header.queue_id;
     if (queue_id < 0)
-        queue_id = any_queue(send->bl, send->topic.write_queues);
+        queue_id = (int32_t)broker_loop_random(send->bl, (uint32_t)send->topic.write_queues);
     if (is_reply(send->call))
         reply_take(send->broker, send->call, &send->header, send->topic.name, queue_id);
     else if (send->header.batch)

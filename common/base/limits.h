@@ -110,4 +110,17 @@
 /* Queues locked for ordered consumption, over all groups. */
 #define QUEUE_LOCKS_MAX 1000000
 
+/* Pop consumption: checkpoints that are not done, of one queue and over all (some 200 to 350 bytes
+ * each), and queues that groups pop. A queue with so many gives no further messages until some are
+ * acknowledged or come again. */
+#define POP_QUEUE_POINTS_MAX 65536
+#define POP_POINTS_MAX 1000000
+#define POP_QUEUES_MAX 200000
+
+/* Topics and groups whose arrivals are told to waiting pops. */
+#define POP_POLL_GROUPS_MAX 50000
+
+/* Topics and groups whose way of consumption was set (SET_MESSAGE_REQUEST_MODE). */
+#define REQUEST_MODES_MAX 100000
+
 #endif

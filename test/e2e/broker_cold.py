@@ -15,11 +15,14 @@ import os
 import random
 import signal
 import threading
+import time
 import unittest
 
 import rocketmq
 from broker import (Broker, PULL, PULL_NOT_FOUND, QUERY_OFFSET, RUNTIME_INFO, SEARCH_OFFSET,
-                    SEND_BATCH, SUCCESS, SYSTEM_ERROR, UPDATE_CONFIG, UPDATE_GROUP, VIEW, batch_body, decode_records, pull_header)
+                    SEND_BATCH, SUCCESS, SYSTEM_ERROR, UPDATE_CONFIG, UPDATE_GROUP, VIEW, batch_body,
+                    decode_records, pull_header)
+from broker_pop import POLLING_TIMEOUT, POP, pop_header, read_popped
 from rocketmq import Closed, Command, wait_until
 
 QUEUES = 4
@@ -237,6 +240,56 @@ class ColdTest(unittest.TestCase):
             with open(segment, "r+b") as file:
                 file.write(data)
             self.assertTrue(self.read_backlog(client, 0) == self.backlog[0])
+
+    def test_pops(self):
+        """A backlog is popped by several at once: each message once, byte for byte, from disk."""
+        popped = []
+        lock = threading.Lock()
+
+        def take():
+            with self.broker.client() as client:
+                misses = 0
+                while misses < 20:
+                    answer = client.call(POP, pop_header("Old"))
+                    if answer.code == POLLING_TIMEOUT:  # or others are reading all the queues
+                        misses += 1
+                        time.sleep(0.05)
+                        continue
+                    misses = 0
+                    messages = read_popped(answer)
+                    with lock:
+                        popped.extend((message.queue_id, message.offset, message.body)
+                                      for message in messages)
+        threads = [threading.Thread(target=take) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        wanted = [(queue_id, offset, body) for queue_id in range(QUEUES)
+                  for offset, body in enumerate(self.backlog[queue_id])]
+        self.assertTrue(sorted(popped) == wanted, f"{len(popped)} messages, not all or others")
+        with self.broker.client() as client:
+            self.assertGreater(self.counters(client)["coldReads"], 5)
+
+    def test_pop_of_a_file_that_cannot_be_read(self):
+        """The pop is refused, the queue is given back, and later pops get all."""
+        segment = self.segments[3]
+        with open(segment, "rb") as file:
+            data = file.read()
+        make_cold(segment)
+        os.truncate(segment, 4096)
+        with self.broker.client() as client:
+            bodies = []
+            while (answer := client.call(POP, pop_header("Old", queue_id=0))).code == SUCCESS:
+                bodies += [message.body for message in read_popped(answer)]
+            self.assertEqual(answer.code, SYSTEM_ERROR, answer)
+            self.assertIn(segment, answer.remark)
+            with open(segment, "r+b") as file:
+                file.write(data)
+            while (answer := client.call(POP, pop_header("Old", queue_id=0))).code == SUCCESS:
+                bodies += [message.body for message in read_popped(answer)]
+            self.assertEqual(answer.code, POLLING_TIMEOUT)
+            self.assertTrue(bodies == self.backlog[0], "not all, or others")
 
     def test_many_at_once(self):
         """Pulls all over the backlog, sent without waiting: each is answered once, with its own."""

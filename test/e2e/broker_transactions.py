@@ -242,6 +242,17 @@ class Ends(TransactionTest):
         record, = self.stored(topic, 0, 1)
         self.assertEqual((record.body, record.properties["DELAY"]), (b"half", "1"))
 
+    def test_a_timer_begins_with_the_commit(self):
+        topic = self.topic()
+        half = self.half(topic, TIMER_DELAY_MS="300")
+        committed_ms = time.time() * 1000
+        self.ended(half, COMMIT)
+        record, = self.stored(topic, 0, 1)
+        self.assertEqual(record.body, b"half")
+        self.assertGreaterEqual(record.store_ms, committed_ms + 300 - 1)
+        far = self.half(topic, TIMER_DELAY_SEC="99999999")
+        self.refused(SYSTEM_ERROR, "the message can not be committed: ", far.end(COMMIT))
+
     def test_not_by_the_flag_but_by_the_property(self):
         topic = self.topic()
         for flag, properties in ((0, {"TRAN_MSG": "TRUE"}), (12, {"TRAN_MSG": "true"})):
