@@ -114,6 +114,41 @@ static void a_deleted_topic(void **state)
     kit_release(&kit);
 }
 
+/* A broker that dies while it makes an index file; without a crash there is no such file. */
+static void an_index_file_in_the_making(void **state)
+{
+    (void)state;
+    struct kit kit;
+    struct outcome outcome;
+    char abort_path[256];
+    char path[256];
+    kit_init(&kit, "verify_making");
+    kit_start(&kit);
+    kit_put_many(&kit, "T", 0, 300, 50);
+    kit_dispatched(&kit);
+    kit_close(&kit);
+    kit_path(&kit, "abort", abort_path);
+    kit_path(&kit, "index/29991231235959999", path);
+    assert_int_equal(vfs_make_folder_of(vfs_posix(), path), STATUS_OK);
+    int64_t whole = (int64_t)index_file_bytes(kit.options.index_slots, kit.options.index_entries);
+    const int64_t sizes[] = {0, whole};
+    for (size_t i = 0; i < 2; i++) {
+        int fd;
+        assert_int_equal(vfs_replace_file(vfs_posix(), abort_path, "", 0, false), STATUS_OK);
+        assert_int_equal(vfs_posix()->ops->open(vfs_posix(), path, VFS_WRITE | VFS_CREATE, &fd),
+                         STATUS_OK);
+        assert_int_equal(vfs_posix()->ops->truncate(vfs_posix(), fd, sizes[i]), STATUS_OK);
+        assert_int_equal(vfs_posix()->ops->close(vfs_posix(), fd), STATUS_OK);
+        verify(&kit, &outcome);
+        assert_int_equal(outcome.result.damages, 0);
+        assert_int_equal(vfs_posix()->ops->unlink(vfs_posix(), abort_path), STATUS_OK);
+        verify(&kit, &outcome);
+        assert_int_equal(outcome.result.damages, 1);
+        assert_string_equal(outcome.kinds[0], "index");
+    }
+    kit_release(&kit);
+}
+
 /* A topic that was made anew starts over at 0, also when its first life was the longer one. */
 static void a_topic_made_anew(void **state)
 {
@@ -292,9 +327,10 @@ static void a_store_in_use(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_deleted_topic),         cmocka_unit_test(a_topic_made_anew),
-        cmocka_unit_test(expired_segments),        cmocka_unit_test(fillers),
-        cmocka_unit_test(a_bad_place_on_the_disk), cmocka_unit_test(a_store_in_use),
+        cmocka_unit_test(a_deleted_topic),   cmocka_unit_test(an_index_file_in_the_making),
+        cmocka_unit_test(a_topic_made_anew), cmocka_unit_test(expired_segments),
+        cmocka_unit_test(fillers),           cmocka_unit_test(a_bad_place_on_the_disk),
+        cmocka_unit_test(a_store_in_use),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
