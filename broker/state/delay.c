@@ -32,14 +32,12 @@
 
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <time.h>
 
 #define IDLE_MS 100
 #define RETRY_MS 10000
 #define BATCH_MESSAGES_MAX 256
 #define BATCH_BYTES_MAX (4 * 1024 * 1024)
 #define FLUSH_WAIT_MS 2000
-#define FLUSH_POLL_MS 5
 #define OFFSET_UNKNOWN (-1)
 #define LEVEL_MS_MAX 1000000000000000 /* sums with a wall clock stay far from overflow */
 
@@ -532,19 +530,6 @@ void delay_wrap(const struct delay *delay, struct arena *arena, DelayOffsetSeria
     snapshot_wrap(&snapshot, arena, out);
 }
 
-static bool wait_flushed(struct store *store, int64_t pos)
-{
-    if (store_flushed_pos(store) < pos)
-        store_flush_soon(store);
-    const struct timespec poll = {.tv_nsec = FLUSH_POLL_MS * 1000000L};
-    for (int waited_ms = 0; store_flushed_pos(store) < pos; waited_ms += FLUSH_POLL_MS) {
-        if (waited_ms >= FLUSH_WAIT_MS)
-            return false;
-        (void)nanosleep(&poll, NULL);
-    }
-    return true;
-}
-
 static enum status snapshot_message(const void *table, struct arena *arena, uint64_t saved_changes,
                                     uint64_t *changes, const ProtobufCMessage **message,
                                     struct err *err)
@@ -555,7 +540,7 @@ static enum status snapshot_message(const void *table, struct arena *arena, uint
     *changes = progress_of(&snapshot);
     if (*changes == saved_changes)
         return STATUS_OK;
-    if (!wait_flushed(delay->store, snapshot.delivered_pos))
+    if (!store_wait_flushed(delay->store, snapshot.delivered_pos, FLUSH_WAIT_MS))
         return err_set(err, STATUS_TIMEOUT,
                        "%s is not written: delivered messages up to log position %lld are not on "
                        "disk yet",

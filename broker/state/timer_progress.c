@@ -13,10 +13,8 @@
 #include "common/sys/log.h"
 
 #include <stdlib.h>
-#include <time.h>
 
 #define FLUSH_WAIT_MS 2000
-#define FLUSH_POLL_MS 5
 
 /* Places of the numbers in a block of the journal, under the empty key. Counts of topics are under
  * the topic, place 0. */
@@ -313,19 +311,6 @@ static void list_file(void *ctx, int64_t bucket, int64_t durable)
     body->files[body->n_files++] = entry;
 }
 
-static bool wait_flushed(struct store *store, int64_t pos)
-{
-    if (store_flushed_pos(store) < pos)
-        store_flush_soon(store);
-    const struct timespec poll = {.tv_nsec = FLUSH_POLL_MS * 1000000L};
-    for (int waited_ms = 0; store_flushed_pos(store) < pos; waited_ms += FLUSH_POLL_MS) {
-        if (waited_ms >= FLUSH_WAIT_MS)
-            return false;
-        (void)nanosleep(&poll, NULL);
-    }
-    return true;
-}
-
 /* returns  OK | BUSY */
 static enum status sync_files(struct timer_progress *progress, struct err *err)
 {
@@ -382,7 +367,7 @@ static enum status snapshot_message(const void *table, struct arena *arena, uint
     enum status status = sync_files(progress, err);
     if (status != STATUS_OK)
         return status;
-    if (!wait_flushed(progress->store, proof_pos))
+    if (!store_wait_flushed(progress->store, proof_pos, FLUSH_WAIT_MS))
         return err_set(err, STATUS_TIMEOUT,
                        "%s is not written: messages up to log position %lld are not on disk yet",
                        progress->file.path, (long long)proof_pos);

@@ -15,6 +15,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+
+/* How often store_wait_flushed looks. */
+#define FLUSH_POLL_MS 5
 
 #define COLD_READ_THREADS 2
 #define COLD_READ_CACHE_BYTES (INT64_C(128) * 1024 * 1024)
@@ -371,6 +375,19 @@ void store_flush_soon(struct store *store)
 int64_t store_flushed_pos(const struct store *store)
 {
     return atomic_load_explicit(&store->log.flushed_pos, memory_order_seq_cst);
+}
+
+bool store_wait_flushed(struct store *store, int64_t pos, int64_t patience_ms)
+{
+    const struct timespec pause = {.tv_nsec = FLUSH_POLL_MS * 1000000L};
+    if (store_flushed_pos(store) < pos)
+        store_flush_soon(store);
+    for (int64_t waited_ms = 0; store_flushed_pos(store) < pos; waited_ms += FLUSH_POLL_MS) {
+        if (waited_ms >= patience_ms)
+            return false;
+        (void)nanosleep(&pause, NULL);
+    }
+    return true;
 }
 
 int64_t store_dispatched_pos(const struct store *store)

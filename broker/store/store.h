@@ -183,6 +183,10 @@ int64_t store_dispatched_pos(const struct store *store);
  * when it is done. Any thread. */
 void store_flush_soon(struct store *store);
 
+/* The same, and wait for it. For threads that may wait for the disk.
+ * returns  false: `pos` is not on disk after `patience_ms` */
+bool store_wait_flushed(struct store *store, int64_t pos, int64_t patience_ms);
+
 /* False when appends are refused; why (may be NULL) names disk, figure and mend. */
 bool store_writable(const struct store *store, char *why, size_t why_bytes);
 
