@@ -104,11 +104,10 @@ static bool roll_one(void *ctx, int64_t number, const struct timer_entry *entry)
     if (!message.cancel)
         item->topic = timer_progress_topic(&timer->progress, message.topic);
     timer_message_roll(&record, &timer->properties);
-    if (append_batch_add(timer->batch, timer->queue, &record, false, NULL) == STATUS_OK)
+    if (append_batch_add_again(timer->batch, timer->queue, &record, false, NULL) == STATUS_OK)
         rolling->count++;
     else
-        log_error("state", "timer dropped",
-                  "pos=%lld cause=\"it is larger than maxMessageSize allows now\"",
+        log_error("state", "timer dropped", "pos=%lld cause=\"the store takes no such properties\"",
                   (long long)entry->pos);
     log_range_release(&range);
     return true;

@@ -506,6 +506,23 @@ static void illegal_records_hold_up_nobody(void **state)
     assert_int_equal(figures(f).dropped, 7);
 }
 
+static void what_was_taken_is_delivered_whatever_its_size(void **state)
+{
+    struct fixture *f = *state;
+    char text[1024];
+    char large[401];
+    memset(large, 'x', sizeof large - 1);
+    large[sizeof large - 1] = '\0';
+    put(f, START_MS + 50, "Real", "k", "", large);
+    put(f, START_MS + 60, "Real", "k", "", "small");
+    f->kit.options.record_bytes_max = 300;
+    reopen(f);
+    (void)run_at(f, START_MS + 60);
+    assert_int_equal(figures(f).dropped, 0);
+    assert_int_equal(figures(f).delivered, 2);
+    assert_int_equal(strncmp(delivered(f, text), large, sizeof large - 1), 0);
+}
+
 static void a_damaged_file_is_made_again(void **state)
 {
     struct fixture *f = *state;
@@ -597,6 +614,7 @@ int main(void)
         ON_A_STORE(cancels_take_their_own),
         ON_A_STORE(a_cancel_may_come_in_the_same_second),
         ON_A_STORE(illegal_records_hold_up_nobody),
+        ON_A_STORE(what_was_taken_is_delivered_whatever_its_size),
         ON_A_STORE(a_damaged_file_is_made_again),
         ON_A_STORE(counts_are_kept_by_topic),
         ON_A_STORE(impossible_progress_is_refused),
