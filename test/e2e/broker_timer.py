@@ -238,6 +238,13 @@ class CancelTest(TimerTest):
         self.assertEqual((answer.code, answer.remark),
                          (NO_PERMISSION, "recall failed, operation is forbidden"))
 
+    def test_a_recall_waits_for_no_slave(self):
+        self.start(brokerRole="SYNC_MASTER")
+        answer = self.send({"TIMER_DELAY_SEC": 60, "UNIQ_KEY": "7F00AA"})
+        recalled = self.client.call(RECALL, {"topic": "T",
+                                             "recallHandle": answer.ext["recallHandle"]})
+        self.assertEqual((recalled.code, recalled.ext["msgId"]), (SUCCESS, "7F00AA"))
+
     def test_a_cancel_survives_kill(self):
         self.start()
         due = now_ms() + 4000
