@@ -123,7 +123,9 @@ static void roll_some(struct timer *timer)
                          timer_files_count(&timer->files, state->roll_bucket), roll_one, &rolling);
     if (status == STATUS_BUSY)
         timer->failed = true;
+    append_batch_makes_room(timer->batch, true);
     size_t done = timer_append(timer, timer->items, rolling.count);
+    append_batch_makes_room(timer->batch, false);
     for (size_t i = 0; i < done; i++)
         if (timer->items[i].topic != NULL) /* counted again when the copy is taken in */
             timer_progress_count(&timer->progress, timer->items[i].topic, -1);

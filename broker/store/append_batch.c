@@ -106,6 +106,11 @@ enum status append_batch_add_again(struct append_batch *batch, struct queue *que
     return STATUS_OK;
 }
 
+void append_batch_makes_room(struct append_batch *batch, bool makes_room)
+{
+    batch->makes_room = makes_room;
+}
+
 size_t append_batch_count(const struct append_batch *batch)
 {
     return batch->count;

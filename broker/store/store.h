@@ -167,6 +167,10 @@ enum status append_batch_add(struct append_batch *batch, struct queue *queue,
 bool append_batch_takes_again(const struct record *message);
 enum status append_batch_add_again(struct append_batch *batch, struct queue *queue,
                                    const struct record *message, bool glued, void *tag);
+
+/* Whether the batch, until told otherwise, is one by which an old part of the log comes to be
+ * deleted: it is taken on a disk that is too full for messages, too. */
+void append_batch_makes_room(struct append_batch *batch, bool makes_room);
 size_t append_batch_count(const struct append_batch *batch);
 size_t append_batch_bytes(const struct append_batch *batch);
 

@@ -30,6 +30,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #define START_MS 1700000000000
 
@@ -559,6 +560,31 @@ static int64_t pending_of(struct fixture *f, const char *topic)
     return count;
 }
 
+/* Messages are refused; what lets the oldest part of the log go is written all the same. */
+static void a_full_disk_does_not_keep_the_log(void **state)
+{
+    struct fixture *f = *state;
+    const struct timespec pause = {.tv_nsec = 1000000};
+    struct err err = {.text = ""};
+    put(f, START_MS + 700000, "Real", "k", "", "far");
+    (void)run_at(f, START_MS);
+    int64_t end_pos = store_appended_pos(f->kit.store);
+    atomic_store(&f->kit.vfs.space_percent, 95);
+    store_clean_now(f->kit.store);
+    for (int i = 0; i < 10000 && store_writable(f->kit.store, NULL, 0); i++)
+        (void)nanosleep(&pause, NULL);
+    assert_false(store_writable(f->kit.store, NULL, 0));
+    for (int i = 0; i < 3 && !timer_may_expire(f->timer, end_pos); i++) {
+        assert_int_equal(timer_persist(f->timer, &err), STATUS_OK);
+        (void)run_at(f, START_MS + 2000 * (i + 1));
+        assert_int_equal(timer_persist(f->timer, &err), STATUS_OK);
+    }
+    assert_true(timer_may_expire(f->timer, end_pos));
+    assert_int_equal(figures(f).rolled, 1);
+    (void)run_at(f, START_MS + 9000); /* takes the copy in */
+    assert_int_equal(figures(f).pending, 1);
+}
+
 static void counts_are_kept_by_topic(void **state)
 {
     struct fixture *f = *state;
@@ -616,6 +642,7 @@ int main(void)
         ON_A_STORE(illegal_records_hold_up_nobody),
         ON_A_STORE(what_was_taken_is_delivered_whatever_its_size),
         ON_A_STORE(a_damaged_file_is_made_again),
+        ON_A_STORE(a_full_disk_does_not_keep_the_log),
         ON_A_STORE(counts_are_kept_by_topic),
         ON_A_STORE(impossible_progress_is_refused),
     };
