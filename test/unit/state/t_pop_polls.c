@@ -80,7 +80,7 @@ static int setup(void **state)
         .delay_level_count = 1,
         .memory_bytes_hot = 1 << 30,
     };
-    struct store_listener listener = {NULL, on_arrival, NULL};
+    struct store_listener listener = {.on_arrival = on_arrival};
     if (store_open(&options, vfs_posix(), clock_real(), &f->store, &err) != STATUS_OK)
         fail_msg("%s", err.text);
     f->polls = pop_polls_new(f->store);
