@@ -287,7 +287,8 @@ static void answer_bare(struct reply_to to, bool flushed)
     net_reply(to, &response);
 }
 
-/* The code of a send that is in the log and as durable as it asked for. */
+/* The code of a send that is in the log and as durable as it asked for.
+ * wait  for a slave, too; a recall does not, as in 5.3.3 */
 static int32_t accepted_code(const struct broker *broker, bool wait)
 {
     if (wait && broker->conf.brokerRole == BROKER_ROLE_SYNC_MASTER)
@@ -343,7 +344,7 @@ static void waiting_pop(struct acks *acks, bool flushed)
     if (send->bare)
         answer_bare(send->to, flushed);
     else
-        answer(broker, send, flushed ? accepted_code(broker, true) : timeout_code(broker));
+        answer(broker, send, flushed ? accepted_code(broker, !send->recall) : timeout_code(broker));
     free(send->batch_ids);
     free(send->timer_text);
     acks->first = (acks->first + 1) & (acks->waiting_capacity - 1);
@@ -417,7 +418,7 @@ static void settle(struct acks *acks, const struct pending_send *pending,
     if (pending->bare)
         answer_bare(pending->to, true);
     else
-        answer(broker, &send, accepted_code(broker, pending->wait));
+        answer(broker, &send, accepted_code(broker, pending->wait && !pending->recall));
     free(send.batch_ids);
     free(send.timer_text);
 }

@@ -7,6 +7,7 @@
 #include "broker/proc/admin.h"
 #include "broker/proc/broker.h"
 #include "broker/proc/handlers.h"
+#include "broker/state/pop_log.h"
 
 #include "common/base/check.h"
 #include "common/base/limits.h"
@@ -199,8 +200,13 @@ void handle_clean_unused_topic(struct broker *broker, struct call *call)
 
 void handle_clean_expired_consumequeue(struct broker *broker, struct call *call)
 {
-    /* The progress of delayed messages is kept in offsets that must not start again. */
-    const struct slice keep[] = {SLICE_LITERAL(TOPIC_SCHEDULE), SLICE_LITERAL(TOPIC_TIMER)};
+    /* The progress of delayed messages, timers, transactions and pops is kept in offsets, which
+     * must not start again: what came anew would be taken for done. */
+    const char *pop_log = arena_printf(call->arena, POP_LOG_TOPIC_PREFIX "%s",
+                                       (const char *)broker->conf.brokerClusterName);
+    const struct slice keep[] = {SLICE_LITERAL(TOPIC_SCHEDULE), SLICE_LITERAL(TOPIC_TIMER),
+                                 SLICE_LITERAL(TOPIC_TRANS_HALF),
+                                 SLICE_LITERAL(TOPIC_TRANS_OP_HALF), slice_of_cstr(pop_log)};
     store_delete_expired_queues(broker->store, keep, sizeof keep / sizeof keep[0]);
     call_succeed(call, NULL);
 }

@@ -123,12 +123,11 @@ enum status draft_add(struct broker *broker, struct append_batch *batch,
     CHECK(count <= DRAFT_RECORDS_MAX);
     for (int i = 0; i < count; i++) {
         queues[i] = store_queue(broker->store, records[i].topic, records[i].queue_id, true);
-        if (queues[i] == NULL || !append_batch_takes(batch, &records[i]) ||
-            records[i].properties.size > PROPERTIES_BYTES_MAX)
+        if (queues[i] == NULL || !append_batch_takes_again(&records[i]))
             return STATUS_TOO_LARGE;
     }
     for (int i = 0; i < count; i++) /* each is taken, as was just asked */
-        CHECK(append_batch_add(batch, queues[i], &records[i], i > 0, NULL) == STATUS_OK);
+        CHECK(append_batch_add_again(batch, queues[i], &records[i], i > 0, NULL) == STATUS_OK);
     return STATUS_OK;
 }
 

@@ -28,6 +28,12 @@ static bool check_broker(struct broker *broker, struct call *call)
                   "recall failed, broker service not available");
         return false;
     }
+    if (acks_full(broker_loop_of(broker, call)->acks, call->under_way)) {
+        call_fail(call, RESPONSE_SYSTEM_BUSY,
+                  "[OVERLOAD]system busy, start flow control for a while: too much waits for the "
+                  "disk of the commit log; look at its load and health");
+        return false;
+    }
     if (clock_wall_ms(broker->clock) < conf->startAcceptSendRequestTimeStamp ||
         ((conf->brokerPermission & PERM_WRITE) == 0 && !conf->allowRecallWhenBrokerNotWriteable)) {
         call_fail(call, RESPONSE_SERVICE_NOT_AVAILABLE,
@@ -111,11 +117,12 @@ static void store_cancel(struct broker *broker, struct call *call,
         stored && append_batch_add(bl->batch, store_queue(broker->store, record.topic, 0, true),
                                    &record, false, NULL) == STATUS_OK;
     buf_release(&properties);
-    if (stored)
-        acks_add_recall(bl->acks, call_reply_to(call), SLICE_LITERAL(TOPIC_TIMER),
-                        handle->unique_key);
-    else
+    if (!stored) {
         call_fail(call, RESPONSE_SYSTEM_ERROR, "recall failed, execute error");
+        return;
+    }
+    acks_add_recall(bl->acks, call_reply_to(call), SLICE_LITERAL(TOPIC_TIMER), handle->unique_key);
+    acks_commit_large(bl->acks);
 }
 
 void handle_recall_message(struct broker *broker, struct call *call)

@@ -21,6 +21,7 @@
 #include "broker/proc/send_header.h"
 #include "broker/proc/timer_draft.h"
 #include "broker/state/half_message.h"
+#include "broker/state/pop_log.h"
 
 #include "common/base/check.h"
 #include "common/base/limits.h"
@@ -372,6 +373,15 @@ static bool admitted(const struct send *send)
     return true;
 }
 
+/* Topics whose messages the broker acts upon: a client's could name any topic as their target, one
+ * that nobody made and no limit counts, or have the messages of others come again. */
+static bool is_of_the_broker(struct slice topic)
+{
+    return slice_is(topic, TOPIC_SCHEDULE) || slice_is(topic, TOPIC_TRANS_HALF) ||
+           slice_is(topic, TOPIC_TRANS_OP_HALF) || slice_is(topic, TOPIC_TIMER) ||
+           slice_starts_with(topic, SLICE_LITERAL(POP_LOG_TOPIC_PREFIX));
+}
+
 /* Header and name checks; false when the call was answered. */
 static bool begin(struct send *send, struct broker *broker, struct call *call)
 {
@@ -394,9 +404,7 @@ static bool begin(struct send *send, struct broker *broker, struct call *call)
         fail(send, RESPONSE_SYSTEM_ERROR, "%s", fault);
         return false;
     }
-    if (slice_is(send->header.topic, TOPIC_SCHEDULE) ||
-        slice_is(send->header.topic, TOPIC_TRANS_OP_HALF) ||
-        slice_is(send->header.topic, TOPIC_TIMER)) {
+    if (is_of_the_broker(send->header.topic)) {
         fail(send, RESPONSE_NO_PERMISSION, "Sending message to topic[%.*s] is forbidden.",
              SLICE_ARGS(send->header.topic));
         return false;

@@ -111,7 +111,7 @@ void send_refuse_bare(struct broker *broker, struct reply_to to, enum put_status
     case PUT_MESSAGE_ILLEGAL:
         net_reply_error(to, RESPONSE_MESSAGE_ILLEGAL,
                         "The message is illegal, maybe msg body or properties length not matched. "
-                        "Is maxMessageSize smaller than when it was first stored?");
+                        "Its properties may take 32767 bytes.");
         return;
     case PUT_CREATE_FILE_FAILED:
         net_reply_error(to, RESPONSE_SYSTEM_ERROR,

@@ -359,10 +359,10 @@ static enum taken take(struct delay *delay, int index, int64_t offset,
     } else {
         struct queue *queue = store_queue(delay->store, record.topic, record.queue_id, true);
         if (queue == NULL ||
-            append_batch_add(delay->batch, queue, &record, false, queue) != STATUS_OK) {
+            append_batch_add_again(delay->batch, queue, &record, false, queue) != STATUS_OK) {
             log_error("state", "delayed message refused, trying again",
                       "level=%d offset=%lld topic=%.*s bytes=%d retry_ms=%d "
-                      "mend=\"is maxMessageSize smaller than before?\"",
+                      "cause=\"the store takes no such properties\"",
                       index + 1, (long long)offset, SLICE_ARGS(record.topic), record.size,
                       RETRY_MS);
             taken = TAKEN_LATER;

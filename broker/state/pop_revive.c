@@ -301,7 +301,7 @@ static enum delivered deliver_one(struct pop_revive *revive, struct delivery *de
         retry_record(revive, view, &record);
         struct queue *retry = store_queue(store, record.topic, 0, true);
         if (retry != NULL &&
-            append_batch_add(revive->batch, retry, &record, false, delivery) == STATUS_OK)
+            append_batch_add_again(revive->batch, retry, &record, false, delivery) == STATUS_OK)
             result = DELIVERED;
         else
             complain_of_message(view, offset, "message not delivered again",

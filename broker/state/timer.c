@@ -184,9 +184,10 @@ enum timer_outcome timer_add(struct timer *timer, struct record *record,
 {
     timer_message_deliver(record, message, now_ms, &timer->properties);
     struct queue *queue = store_queue(timer->store, record->topic, record->queue_id, true);
-    if (queue != NULL && append_batch_add(timer->batch, queue, record, false, queue) == STATUS_OK)
+    if (queue != NULL &&
+        append_batch_add_again(timer->batch, queue, record, false, queue) == STATUS_OK)
         return TIMER_ADDED;
-    return drop(record->physical_offset, "it is larger than maxMessageSize allows now");
+    return drop(record->physical_offset, "the store takes no such properties");
 }
 
 size_t timer_append(struct timer *timer, struct timer_item *items, size_t count)

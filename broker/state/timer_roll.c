@@ -104,11 +104,10 @@ static bool roll_one(void *ctx, int64_t number, const struct timer_entry *entry)
     if (!message.cancel)
         item->topic = timer_progress_topic(&timer->progress, message.topic);
     timer_message_roll(&record, &timer->properties);
-    if (append_batch_add(timer->batch, timer->queue, &record, false, NULL) == STATUS_OK)
+    if (append_batch_add_again(timer->batch, timer->queue, &record, false, NULL) == STATUS_OK)
         rolling->count++;
     else
-        log_error("state", "timer dropped",
-                  "pos=%lld cause=\"it is larger than maxMessageSize allows now\"",
+        log_error("state", "timer dropped", "pos=%lld cause=\"the store takes no such properties\"",
                   (long long)entry->pos);
     log_range_release(&range);
     return true;
@@ -124,7 +123,9 @@ static void roll_some(struct timer *timer)
                          timer_files_count(&timer->files, state->roll_bucket), roll_one, &rolling);
     if (status == STATUS_BUSY)
         timer->failed = true;
+    append_batch_makes_room(timer->batch, true);
     size_t done = timer_append(timer, timer->items, rolling.count);
+    append_batch_makes_room(timer->batch, false);
     for (size_t i = 0; i < done; i++)
         if (timer->items[i].topic != NULL) /* counted again when the copy is taken in */
             timer_progress_count(&timer->progress, timer->items[i].topic, -1);

@@ -488,7 +488,7 @@ static struct append_result append(struct transaction_check *check, const struct
     struct store *store = check->parts.store;
     struct queue *queue = store_queue(store, record->topic, record->queue_id, true);
     append_batch_clear(check->batch);
-    if (append_batch_add(check->batch, queue, record, false, NULL) == STATUS_OK)
+    if (append_batch_add_again(check->batch, queue, record, false, NULL) == STATUS_OK)
         result = *store_append(store, check->batch);
     append_batch_clear(check->batch);
     if (result.status == PUT_OK && check->parts.stats != NULL)
@@ -505,7 +505,7 @@ static enum walked not_appended(const struct record *half, const char *topic,
         log_error("transactions", "half message not appended again, trying again next round",
                   "topic=%s offset=%lld put_status=%d mend=\"%s\"", topic,
                   (long long)half->queue_offset, (int)status,
-                  status == PUT_MESSAGE_ILLEGAL ? "is maxMessageSize smaller than before?"
+                  status == PUT_MESSAGE_ILLEGAL ? "the store takes no such properties"
                                                 : "see the store's own messages");
     return WALKED_END;
 }

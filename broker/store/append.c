@@ -277,7 +277,7 @@ static void append_and_unlock(struct commitlog *log, struct append_batch *batch)
     int64_t stepped_ms = 0;
     atomic_store_explicit(&log->append_since_ms, clock_monotonic_ms(log->clock),
                           memory_order_relaxed);
-    if (health_writable(log->health))
+    if (health_writable(log->health) || (batch->makes_room && health_makes_room(log->health)))
         append_locked(log, batch, store_time(log, &stepped_ms));
     else
         refuse_from(batch, 0, batch->count, PUT_SERVICE_NOT_AVAILABLE);

@@ -4,6 +4,7 @@
 #include "broker/store/consumequeue.h"
 #include "broker/store/store_internal.h"
 #include "common/base/check.h"
+#include "common/base/limits.h"
 
 #include <stdlib.h>
 
@@ -61,14 +62,27 @@ static bool look_torn(struct slice properties)
 bool append_batch_takes(const struct append_batch *batch, const struct record *message)
 {
     return record_size(message) <= (size_t)batch->store->options.record_bytes_max &&
-           !look_torn(message->properties);
+           append_batch_takes_again(message);
+}
+
+bool append_batch_takes_again(const struct record *message)
+{
+    return message->properties.size <= PROPERTIES_BYTES_MAX && !look_torn(message->properties);
 }
 
 enum status append_batch_add(struct append_batch *batch, struct queue *queue,
                              const struct record *message, bool glued, void *tag)
 {
-    DCHECK(slice_equal(message->topic, queue->topic) && message->queue_id == queue->id);
     if (!append_batch_takes(batch, message))
+        return STATUS_TOO_LARGE;
+    return append_batch_add_again(batch, queue, message, glued, tag);
+}
+
+enum status append_batch_add_again(struct append_batch *batch, struct queue *queue,
+                                   const struct record *message, bool glued, void *tag)
+{
+    DCHECK(slice_equal(message->topic, queue->topic) && message->queue_id == queue->id);
+    if (!append_batch_takes_again(message))
         return STATUS_TOO_LARGE;
     size_t size = record_size(message);
     enum status status = record_encode(message, buf_reserve(&batch->bytes, size));
@@ -90,6 +104,11 @@ enum status append_batch_add(struct append_batch *batch, struct queue *queue,
     batch->count++;
     batch->bytes.size += size;
     return STATUS_OK;
+}
+
+void append_batch_makes_room(struct append_batch *batch, bool makes_room)
+{
+    batch->makes_room = makes_room;
 }
 
 size_t append_batch_count(const struct append_batch *batch)

@@ -29,6 +29,7 @@ struct append_batch {
     struct append_result *results; /* as many as records */
     size_t count;
     size_t capacity;
+    bool makes_room; /* see append_batch_makes_room */
 };
 
 #endif

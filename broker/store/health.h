@@ -34,6 +34,14 @@ struct health {
 void health_init(struct health *health);
 void health_release(struct health *health);
 
+/* May records be written that let an old part of the log be deleted? Also on a disk that is fuller
+ * than messages may have it, or nothing would ever be deleted. */
+static inline bool health_makes_room(const struct health *health)
+{
+    return (atomic_load_explicit(&health->refusals, memory_order_acquire) &
+            ~(unsigned)REFUSAL_DISK_RATIO) == 0;
+}
+
 static inline bool health_writable(const struct health *health)
 {
     return atomic_load_explicit(&health->refusals, memory_order_acquire) == 0;

@@ -159,6 +159,18 @@ bool append_batch_takes(const struct append_batch *batch, const struct record *m
  * MESSAGE_ILLEGAL) */
 enum status append_batch_add(struct append_batch *batch, struct queue *queue,
                              const struct record *message, bool glued, void *tag);
+
+/* The same for a message of the log that goes into it again: to be delivered, or tried or asked
+ * about again. maxMessageSize was asked when it first came, and is not now: with the name of
+ * another topic and some properties more the record may be larger than it was, and what was
+ * acknowledged must not be lost for that, nor hold up others. */
+bool append_batch_takes_again(const struct record *message);
+enum status append_batch_add_again(struct append_batch *batch, struct queue *queue,
+                                   const struct record *message, bool glued, void *tag);
+
+/* Whether the batch, until told otherwise, is one by which an old part of the log comes to be
+ * deleted: it is taken on a disk that is too full for messages, too. */
+void append_batch_makes_room(struct append_batch *batch, bool makes_room);
 size_t append_batch_count(const struct append_batch *batch);
 size_t append_batch_bytes(const struct append_batch *batch);
 

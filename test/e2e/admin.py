@@ -8,14 +8,16 @@ import json
 import time
 import unittest
 
-from broker import (BrokerTest, CONSUMER_NOT_ONLINE, HEARTBEAT, NOT_SUPPORTED, SEND_BACK, SUCCESS,
-                    SYSTEM_ERROR, UPDATE_OFFSET, batch_body, decode_records, heartbeat)
+from broker import (Broker, BrokerTest, CONSUMER_NOT_ONLINE, HEARTBEAT, NOT_SUPPORTED,
+                    RUNTIME_INFO, SEND_BACK, SUCCESS, SYSTEM_ERROR, UPDATE_OFFSET, batch_body,
+                    decode_records, heartbeat)
 from rocketmq import ROCKETMQ, Command, wait_until
 
 RESET_CLIENT, STATUS_OF_CLIENT, RESET, STATUS = 220, 221, 222, 223
 CONSUME_STATS, CLEAN_EXPIRED, CORRECTION, STATS, ALL_CONSUME_STATS = 208, 306, 308, 315, 317
 DELETE_GROUP, DELETE_TOPIC, SEND_BATCH = 207, 215, 320
 ALL_OFFSETS, CLONE = 43, 314
+END_TRANSACTION, POP = 37, 200050
 CPP = "CPP"
 
 
@@ -233,6 +235,48 @@ class Offsets(AdminTest):
         self.stored(name, 0, 1)
         self.assertEqual(self.client.call(CLEAN_EXPIRED).code, SUCCESS)
         self.assertEqual(len(self.stored(name, 0, 1)), 1)
+
+
+class ExpiredQueues(unittest.TestCase):
+    def test_queues_whose_offsets_are_progress_stay(self):
+        """All that they held has left the log; a queue of a plain topic begins anew, they do not:
+        what comes after it would be taken for done."""
+        revive_log = "rmq_sys_REVIVE_LOG_DefaultCluster"
+        broker = Broker(mappedFileSizeCommitLog=1 << 20, maxMessageSize=65536,
+                        commitLogBytesMax=4 << 20, cleanResourceInterval=200,
+                        deleteCommitLogFilesInterval=1, transactionCheckInterval=3600000)
+        self.addCleanup(broker.remove)
+        broker.start()
+        with broker.client() as client:
+            client.create_topic("T", 1)
+            client.create_topic("U", 1)
+            self.assertEqual(client.produce("U", b"plain").code, SUCCESS)
+            half = client.produce("U", b"half", 0, {"TRAN_MSG": "true", "PGROUP": "PG"})
+            self.assertEqual(client.call(END_TRANSACTION, {
+                "producerGroup": "PG", "tranStateTableOffset": half.ext["queueOffset"],
+                "commitLogOffset": int(half.ext["msgId"][-16:], 16),
+                "commitOrRollback": 12}).code, SUCCESS)
+            self.assertEqual(client.call(POP, {
+                "consumerGroup": "G", "topic": "U", "queueId": -1, "maxMsgNums": 1,
+                "invisibleTime": 600000, "pollTime": 0, "bornTime": 0, "initMode": 0,
+                "expType": "TAG", "exp": "*"}).code, SUCCESS)
+
+            def ends():
+                places = [("RMQ_SYS_TRANS_HALF_TOPIC", 0), ("RMQ_SYS_TRANS_OP_HALF_TOPIC", 0)]
+                places += [(revive_log, queue_id) for queue_id in range(8)]
+                return [client.max_offset(*place) for place in places]
+
+            wait_until(lambda: sum(ends()[2:]) >= 1, "the pop's checkpoint")
+            before = ends()
+            self.assertEqual(before[:2], [1, 1])
+            deadline = time.monotonic() + 60
+            while int(client.call(RUNTIME_INFO).json()["table"]["commitLogMinOffset"]) < 1 << 20:
+                self.assertLess(time.monotonic(), deadline, "nothing is deleted")
+                for _ in range(20):
+                    client.produce("T", bytes(30000))
+            self.assertEqual(client.call(CLEAN_EXPIRED).code, SUCCESS)
+            self.assertEqual(client.max_offset("U"), 0)
+            self.assertEqual(ends(), before)
 
 
 class OnlineGroups(AdminTest):

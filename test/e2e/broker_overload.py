@@ -20,6 +20,7 @@ from rocketmq import Command, wait_until
 
 FLUSH_DISK_TIMEOUT = 10
 REPLY_V2 = 325
+RECALL = 370
 LOOPS = 3
 QUEUE = 75  # of the 100 that some tests allow: the rest is for connections with little under way
 TIMEOUT_CLEAN = "[TIMEOUT_CLEAN_QUEUE]broker busy, start flow control for a while, period in queue: "
@@ -259,6 +260,8 @@ class Patient(StallTest):
     def test_without_fast_failure(self):
         """Sends wait as long as it takes; more than the queue holds are refused at once."""
         topic = self.topic()
+        timer = self.client.produce(topic, b"", properties={"TIMER_DELAY_SEC": 3600,
+                                                            "UNIQ_KEY": "K"})
         writer, stuck = self.stall_disk(topic)
         opaques = [self.start_send(topic, b"%d" % i) for i in range(150)]
         for opaque in opaques[QUEUE:]:
@@ -266,6 +269,9 @@ class Patient(StallTest):
             self.assertEqual((answer.code, answer.ext), (SYSTEM_BUSY, None))
             self.assertTrue(answer.remark.startswith(OVERLOAD), answer.remark)
         self.assertTrue(self.client.is_silent(0.5))
+        recalled = self.client.call(RECALL, {"topic": topic,
+                                             "recallHandle": timer.ext["recallHandle"]})
+        self.assertEqual(recalled.code, SYSTEM_BUSY, recalled)
         self.expect_service(self.client, topic)
         self.release()
         self.assertEqual(writer.read_answer(stuck).code, SUCCESS)

@@ -140,8 +140,9 @@ class Refusals(BrokerTest):
             self.refused(SYSTEM_ERROR, "The specified topic contains illegal characters, allowing "
                                        "only ^[%|a-zA-Z0-9_-]+$", name)
         self.refused(SYSTEM_ERROR, "The specified topic is longer than topic max length", "x" * 128)
-        self.refused(NO_PERMISSION, "Sending message to topic[SCHEDULE_TOPIC_XXXX] is forbidden.",
-                     "SCHEDULE_TOPIC_XXXX")
+        for name in ("SCHEDULE_TOPIC_XXXX", "rmq_sys_wheel_timer",
+                     "rmq_sys_REVIVE_LOG_DefaultCluster"):
+            self.refused(NO_PERMISSION, f"Sending message to topic[{name}] is forbidden.", name)
         self.assertEqual(self.client.produce("x" * 127).code, SUCCESS)
         self.assertEqual(self.client.produce("%|aZ09_-").code, SUCCESS)
         self.assertEqual(self.stored("x" * 127, 0, 1)[0].topic, "x" * 127)

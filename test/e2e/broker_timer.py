@@ -24,6 +24,7 @@ from rocketmq import build_folder, wait_until
 WHEEL = "rmq_sys_wheel_timer"
 CHECK_POINT, METRICS, RECALL = 60, 61, 370
 CLEAN_EXPIRED, CLEAN_UNUSED = 306, 316
+END_TRANSACTION = 37
 ILLEGAL_OPERATION = 604
 ROUNDS = int(os.environ.get("KILL_ROUNDS", "3"))
 SEED = int(os.environ.get("KILL_SEED", random.randrange(1 << 32)))
@@ -122,6 +123,44 @@ class DeliveryTest(TimerTest):
         record, = self.wait_for(1)
         self.assertNotIn("TIMER_OUT_MS", record.properties)
 
+    def test_the_largest_that_is_taken_is_delivered(self):
+        """Its record grows on the way: by the name of its topic, and by some properties."""
+        self.start(maxMessageSize=65536, messageDelayLevel="1s 2s")
+        topic = "L" * 120
+        self.client.create_topic(topic, 3)
+
+        def taken(size, queue_id, properties):
+            answer = self.client.produce(topic, b"x" * size, queue_id, properties)
+            self.assertIn(answer.code, (SUCCESS, MESSAGE_ILLEGAL), answer)
+            return answer if answer.code == SUCCESS else None
+
+        def largest(queue_id, properties):
+            """Sends with ever closer sizes; the sizes taken, and the answer to the largest."""
+            sizes, last, low, high = [], None, 60000, 65536
+            while low < high:
+                size = (low + high + 1) // 2
+                answer = taken(size, queue_id, properties)
+                if answer is None:
+                    high = size - 1
+                    continue
+                low, last = size, answer
+                sizes.append(size)
+            return sizes, last
+
+        kinds = [{"DELAY": 1}, {"TIMER_DELAY_MS": 100}]
+        for queue_id, properties in enumerate(kinds):
+            sizes, _ = largest(queue_id, properties)
+            taken(1, queue_id, properties)
+            records = self.wait_for(len(sizes) + 1, queue_id, topic)
+            self.assertEqual(sorted(len(record.body) for record in records), [1] + sorted(sizes))
+
+        _, half = largest(2, {"TRAN_MSG": "true", "PGROUP": "PG"})
+        answer = self.client.call(END_TRANSACTION, {
+            "producerGroup": "PG", "tranStateTableOffset": half.ext["queueOffset"],
+            "commitLogOffset": int(half.ext["msgId"][-16:], 16), "commitOrRollback": 8})
+        self.assertEqual(answer.code, SUCCESS, answer)
+        self.wait_for(1, 2, topic)
+
     def test_without_timers(self):
         self.start(timerWheelEnable="false")
         answer = self.send({"TIMER_DELAY_SEC": 1})
@@ -198,6 +237,13 @@ class CancelTest(TimerTest):
         answer = self.client.call(RECALL, {"topic": "T", "recallHandle": handle})
         self.assertEqual((answer.code, answer.remark),
                          (NO_PERMISSION, "recall failed, operation is forbidden"))
+
+    def test_a_recall_waits_for_no_slave(self):
+        self.start(brokerRole="SYNC_MASTER")
+        answer = self.send({"TIMER_DELAY_SEC": 60, "UNIQ_KEY": "7F00AA"})
+        recalled = self.client.call(RECALL, {"topic": "T",
+                                             "recallHandle": answer.ext["recallHandle"]})
+        self.assertEqual((recalled.code, recalled.ext["msgId"]), (SUCCESS, "7F00AA"))
 
     def test_a_cancel_survives_kill(self):
         self.start()

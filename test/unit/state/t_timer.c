@@ -30,6 +30,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #define START_MS 1700000000000
 
@@ -506,6 +507,23 @@ static void illegal_records_hold_up_nobody(void **state)
     assert_int_equal(figures(f).dropped, 7);
 }
 
+static void what_was_taken_is_delivered_whatever_its_size(void **state)
+{
+    struct fixture *f = *state;
+    char text[1024];
+    char large[401];
+    memset(large, 'x', sizeof large - 1);
+    large[sizeof large - 1] = '\0';
+    put(f, START_MS + 50, "Real", "k", "", large);
+    put(f, START_MS + 60, "Real", "k", "", "small");
+    f->kit.options.record_bytes_max = 300;
+    reopen(f);
+    (void)run_at(f, START_MS + 60);
+    assert_int_equal(figures(f).dropped, 0);
+    assert_int_equal(figures(f).delivered, 2);
+    assert_int_equal(strncmp(delivered(f, text), large, sizeof large - 1), 0);
+}
+
 static void a_damaged_file_is_made_again(void **state)
 {
     struct fixture *f = *state;
@@ -540,6 +558,31 @@ static int64_t pending_of(struct fixture *f, const char *topic)
             count = body.timing_count[i]->value->count;
     arena_release(&arena);
     return count;
+}
+
+/* Messages are refused; what lets the oldest part of the log go is written all the same. */
+static void a_full_disk_does_not_keep_the_log(void **state)
+{
+    struct fixture *f = *state;
+    const struct timespec pause = {.tv_nsec = 1000000};
+    struct err err = {.text = ""};
+    put(f, START_MS + 700000, "Real", "k", "", "far");
+    (void)run_at(f, START_MS);
+    int64_t end_pos = store_appended_pos(f->kit.store);
+    atomic_store(&f->kit.vfs.space_percent, 95);
+    store_clean_now(f->kit.store);
+    for (int i = 0; i < 10000 && store_writable(f->kit.store, NULL, 0); i++)
+        (void)nanosleep(&pause, NULL);
+    assert_false(store_writable(f->kit.store, NULL, 0));
+    for (int i = 0; i < 3 && !timer_may_expire(f->timer, end_pos); i++) {
+        assert_int_equal(timer_persist(f->timer, &err), STATUS_OK);
+        (void)run_at(f, START_MS + 2000 * (i + 1));
+        assert_int_equal(timer_persist(f->timer, &err), STATUS_OK);
+    }
+    assert_true(timer_may_expire(f->timer, end_pos));
+    assert_int_equal(figures(f).rolled, 1);
+    (void)run_at(f, START_MS + 9000); /* takes the copy in */
+    assert_int_equal(figures(f).pending, 1);
 }
 
 static void counts_are_kept_by_topic(void **state)
@@ -597,7 +640,9 @@ int main(void)
         ON_A_STORE(cancels_take_their_own),
         ON_A_STORE(a_cancel_may_come_in_the_same_second),
         ON_A_STORE(illegal_records_hold_up_nobody),
+        ON_A_STORE(what_was_taken_is_delivered_whatever_its_size),
         ON_A_STORE(a_damaged_file_is_made_again),
+        ON_A_STORE(a_full_disk_does_not_keep_the_log),
         ON_A_STORE(counts_are_kept_by_topic),
         ON_A_STORE(impossible_progress_is_refused),
     };

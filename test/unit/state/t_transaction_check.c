@@ -418,6 +418,27 @@ static void given_up(void **state)
 }
 
 /* One that ended at the last moment is not given up, however far behind its marker lies. */
+/* A longer topic name and one property more make the record larger than maxMessageSize: that holds
+ * up nobody. */
+static void the_largest_is_asked_about_and_given_up(void **state)
+{
+    struct fixture *f = *state;
+    f->limits.checks_max = 1;
+    (void)put_half(f, "largest", TIMEOUT_MS, "");
+    (void)put_half(f, "behind", TIMEOUT_MS, "");
+    stop(f);
+    kit_close(&f->kit);
+    f->kit.options.record_bytes_max = 100;
+    kit_start(&f->kit);
+    load_tables(f);
+    start_check(f);
+    next_round(f);
+    assert_int_equal(f->asked, 2);
+    next_round(f);
+    assert_int_equal(transaction_check_counts(f->check).given_up, 2);
+    assert_int_equal(count_of(f, TOPIC_TRANS_CHECK_MAX_TIME), 2);
+}
+
 static void ended_before_it_is_given_up(void **state)
 {
     struct fixture *f = *state;
@@ -669,6 +690,7 @@ int main(void)
         TEST(a_marker_is_kept_while_it_is_needed),
         TEST(what_is_no_marker_is_passed),
         TEST(given_up),
+        TEST(the_largest_is_asked_about_and_given_up),
         TEST(ended_before_it_is_given_up),
         TEST(its_own_time),
         TEST(the_first_ones_marker_counts_for_its_copy),
