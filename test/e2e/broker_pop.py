@@ -664,6 +664,17 @@ class InOrder(PopTest):
         self.assertEqual(self.client.call(BATCH_ACK, {}, json.dumps(body).encode()).code, SUCCESS)
         self.assertEqual(self.offset(topic), 3)
 
+    def test_what_is_filtered_out_in_front_frees_nothing(self):
+        topic = self.topic()
+        self.fill(topic, 2, properties={"TAGS": "b"})
+        self.fill(topic, 3, first=2, properties={"TAGS": "a"})
+        first = self.pop_in_order(topic, count=2, exp="a")
+        self.assertEqual(self.bodies(first), [2, 3])
+        self.assertEqual(self.pop_in_order(topic, exp="a"), [])
+        for message in first:
+            self.ack(topic, message)
+        self.assertEqual(self.bodies(self.pop_in_order(topic, exp="a")), [4])
+
     def test_a_reset_frees_the_queue(self):
         topic = self.topic()
         self.fill(topic, 6)
