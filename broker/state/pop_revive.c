@@ -3,7 +3,8 @@
  * Invariants
  * - A checkpoint is done for the ledger only after its messages have been appended to the retry
  *   topic, or can never be read again. So a crash delivers twice rather than not at all.
- * - The retry topic is in config/topics.json before the first message goes there.
+ * - The retry topic is in config/topics.json before the first message goes there, and a group in
+ *   config/subscriptionGroup.json before a checkpoint of it is in the log.
  * - The offset of POP_LOG_GROUP is, as in 5.3.3, that of the last record which is not needed; it is
  *   stored when what made it superfluous is durable (pop_ledger_settle).
  *
@@ -344,6 +345,14 @@ static void deliver(struct pop_revive *revive, struct delivery *delivery)
 
 /* --- writing the log --- */
 
+/* The group of a checkpoint may be in memory only, since the pop that made it. After a start without
+ * it what is open would be taken for that of a deleted group. */
+static bool groups_are_saved(struct pop_revive *revive)
+{
+    struct err err = {0};
+    return groups_persist(revive->options.groups, &err) == STATUS_OK;
+}
+
 /* The log's topic comes with the first checkpoint: a broker that nobody pops from has the topics of
  * 4.9.2. False: it can not be made now. */
 static bool need_log_topic(struct pop_revive *revive)
@@ -366,7 +375,7 @@ static void add_log_record(struct pop_revive *revive, struct delivery *delivery,
 {
     const struct pop_work *work = delivery->work;
     bool point = work->kind == POP_WORK_STORE;
-    if (!need_log_topic(revive))
+    if (!need_log_topic(revive) || (point && !groups_are_saved(revive)))
         return; /* asked for again */
     buf_clear(&revive->body);
     buf_clear(&revive->properties);

@@ -414,6 +414,23 @@ static void a_retried_message_stays_in_its_retry_topic(void **state)
     assert_int_equal(record.reconsume_times, 2);
 }
 
+/* A group that a pop has made may be in memory only; a start without it would let go of what the
+ * log holds for it. */
+static void the_group_is_saved_before_its_checkpoint(void **state)
+{
+    struct fixture *f = *state;
+    struct groups *groups;
+    struct group_config config;
+    struct err err = {.text = ""};
+    pop(f, 60000);
+    step_at(f, f->now_ms + 1000);
+    assert_int_equal(max_of(f, LOG_TOPIC, 5), 1);
+    assert_int_equal(groups_load(f->groups_path, vfs_posix(), clock_real(), &groups, &err),
+                     STATUS_OK);
+    assert_true(groups_get(groups, group, false, &config));
+    groups_free(groups);
+}
+
 static void what_was_deleted_is_let_go(void **state)
 {
     struct fixture *f = *state;
@@ -463,7 +480,7 @@ int main(void)
         TEST(records_as_java_writes_them),
         TEST(stopping_keeps_the_time),
         TEST(a_retried_message_stays_in_its_retry_topic),
-        TEST(what_was_deleted_is_let_go),
+        TEST(the_group_is_saved_before_its_checkpoint), TEST(what_was_deleted_is_let_go),
         TEST(strange_records_are_left_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
