@@ -9,13 +9,15 @@ says where we differ.
 
 import base64
 import json
+import random
 import threading
 import time
 
 import rocketmq
 from broker import (Broker, BrokerTest, HEARTBEAT, MESSAGE_ILLEGAL, NO_PERMISSION, PARSE_FAILED,
-                    PULL_NOT_FOUND, QUERY_OFFSET, SUCCESS, SYSTEM_BUSY, SYSTEM_ERROR, TOPIC_NOT_EXIST,
-                    UPDATE_CONFIG, UPDATE_OFFSET, decode_records, heartbeat)
+                    PULL_NOT_FOUND, QUERY_OFFSET, SEND_V2, SUCCESS, SYSTEM_BUSY, SYSTEM_ERROR,
+                    TOPIC_NOT_EXIST, UPDATE_CONFIG, UPDATE_OFFSET, decode_records, heartbeat,
+                    send_header)
 from rocketmq import Closed, JSON, PROTOBUF, wait_until
 
 POP, ACK, PEEK, CHANGE, NOTIFICATION, POLLING_INFO = 200050, 200051, 200052, 200053, 200054, 200055
@@ -121,6 +123,15 @@ class PopTest(BrokerTest):
         handle = " ".join([str(message.offset), answer.ext["popTime"], answer.ext["invisibleTime"],
                            answer.ext["reviveQid"]] + parts[4:])
         return Popped(message.record, handle)
+
+    def start_pop(self, topic, client=None, **other):
+        client = client or self.connect()
+        return client, client.send(POP, pop_header(topic, poll_ms=30000, **other))
+
+    def await_polls(self, topic, count, queue_id=-1, group="G"):
+        wait_until(lambda: int(self.client.call(POLLING_INFO, {
+            "consumerGroup": group, "topic": topic,
+            "queueId": queue_id}).ext["pollingNum"]) == count, f"{count} pops wait")
 
     def offset(self, topic, queue_id=0, group="G"):
         answer = self.client.call(QUERY_OFFSET, {"consumerGroup": group, "topic": topic,
@@ -463,15 +474,6 @@ class ComingAgain(PopTest):
 
 
 class Waiting(PopTest):
-    def start_pop(self, topic, client=None, **other):
-        client = client or self.connect()
-        return client, client.send(POP, pop_header(topic, poll_ms=30000, **other))
-
-    def await_polls(self, topic, count, queue_id=-1, group="G"):
-        wait_until(lambda: int(self.client.call(POLLING_INFO, {
-            "consumerGroup": group, "topic": topic,
-            "queueId": queue_id}).ext["pollingNum"]) == count, f"{count} pops wait")
-
     def test_woken_by_a_message(self):
         topic = self.topic(queues=4)
         client, opaque = self.start_pop(topic)
@@ -565,6 +567,28 @@ class Waiting(PopTest):
                              [b"0", b"1", b"2", b"3"])
         self.assertEqual(len(self.pop_all(topic)), 4)
         self.assertEqual(self.client.call(PEEK, header).code, PULL_NOT_FOUND)
+
+
+class WaitingOnOneLoop(PopTest):
+    options = {"serverSelectorThreads": 1}
+
+    def test_who_goes_as_he_is_woken_leaves_the_message_to_others(self):
+        topic = self.topic()
+        staying = self.connect()
+        chance = random.Random(1)
+        for i in range(60):
+            # What goes with him nevertheless comes again soon.
+            going, _ = self.start_pop(topic, invisible_ms=200)
+            self.await_polls(topic, 1)
+            opaque = staying.send(POP, pop_header(topic, poll_ms=600000))
+            self.await_polls(topic, 2)
+            (going if i % 2 else self.client).send(SEND_V2, send_header(topic), b"x",
+                                                   flag=rocketmq.FLAG_ONEWAY)
+            end_s = time.perf_counter() + chance.random() * 0.0002  # too short to sleep
+            while time.perf_counter() < end_s:
+                pass
+            going.close()
+            self.assertEqual(staying.read_answer(opaque).code, SUCCESS)
 
 
 class InOrder(PopTest):
