@@ -10,8 +10,10 @@ says where we differ.
 import base64
 import json
 import random
+import socket
 import threading
 import time
+import unittest
 
 import rocketmq
 from broker import (Broker, BrokerTest, HEARTBEAT, MESSAGE_ILLEGAL, NO_PERMISSION, PARSE_FAILED,
@@ -908,6 +910,25 @@ class Assigning(PopTest):
         self.assertEqual(self.set_mode("no-such-topic", "POP"), TOPIC_NOT_EXIST)
         self.assertEqual(self.set_mode("%RETRY%G", "POP"), NO_PERMISSION)
         self.assertEqual(self.set_mode(topic, "PUSH"), 1)
+
+
+class AssigningWithoutAnAnswer(unittest.TestCase):
+    def test_questions_that_wait_are_bounded(self):
+        """The name server takes the question and is silent. Those that wait are answered when it is
+        given up; who comes when there are too many, at once, with "leave things as they are"."""
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            broker = Broker(namesrvAddr="127.0.0.1:%d" % silent.getsockname()[1])
+            self.addCleanup(broker.remove)
+            broker.start()
+            with broker.client() as client:
+                topic = "SELF_TEST_TOPIC"
+                client.call(HEARTBEAT, {}, heartbeat("a", "G", [(topic, "*", 1)]))
+                body = json.dumps({"topic": topic, "consumerGroup": "G", "clientId": "a",
+                                   "strategyName": "AVG", "messageModel": "CLUSTERING"}).encode()
+                opaques = [client.send(QUERY_ASSIGNMENT, {}, body) for _ in range(4200)]
+                assigned = [client.read_answer(opaque).json() for opaque in opaques]
+        self.assertTrue(all("messageQueueAssignments" in one for one in assigned[:4096]))
+        self.assertIn({}, assigned[4096:])
 
 
 if __name__ == "__main__":
