@@ -276,19 +276,28 @@ static void complain_of_message(const struct pop_view *view, int64_t offset, con
                   (long long)offset, cause, (long long)swallowed);
 }
 
+/* returns  OK | NOT_FOUND (it has expired) | IO (it, or its queue's entry, cannot be read now) */
+static enum status find_record(struct store *store, struct queue *queue, int64_t offset,
+                               struct log_range *range)
+{
+    struct queue_entry entry;
+    if (queue == NULL || offset < queue_min_offset(queue) || offset >= queue_max_offset(queue))
+        return STATUS_NOT_FOUND;
+    if (!queue_entry_at(queue, offset, &entry))
+        return offset < queue_min_offset(queue) ? STATUS_NOT_FOUND : STATUS_IO;
+    return entry.pos < 0 ? STATUS_NOT_FOUND : store_read_record(store, entry.pos, range);
+}
+
 static enum delivered deliver_one(struct pop_revive *revive, struct delivery *delivery,
                                   int64_t offset)
 {
     const struct pop_view *view = &delivery->work->view;
     struct store *store = revive->options.store;
     struct queue *queue = store_queue(store, view->topic, view->queue_id, false);
-    struct queue_entry entry;
     struct log_range range;
     struct record record;
     enum delivered result = DELIVERED_NEVER;
-    enum status status = STATUS_NOT_FOUND;
-    if (queue != NULL && queue_entry_at(queue, offset, &entry) && entry.pos >= 0)
-        status = store_read_record(store, entry.pos, &range);
+    enum status status = find_record(store, queue, offset, &range);
     if (status == STATUS_IO) {
         complain_of_message(view, offset, "message cannot be read, trying again",
                             status_text(status));
