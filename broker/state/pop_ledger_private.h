@@ -77,8 +77,8 @@ struct pop_point {
     uint32_t offsets[]; /* from start_offset on, ascending */
 };
 
-/* How much of a revive queue is not needed any more. Where a checkpoint was written anew, its record
- * before that is needed until the new one is durable. */
+/* How much of a revive queue is not needed any more. Where a checkpoint was written anew, its
+ * record before that is needed until the new one is durable. */
 struct log_progress {
     int64_t done;          /* its last record that is not needed, whatever happens; -1: none */
     int64_t next_done;     /* the same, once the log is durable up to next_pos */

@@ -354,8 +354,8 @@ static void deliver(struct pop_revive *revive, struct delivery *delivery)
 
 /* --- writing the log --- */
 
-/* The group of a checkpoint may be in memory only, since the pop that made it. After a start without
- * it what is open would be taken for that of a deleted group. */
+/* The group of a checkpoint may be in memory only, since the pop that made it. After a start
+ * without it what is open would be taken for that of a deleted group. */
 static bool groups_are_saved(struct pop_revive *revive)
 {
     struct err err = {0};
