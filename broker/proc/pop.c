@@ -161,13 +161,20 @@ static void timer_fired(void *ctx)
         pop_round_run(pop);
 }
 
+/* The connection has gone: what it was woken for is another one's. */
+static void end_dropped(struct pop *pop)
+{
+    pop_polls_wake(pop->bl->broker->pop_polls, pop->topic, pop->group, pop->queue_id);
+    end(pop);
+}
+
 static void go_round_again(struct loop_task *task)
 {
     struct pop *pop = pop_of(list_entry(task, struct pop_poll, woken));
     if (pop->round != NULL)
         pop_round_go_on(pop);
     else if (pop->dropped)
-        end(pop);
+        end_dropped(pop);
     else
         pop_round_run(pop);
 }
@@ -227,7 +234,7 @@ void pop_round_done(struct pop *pop)
 {
     if (pop->dropped) {
         release_round(pop, true);
-        end(pop);
+        end_dropped(pop);
     } else if (pop->round->found > 0) {
         answer_found(pop);
     } else if (time_is_up(pop) || pop->ended) {

@@ -95,16 +95,17 @@ static void give(struct pop *pop, const struct pop_taken *taken, bool *kept)
         pop_polls_wake(broker->pop_polls, pop->topic, pop->group, POP_ANY_QUEUE);
 }
 
-/* In order there is no checkpoint: the queue's answer is remembered instead. */
+/* In order there is no checkpoint: the queue's answer is remembered instead. The queue stays at the
+ * first message of it: what is filtered out in front is passed, else the next pop would begin
+ * before the answer and not be held up by it. */
 static void give_in_order(struct pop *pop, const struct pop_taken *taken, bool *kept)
 {
     struct pop_order_queue queue = {pop->topic, pop->group, pop->round->queue_id};
-    struct pop_taken passed = {.next_offset = taken->start_offset};
+    struct pop_taken passed = {.next_offset =
+                                   taken->count > 0 ? taken->offsets[0] : taken->next_offset};
     bool ok =
         taken->count > 0 && pop_orders_given(pop->bl->broker->pop_orders, &queue, pop->attempt,
                                              taken, &pop->round->count_info) == STATUS_OK;
-    if (taken->count == 0)
-        passed.next_offset = taken->next_offset;
     give(pop, &passed, kept);
     *kept = ok;
 }

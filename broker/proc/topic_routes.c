@@ -4,7 +4,9 @@
  * is kept, or waits in its topic's list while one name server after the other is asked. One
  * question per topic is under way, however many wait for it.
  *
- * When no name server answers, what was known before is used however old it is.
+ * When no name server answers, what was known before is used however old it is. While
+ * ROUTE_WISHES_MAX wishes wait, others are told that there is nothing; so the table is bounded by
+ * ROUTES_MAX and those.
  */
 #include "broker/proc/topic_routes.h"
 
@@ -38,6 +40,7 @@ struct topic_routes {
     struct broker *broker;
     struct client *client; /* on loop 0 */
     struct map table;      /* topic -> struct route */
+    size_t waiting;        /* wishes in the lists of routes */
 };
 
 static void wish_run(struct loop_task *task);
@@ -87,6 +90,7 @@ static void answer_wishes(struct route *route)
     list_for_each (node, &route->wishes) {
         struct route_wish *wish = list_entry(node, struct route_wish, node);
         list_remove(&wish->node);
+        route->routes->waiting--;
         wish->done(wish, route->queues, route->known ? route->count : -1);
     }
 }
@@ -208,9 +212,15 @@ static void wish_run(struct loop_task *task)
 {
     struct wish_post *post = list_entry(task, struct wish_post, task);
     struct topic_routes *routes = post->routes;
-    struct route *route = route_of(routes, post->wish->topic);
-    list_append(&route->wishes, &post->wish->node);
+    struct route_wish *wish = post->wish;
     free(post);
+    if (routes->waiting >= ROUTE_WISHES_MAX) { /* name servers are slower than clients ask */
+        wish->done(wish, NULL, 0);
+        return;
+    }
+    struct route *route = route_of(routes, wish->topic);
+    list_append(&route->wishes, &wish->node);
+    routes->waiting++;
     if (route->asking)
         return;
     route->asking = true;

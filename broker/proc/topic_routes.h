@@ -21,7 +21,7 @@ struct route_wish {
     char topic[TOPIC_BYTES_MAX + 1];
     /* On loops[0]: the brokers that have readable queues of the topic, which may be none; the
      * memory is the module's and valid for the call. count is -1 when no name server could be
-     * asked. */
+     * asked, 0 also when too many wishes wait. */
     void (*done)(struct route_wish *wish, const struct route_queues *queues, int count);
 };
 

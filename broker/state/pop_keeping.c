@@ -178,7 +178,10 @@ void pop_ledger_stored(struct pop_ledger *ledger, const struct pop_work *work, i
                        int64_t end_pos)
 {
     struct pop_point *point = work->point;
+    struct log_progress *progress = &ledger->progress[point->revive_queue];
     pop_lock(ledger);
+    if (is_stored(point))
+        progress->rewritten_pos = pop_later_of(progress->rewritten_pos, end_pos);
     point->written |= work->bits;
     point->log_offset = log_offset;
     point->stored_pos = end_pos;
@@ -329,6 +332,23 @@ static int64_t log_done(const struct pop_ledger *ledger, int revive_queue)
                : list_entry(logged->next, struct pop_point, in_state)->log_offset - 1;
 }
 
+/* The same, as far as it stays true whatever happens. */
+static int64_t durably_done(struct pop_ledger *ledger, int revive_queue, int64_t flushed_pos)
+{
+    struct log_progress *progress = &ledger->progress[revive_queue];
+    if (progress->next_pos > flushed_pos)
+        return progress->done;
+    if (progress->next_pos > 0)
+        progress->done = progress->next_done;
+    progress->next_done = log_done(ledger, revive_queue);
+    progress->next_pos = progress->rewritten_pos;
+    if (progress->next_pos <= flushed_pos) {
+        progress->done = progress->next_done;
+        progress->next_pos = 0;
+    }
+    return progress->done;
+}
+
 static void forget_idle(struct pop_ledger *ledger, int64_t now_ms)
 {
     for (int i = 0; i < IDLE_LOOKS && !list_empty(&ledger->all); i++) {
@@ -353,7 +373,7 @@ bool pop_ledger_settle(struct pop_ledger *ledger, int64_t flushed_pos, int64_t n
     settle_ticked(ledger, flushed_pos);
     bool waits = settle_moving(ledger, flushed_pos);
     for (int i = 0; i < POP_REVIVE_QUEUES; i++)
-        done[i] = log_done(ledger, i);
+        done[i] = durably_done(ledger, i, flushed_pos);
     forget_idle(ledger, now_ms);
     pop_unlock(ledger);
     return waits;

@@ -20,6 +20,7 @@ struct pop_ledger *pop_ledger_new(struct offsets *offsets)
     for (int i = 0; i < POP_REVIVE_QUEUES; i++) {
         list_init(&ledger->logged[i]);
         ledger->log_tail[i] = -1;
+        ledger->progress[i].done = -1;
     }
     return ledger;
 }
@@ -100,13 +101,15 @@ void pop_ledger_begin_at(struct pop_ledger *ledger, struct pop_queue *queue, int
 }
 
 /* A pop that found nothing but moved on: the last pop before it moves the group's offset so far, or
- * nobody is in front of it. */
+ * nobody is in front of it. Not when somebody else has stored another offset meanwhile, which the
+ * next pop follows. */
 static void skip_to(struct pop_ledger *ledger, struct pop_queue *queue, int64_t next_offset)
 {
-    if (list_empty(&queue->pops))
-        pop_commit(ledger, queue, next_offset);
-    else
+    if (!list_empty(&queue->pops))
         list_entry(queue->pops.prev, struct pop_point, in_pops)->next_offset = next_offset;
+    else if (offsets_get(ledger->offsets, queue->topic, queue->group, queue->queue_id) ==
+             queue->committed)
+        pop_commit(ledger, queue, next_offset);
 }
 
 /* The checkpoint of a pop; false when one of that name is there: an offset was set back within a

@@ -77,6 +77,15 @@ struct pop_point {
     uint32_t offsets[]; /* from start_offset on, ascending */
 };
 
+/* How much of a revive queue is not needed any more. Where a checkpoint was written anew, its
+ * record before that is needed until the new one is durable. */
+struct log_progress {
+    int64_t done;          /* its last record that is not needed, whatever happens; -1: none */
+    int64_t next_done;     /* the same, once the log is durable up to next_pos */
+    int64_t next_pos;      /* 0: there is no next_done */
+    int64_t rewritten_pos; /* end of the newest record of a checkpoint that was there before */
+};
+
 struct pop_ledger {
     pthread_mutex_t lock; /* docs/locks.md: pop_ledger */
     struct offsets *offsets;
@@ -89,6 +98,7 @@ struct pop_ledger {
     struct list ticked;
     struct list logged[POP_REVIVE_QUEUES];
     int64_t log_tail[POP_REVIVE_QUEUES]; /* the newest record's offset */
+    struct log_progress progress[POP_REVIVE_QUEUES];
     struct pop_point **heap;
     size_t heap_count;
     size_t heap_capacity;

@@ -3,7 +3,8 @@
  * Invariants
  * - A checkpoint is done for the ledger only after its messages have been appended to the retry
  *   topic, or can never be read again. So a crash delivers twice rather than not at all.
- * - The retry topic is in config/topics.json before the first message goes there.
+ * - The retry topic is in config/topics.json before the first message goes there, and a group in
+ *   config/subscriptionGroup.json before a checkpoint of it is in the log.
  * - The offset of POP_LOG_GROUP is, as in 5.3.3, that of the last record which is not needed; it is
  *   stored when what made it superfluous is durable (pop_ledger_settle).
  *
@@ -275,19 +276,28 @@ static void complain_of_message(const struct pop_view *view, int64_t offset, con
                   (long long)offset, cause, (long long)swallowed);
 }
 
+/* returns  OK | NOT_FOUND (it has expired) | IO (it, or its queue's entry, cannot be read now) */
+static enum status find_record(struct store *store, struct queue *queue, int64_t offset,
+                               struct log_range *range)
+{
+    struct queue_entry entry;
+    if (queue == NULL || offset < queue_min_offset(queue) || offset >= queue_max_offset(queue))
+        return STATUS_NOT_FOUND;
+    if (!queue_entry_at(queue, offset, &entry))
+        return offset < queue_min_offset(queue) ? STATUS_NOT_FOUND : STATUS_IO;
+    return entry.pos < 0 ? STATUS_NOT_FOUND : store_read_record(store, entry.pos, range);
+}
+
 static enum delivered deliver_one(struct pop_revive *revive, struct delivery *delivery,
                                   int64_t offset)
 {
     const struct pop_view *view = &delivery->work->view;
     struct store *store = revive->options.store;
     struct queue *queue = store_queue(store, view->topic, view->queue_id, false);
-    struct queue_entry entry;
     struct log_range range;
     struct record record;
     enum delivered result = DELIVERED_NEVER;
-    enum status status = STATUS_NOT_FOUND;
-    if (queue != NULL && queue_entry_at(queue, offset, &entry) && entry.pos >= 0)
-        status = store_read_record(store, entry.pos, &range);
+    enum status status = find_record(store, queue, offset, &range);
     if (status == STATUS_IO) {
         complain_of_message(view, offset, "message cannot be read, trying again",
                             status_text(status));
@@ -344,6 +354,14 @@ static void deliver(struct pop_revive *revive, struct delivery *delivery)
 
 /* --- writing the log --- */
 
+/* The group of a checkpoint may be in memory only, since the pop that made it. After a start
+ * without it what is open would be taken for that of a deleted group. */
+static bool groups_are_saved(struct pop_revive *revive)
+{
+    struct err err = {0};
+    return groups_persist(revive->options.groups, &err) == STATUS_OK;
+}
+
 /* The log's topic comes with the first checkpoint: a broker that nobody pops from has the topics of
  * 4.9.2. False: it can not be made now. */
 static bool need_log_topic(struct pop_revive *revive)
@@ -366,7 +384,7 @@ static void add_log_record(struct pop_revive *revive, struct delivery *delivery,
 {
     const struct pop_work *work = delivery->work;
     bool point = work->kind == POP_WORK_STORE;
-    if (!need_log_topic(revive))
+    if (!need_log_topic(revive) || (point && !groups_are_saved(revive)))
         return; /* asked for again */
     buf_clear(&revive->body);
     buf_clear(&revive->properties);

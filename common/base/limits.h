@@ -123,4 +123,7 @@
 /* Topics and groups whose way of consumption was set (SET_MESSAGE_REQUEST_MODE). */
 #define REQUEST_MODES_MAX 100000
 
+/* Questions of QUERY_ASSIGNMENT that wait for a name server's answer, some 5 KB each. */
+#define ROUTE_WISHES_MAX 4096
+
 #endif

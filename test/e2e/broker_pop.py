@@ -9,13 +9,17 @@ says where we differ.
 
 import base64
 import json
+import random
+import socket
 import threading
 import time
+import unittest
 
 import rocketmq
 from broker import (Broker, BrokerTest, HEARTBEAT, MESSAGE_ILLEGAL, NO_PERMISSION, PARSE_FAILED,
-                    PULL_NOT_FOUND, QUERY_OFFSET, SUCCESS, SYSTEM_BUSY, SYSTEM_ERROR, TOPIC_NOT_EXIST,
-                    UPDATE_CONFIG, UPDATE_OFFSET, decode_records, heartbeat)
+                    PULL_NOT_FOUND, QUERY_OFFSET, SEND_V2, SUCCESS, SYSTEM_BUSY, SYSTEM_ERROR,
+                    TOPIC_NOT_EXIST, UPDATE_CONFIG, UPDATE_OFFSET, decode_records, heartbeat,
+                    send_header)
 from rocketmq import Closed, JSON, PROTOBUF, wait_until
 
 POP, ACK, PEEK, CHANGE, NOTIFICATION, POLLING_INFO = 200050, 200051, 200052, 200053, 200054, 200055
@@ -121,6 +125,15 @@ class PopTest(BrokerTest):
         handle = " ".join([str(message.offset), answer.ext["popTime"], answer.ext["invisibleTime"],
                            answer.ext["reviveQid"]] + parts[4:])
         return Popped(message.record, handle)
+
+    def start_pop(self, topic, client=None, **other):
+        client = client or self.connect()
+        return client, client.send(POP, pop_header(topic, poll_ms=30000, **other))
+
+    def await_polls(self, topic, count, queue_id=-1, group="G"):
+        wait_until(lambda: int(self.client.call(POLLING_INFO, {
+            "consumerGroup": group, "topic": topic,
+            "queueId": queue_id}).ext["pollingNum"]) == count, f"{count} pops wait")
 
     def offset(self, topic, queue_id=0, group="G"):
         answer = self.client.call(QUERY_OFFSET, {"consumerGroup": group, "topic": topic,
@@ -463,15 +476,6 @@ class ComingAgain(PopTest):
 
 
 class Waiting(PopTest):
-    def start_pop(self, topic, client=None, **other):
-        client = client or self.connect()
-        return client, client.send(POP, pop_header(topic, poll_ms=30000, **other))
-
-    def await_polls(self, topic, count, queue_id=-1, group="G"):
-        wait_until(lambda: int(self.client.call(POLLING_INFO, {
-            "consumerGroup": group, "topic": topic,
-            "queueId": queue_id}).ext["pollingNum"]) == count, f"{count} pops wait")
-
     def test_woken_by_a_message(self):
         topic = self.topic(queues=4)
         client, opaque = self.start_pop(topic)
@@ -565,6 +569,28 @@ class Waiting(PopTest):
                              [b"0", b"1", b"2", b"3"])
         self.assertEqual(len(self.pop_all(topic)), 4)
         self.assertEqual(self.client.call(PEEK, header).code, PULL_NOT_FOUND)
+
+
+class WaitingOnOneLoop(PopTest):
+    options = {"serverSelectorThreads": 1}
+
+    def test_who_goes_as_he_is_woken_leaves_the_message_to_others(self):
+        topic = self.topic()
+        staying = self.connect()
+        chance = random.Random(1)
+        for i in range(60):
+            # What goes with him nevertheless comes again soon.
+            going, _ = self.start_pop(topic, invisible_ms=200)
+            self.await_polls(topic, 1)
+            opaque = staying.send(POP, pop_header(topic, poll_ms=600000))
+            self.await_polls(topic, 2)
+            (going if i % 2 else self.client).send(SEND_V2, send_header(topic), b"x",
+                                                   flag=rocketmq.FLAG_ONEWAY)
+            end_s = time.perf_counter() + chance.random() * 0.0002  # too short to sleep
+            while time.perf_counter() < end_s:
+                pass
+            going.close()
+            self.assertEqual(staying.read_answer(opaque).code, SUCCESS)
 
 
 class InOrder(PopTest):
@@ -663,6 +689,17 @@ class InOrder(PopTest):
             "it": LONG_MS, "b": base64.b64encode(b"\x07").decode()}]}
         self.assertEqual(self.client.call(BATCH_ACK, {}, json.dumps(body).encode()).code, SUCCESS)
         self.assertEqual(self.offset(topic), 3)
+
+    def test_what_is_filtered_out_in_front_frees_nothing(self):
+        topic = self.topic()
+        self.fill(topic, 2, properties={"TAGS": "b"})
+        self.fill(topic, 3, first=2, properties={"TAGS": "a"})
+        first = self.pop_in_order(topic, count=2, exp="a")
+        self.assertEqual(self.bodies(first), [2, 3])
+        self.assertEqual(self.pop_in_order(topic, exp="a"), [])
+        for message in first:
+            self.ack(topic, message)
+        self.assertEqual(self.bodies(self.pop_in_order(topic, exp="a")), [4])
 
     def test_a_reset_frees_the_queue(self):
         topic = self.topic()
@@ -873,6 +910,25 @@ class Assigning(PopTest):
         self.assertEqual(self.set_mode("no-such-topic", "POP"), TOPIC_NOT_EXIST)
         self.assertEqual(self.set_mode("%RETRY%G", "POP"), NO_PERMISSION)
         self.assertEqual(self.set_mode(topic, "PUSH"), 1)
+
+
+class AssigningWithoutAnAnswer(unittest.TestCase):
+    def test_questions_that_wait_are_bounded(self):
+        """The name server takes the question and is silent. Those that wait are answered when it is
+        given up; who comes when there are too many, at once, with "leave things as they are"."""
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            broker = Broker(namesrvAddr="127.0.0.1:%d" % silent.getsockname()[1])
+            self.addCleanup(broker.remove)
+            broker.start()
+            with broker.client() as client:
+                topic = "SELF_TEST_TOPIC"
+                client.call(HEARTBEAT, {}, heartbeat("a", "G", [(topic, "*", 1)]))
+                body = json.dumps({"topic": topic, "consumerGroup": "G", "clientId": "a",
+                                   "strategyName": "AVG", "messageModel": "CLUSTERING"}).encode()
+                opaques = [client.send(QUERY_ASSIGNMENT, {}, body) for _ in range(4200)]
+                assigned = [client.read_answer(opaque).json() for opaque in opaques]
+        self.assertTrue(all("messageQueueAssignments" in one for one in assigned[:4096]))
+        self.assertIn({}, assigned[4096:])
 
 
 if __name__ == "__main__":

@@ -286,6 +286,78 @@ static void filtered_messages_are_passed(void **state)
     assert_int_equal(pop(f, 1, START_MS + 1, 60000), 9);
 }
 
+static void a_reset_while_others_are_passed_stands(void **state)
+{
+    struct fixture *f = *state;
+    struct pop_queue *queue;
+    int64_t offset;
+    bool wanted;
+    assert_int_equal(pop(f, 1, START_MS, 60000), 0);
+    assert_int_equal(ack(f, 0, START_MS, 0), 1);
+    (void)settle(f, 0, START_MS);
+    assert_int_equal(committed(f), 1);
+    assert_int_equal(pop_ledger_take(f->ledger, topic, group, 0, START_MS, &queue, &offset),
+                     POP_TAKE_OK);
+    assert_int_equal(offsets_commit(f->offsets, topic, group, 0, 0), STATUS_OK);
+    struct pop_taken nothing = {.start_offset = 1, .next_offset = 9};
+    assert_true(pop_ledger_give(f->ledger, queue, &nothing, &wanted));
+    assert_int_equal(committed(f), 0);
+    assert_int_equal(pop(f, 1, START_MS + 1, 60000), 0);
+}
+
+/* The record before it is needed until the new one cannot be lost. */
+static void what_is_written_anew_counts_when_it_is_durable(void **state)
+{
+    struct fixture *f = *state;
+    static const uint32_t itself = 0;
+    struct pop_view view = {.topic = topic,
+                            .group = group,
+                            .pop_time_ms = START_MS,
+                            .invisible_ms = 60000,
+                            .revive_queue = 1,
+                            .count = 1,
+                            .offsets = &itself};
+    assert_int_equal(pop_ledger_replay(f->ledger, &view, 10), STATUS_OK);
+    view.start_offset = 1;
+    assert_int_equal(pop_ledger_replay(f->ledger, &view, 300000), STATUS_OK);
+    (void)settle(f, 500, START_MS);
+    assert_int_equal(f->done[1], 9);
+    assert_int_equal(collect(f, START_MS + 1000), 1);
+    assert_int_equal(f->work[0].view.start_offset, 0);
+    pop_ledger_stored(f->ledger, &f->work[0], 300001, 700);
+    (void)settle(f, 699, START_MS);
+    assert_int_equal(f->done[1], 9);
+    (void)settle(f, 700, START_MS);
+    assert_int_equal(f->done[1], 299999);
+}
+
+/* Also while one after the other is written anew, and none is durable at once. */
+static void the_log_shrinks_while_it_is_written_anew(void **state)
+{
+    struct fixture *f = *state;
+    static const uint32_t itself = 0;
+    struct pop_view view = {.topic = topic,
+                            .group = group,
+                            .pop_time_ms = START_MS,
+                            .invisible_ms = 60000,
+                            .revive_queue = 1,
+                            .count = 1,
+                            .offsets = &itself};
+    for (int i = 0; i < 4; i++) {
+        view.start_offset = i;
+        assert_int_equal(pop_ledger_replay(f->ledger, &view, i), STATUS_OK);
+    }
+    view.start_offset = 4;
+    assert_int_equal(pop_ledger_replay(f->ledger, &view, 300000), STATUS_OK);
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(collect(f, START_MS + 1000), 1);
+        assert_int_equal(f->work[0].view.start_offset, i);
+        pop_ledger_stored(f->ledger, &f->work[0], 300001 + i, 100 * (i + 1));
+        (void)settle(f, 100 * i, START_MS); /* all but this one */
+        assert_int_equal(f->done[1], i - 1);
+    }
+}
+
 static void the_log_fills_the_ledger(void **state)
 {
     struct fixture *f = *state;
@@ -442,6 +514,9 @@ int main(void)
         TEST(a_chain_of_changes_ends_with_one_acknowledgement),
         TEST(an_offset_of_others_is_followed),
         TEST(filtered_messages_are_passed),
+        TEST(a_reset_while_others_are_passed_stands),
+        TEST(what_is_written_anew_counts_when_it_is_durable),
+        TEST(the_log_shrinks_while_it_is_written_anew),
         TEST(the_log_fills_the_ledger),
         TEST(no_checkpoint_of_the_log_is_left_out),
         TEST(stopping_stores_everything),

@@ -12,6 +12,8 @@
 #include "proto/properties.h"
 #include "state_test.h"
 
+#include <errno.h>
+#include <stdatomic.h>
 #include <time.h>
 
 #define GIVE_UP_MS 20000
@@ -40,6 +42,21 @@ struct fixture {
 static const struct slice topic = {(const uint8_t *)"T", 1};
 static const struct slice group = {(const uint8_t *)"G", 1};
 
+/* The files of T's queues cannot be opened, as when descriptors run out. */
+static _Atomic bool queues_fail;
+
+static enum status open_or_fail(struct vfs *vfs, const char *path, int flags, int *fd)
+{
+    if (atomic_load(&queues_fail) && strstr(path, "/consumequeue/T/") != NULL) {
+        errno = EIO;
+        return STATUS_IO;
+    }
+    return vfs_posix()->ops->open(vfs, path, flags, fd);
+}
+
+static struct vfs_ops failing_ops;
+static struct vfs failing_vfs = {&failing_ops};
+
 static void on_topic(void *ctx, struct slice normal, struct slice owner, struct slice retry)
 {
     struct fixture *f = ctx;
@@ -55,7 +72,9 @@ static void open_all(struct fixture *f)
                                     .broker_name = "b",
                                     .trace_topic_name = "trace",
                                     .default_queues = 8};
-    if (store_open(&f->options, vfs_posix(), clock_real(), &f->store, &err) != STATUS_OK ||
+    failing_ops = *vfs_posix()->ops;
+    failing_ops.open = open_or_fail;
+    if (store_open(&f->options, &failing_vfs, clock_real(), &f->store, &err) != STATUS_OK ||
         store_start(f->store, &err) != STATUS_OK ||
         topics_load(&topics, vfs_posix(), clock_real(), &f->topics, &err) != STATUS_OK ||
         groups_load(f->groups_path, vfs_posix(), clock_real(), &f->groups, &err) != STATUS_OK ||
@@ -414,6 +433,39 @@ static void a_retried_message_stays_in_its_retry_topic(void **state)
     assert_int_equal(record.reconsume_times, 2);
 }
 
+static void what_cannot_be_read_comes_later(void **state)
+{
+    struct fixture *f = *state;
+    reopen(f, true); /* no file of the queue is open */
+    step_at(f, f->now_ms);
+    pop(f, 100);
+    atomic_store(&queues_fail, true);
+    step_at(f, f->now_ms + 100);
+    atomic_store(&queues_fail, false);
+    assert_int_equal(max_of(f, RETRY, 0), 0);
+    assert_int_equal(pop_ledger_points(f->ledger), 1);
+    step_at(f, f->now_ms + 20000);
+    assert_int_equal(max_of(f, RETRY, 0), 3);
+    assert_int_equal(pop_ledger_points(f->ledger), 0);
+}
+
+/* A group that a pop has made may be in memory only; a start without it would let go of what the
+ * log holds for it. */
+static void the_group_is_saved_before_its_checkpoint(void **state)
+{
+    struct fixture *f = *state;
+    struct groups *groups;
+    struct group_config config;
+    struct err err = {.text = ""};
+    pop(f, 60000);
+    step_at(f, f->now_ms + 1000);
+    assert_int_equal(max_of(f, LOG_TOPIC, 5), 1);
+    assert_int_equal(groups_load(f->groups_path, vfs_posix(), clock_real(), &groups, &err),
+                     STATUS_OK);
+    assert_true(groups_get(groups, group, false, &config));
+    groups_free(groups);
+}
+
 static void what_was_deleted_is_let_go(void **state)
 {
     struct fixture *f = *state;
@@ -463,6 +515,8 @@ int main(void)
         TEST(records_as_java_writes_them),
         TEST(stopping_keeps_the_time),
         TEST(a_retried_message_stays_in_its_retry_topic),
+        TEST(what_cannot_be_read_comes_later),
+        TEST(the_group_is_saved_before_its_checkpoint),
         TEST(what_was_deleted_is_let_go),
         TEST(strange_records_are_left_out),
     };
