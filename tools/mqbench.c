@@ -155,15 +155,20 @@ static int64_t first_offset(int64_t min, int64_t max, bool from_end)
     return options.last > 0 && max - min > last ? max - last : min;
 }
 
+/* Lives as long as the process. */
 static const char *group_name(int64_t number)
 {
-    size_t bytes = strlen(options.group) + TOPIC_NUMBER_BYTES;
-    char *name = xcalloc(1, bytes);
+    static char **names;
     if (options.groups == 1)
-        snprintf(name, bytes, "%s", options.group);
-    else
-        snprintf(name, bytes, "%s-%" PRId64, options.group, number);
-    return name;
+        return options.group;
+    if (names == NULL)
+        names = xcalloc((size_t)options.groups, sizeof *names);
+    if (names[number] == NULL) {
+        size_t bytes = strlen(options.group) + TOPIC_NUMBER_BYTES;
+        names[number] = xcalloc(1, bytes);
+        snprintf(names[number], bytes, "%s-%" PRId64, options.group, number);
+    }
+    return names[number];
 }
 
 /* The queues as each group sees them, group after group. */
