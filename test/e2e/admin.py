@@ -256,10 +256,10 @@ class ExpiredQueues(unittest.TestCase):
                 "producerGroup": "PG", "tranStateTableOffset": half.ext["queueOffset"],
                 "commitLogOffset": int(half.ext["msgId"][-16:], 16),
                 "commitOrRollback": 12}).code, SUCCESS)
-            self.assertEqual(client.call(POP, {
+            wait_until(lambda: client.call(POP, {
                 "consumerGroup": "G", "topic": "U", "queueId": -1, "maxMsgNums": 1,
                 "invisibleTime": 600000, "pollTime": 0, "bornTime": 0, "initMode": 0,
-                "expType": "TAG", "exp": "*"}).code, SUCCESS)
+                "expType": "TAG", "exp": "*"}).code == SUCCESS, "the message is dispatched")
 
             def ends():
                 places = [("RMQ_SYS_TRANS_HALF_TOPIC", 0), ("RMQ_SYS_TRANS_OP_HALF_TOPIC", 0)]
