@@ -106,6 +106,7 @@ static const char *delay(struct broker *broker, struct ending *ending, struct ar
         if (!slice_is(name, PROPERTY_REAL_TOPIC) && !slice_is(name, PROPERTY_REAL_QUEUE_ID) &&
             !slice_is(name, PROPERTY_TRANSACTION_PREPARED))
             properties_append(&ending->properties, name, value);
+    const struct slice stored = message->properties;
     message->properties = buf_slice(&ending->properties);
     if (wishes.delay_level > 0) {
         (void)draft_delay(broker, wishes.delay_level, &ending->properties, message);
@@ -113,7 +114,9 @@ static const char *delay(struct broker *broker, struct ending *ending, struct ar
     }
     int64_t due_ms;
     const char *remark = NULL;
-    (void)timer_draft(broker, &wishes, &ending->properties, message, arena, &due_ms, &remark);
+    if (timer_draft(broker, &wishes, &ending->properties, message, arena, &due_ms, &remark) ==
+        TIMER_DRAFT_NONE)
+        message->properties = stored; /* its time has come: as any other commit */
     return remark;
 }
 

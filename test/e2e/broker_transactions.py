@@ -248,6 +248,10 @@ class Ends(TransactionTest):
         record, = self.stored(topic, 0, 1)
         self.assertEqual(record.body, b"half")
         self.assertGreaterEqual(record.store_ms, committed_ms + 300 - 1)
+        past = self.half(topic, TIMER_DELIVER_MS="1")
+        self.ended(past, COMMIT)
+        *_, record = self.stored(topic, 0, 2)
+        self.assertEqual(record.properties["REAL_TOPIC"], topic)  # as every other commit
         far = self.half(topic, TIMER_DELAY_SEC="99999999")
         self.refused(SYSTEM_ERROR, "the message can not be committed: ", far.end(COMMIT))
 
