@@ -45,21 +45,6 @@ void queue_free(struct queue *queue)
     free(queue);
 }
 
-static struct vfs *queue_vfs(const struct queue *queue)
-{
-    return queue->store->vfs;
-}
-
-static int64_t file_bytes(const struct queue *queue)
-{
-    return queue->store->options.queue_file_bytes;
-}
-
-static int64_t file_entries(const struct queue *queue)
-{
-    return file_bytes(queue) / QUEUE_ENTRY_BYTES;
-}
-
 /* --- files --- */
 
 /* dispatch_lock or files_lock held. */
@@ -118,9 +103,10 @@ enum status queue_acquire(struct queue *queue, int64_t queue_offset, struct queu
                           struct slice *bytes)
 {
     int64_t at = queue_offset * QUEUE_ENTRY_BYTES;
-    enum status status = queue_file_map(queue, at / file_bytes(queue), out);
+    enum status status = queue_file_map(queue, at / queue_file_bytes(queue), out);
     if (status == STATUS_OK)
-        *bytes = slice_from(slice_of((*out)->data, (*out)->size), (size_t)(at % file_bytes(queue)));
+        *bytes = slice_from(slice_of((*out)->data, (*out)->size),
+                            (size_t)(at % queue_file_bytes(queue)));
     return status;
 }
 
@@ -128,22 +114,23 @@ enum status queue_acquire_open(struct queue *queue, int64_t queue_offset, struct
                                struct slice *bytes)
 {
     int64_t at = queue_offset * QUEUE_ENTRY_BYTES;
-    enum status status = queue_file_mapped(queue, at / file_bytes(queue), out);
+    enum status status = queue_file_mapped(queue, at / queue_file_bytes(queue), out);
     if (status == STATUS_OK)
-        *bytes = slice_from(slice_of((*out)->data, (*out)->size), (size_t)(at % file_bytes(queue)));
+        *bytes = slice_from(slice_of((*out)->data, (*out)->size),
+                            (size_t)(at % queue_file_bytes(queue)));
     return status;
 }
 
 int64_t queue_entry_path(const struct queue *queue, int64_t queue_offset, char *path)
 {
     int64_t at = queue_offset * QUEUE_ENTRY_BYTES;
-    queue_file_path(queue, at / file_bytes(queue), path);
-    return at % file_bytes(queue);
+    queue_file_path(queue, at / queue_file_bytes(queue), path);
+    return at % queue_file_bytes(queue);
 }
 
 int64_t queue_next_file_offset(const struct queue *queue, int64_t queue_offset)
 {
-    return (queue_offset / file_entries(queue) + 1) * file_entries(queue);
+    return (queue_offset / queue_file_entries(queue) + 1) * queue_file_entries(queue);
 }
 
 void queue_close_files(struct queue *queue)
@@ -165,13 +152,13 @@ enum status queue_write(struct queue *queue, const uint8_t *entries, size_t coun
     while (offset < end) {
         int64_t at = offset * QUEUE_ENTRY_BYTES;
         struct queue_file *file;
-        enum status status = file_for_writing(queue, at / file_bytes(queue), &file);
+        enum status status = file_for_writing(queue, at / queue_file_bytes(queue), &file);
         if (status != STATUS_OK)
             return status;
-        int64_t room = file_entries(queue) - offset % file_entries(queue);
+        int64_t room = queue_file_entries(queue) - offset % queue_file_entries(queue);
         int64_t run = end - offset < room ? end - offset : room;
         struct iovec part = {(void *)(uintptr_t)next, (size_t)run * QUEUE_ENTRY_BYTES};
-        status = vfs->ops->pwritev(vfs, file->fd, &part, 1, at % file_bytes(queue));
+        status = vfs->ops->pwritev(vfs, file->fd, &part, 1, at % queue_file_bytes(queue));
         int kept = errno;
         queue_file_written(file, offset + run);
         queue_file_drop(file);
@@ -205,10 +192,10 @@ void queue_publish(struct queue *queue)
 enum status queue_fill(struct queue *queue, int64_t queue_offset)
 {
     if (queue->file_count == 0) {
-        int64_t number = queue_offset / file_entries(queue);
+        int64_t number = queue_offset / queue_file_entries(queue);
         (void)pthread_mutex_lock(&queue->files_lock);
         queue->first_file = number;
-        queue->written_offset = number * file_entries(queue);
+        queue->written_offset = number * queue_file_entries(queue);
         queue->synced_offset = queue->written_offset;
         (void)pthread_mutex_unlock(&queue->files_lock);
         atomic_store(&queue->min_offset, queue_offset);
@@ -319,8 +306,8 @@ enum status queue_sync(const struct queue_sync_target *target)
     bool new_file = false;
     enum status status = STATUS_OK;
     while (status == STATUS_OK && offset < target->offset) {
-        new_file |= offset % file_entries(queue) == 0;
-        status = file_sync(queue, offset / file_entries(queue));
+        new_file |= offset % queue_file_entries(queue) == 0;
+        status = file_sync(queue, offset / queue_file_entries(queue));
         offset = queue_next_file_offset(queue, offset);
     }
     return status == STATUS_OK && new_file ? directories_sync(queue) : status;
@@ -344,9 +331,9 @@ static bool first_file_expired(struct queue *queue, int64_t min_pos)
 {
     if (queue->file_count < 2)
         return false;
-    int64_t first = queue->first_file * file_entries(queue);
+    int64_t first = queue->first_file * queue_file_entries(queue);
     (void)pthread_mutex_lock(&queue->files_lock);
-    bool goes_on = queue->synced_offset > first + file_entries(queue);
+    bool goes_on = queue->synced_offset > first + queue_file_entries(queue);
     (void)pthread_mutex_unlock(&queue->files_lock);
     if (!goes_on)
         return false;
@@ -354,7 +341,7 @@ static bool first_file_expired(struct queue *queue, int64_t min_pos)
     struct queue_file *file;
     if (queue_acquire(queue, first, &file, &bytes) != STATUS_OK)
         return false;
-    size_t count = (size_t)file_entries(queue);
+    size_t count = (size_t)queue_file_entries(queue);
     bool expired = queue_file_first_from(bytes, count, min_pos) == count;
     queue_file_drop(file);
     return expired;
@@ -368,7 +355,7 @@ static void delete_first_file(struct queue *queue)
     struct queue_file *open = queue_files_detach(queue, 0, queue->first_file + 1);
     queue->first_file++;
     queue->file_count--;
-    int64_t first_offset = queue->first_file * file_entries(queue);
+    int64_t first_offset = queue->first_file * queue_file_entries(queue);
     if (queue->synced_offset < first_offset)
         queue->synced_offset = first_offset;
     (void)pthread_mutex_unlock(&queue->files_lock);
@@ -385,7 +372,7 @@ enum status queue_expire(struct queue *queue, int64_t min_pos, size_t *deleted)
         return STATUS_OK;
     for (; first_file_expired(queue, min_pos); (*deleted)++)
         delete_first_file(queue);
-    int64_t first_offset = queue->first_file * file_entries(queue);
+    int64_t first_offset = queue->first_file * queue_file_entries(queue);
     if (first_offset >= max_offset) {
         atomic_store(&queue->min_offset, max_offset);
         return STATUS_OK;
@@ -396,8 +383,8 @@ enum status queue_expire(struct queue *queue, int64_t min_pos, size_t *deleted)
     if (status != STATUS_OK)
         return status;
     int64_t held = max_offset - first_offset;
-    if (held > file_entries(queue))
-        held = file_entries(queue);
+    if (held > queue_file_entries(queue))
+        held = queue_file_entries(queue);
     size_t first = queue_file_first_from(bytes, (size_t)held, min_pos);
     atomic_store(&queue->min_offset, first_offset + (int64_t)first);
     if ((int64_t)first < held)

@@ -15,21 +15,6 @@
 #define BLOCK_ENTRIES 204 /* entries read at once when looking for the end: about a page */
 #define PAGE_BYTES 4096
 
-static struct vfs *queue_vfs(const struct queue *queue)
-{
-    return queue->store->vfs;
-}
-
-static int64_t file_bytes(const struct queue *queue)
-{
-    return queue->store->options.queue_file_bytes;
-}
-
-static int64_t file_entries(const struct queue *queue)
-{
-    return file_bytes(queue) / QUEUE_ENTRY_BYTES;
-}
-
 void queue_adopt_files(struct queue *queue, int64_t first, size_t count)
 {
     CHECK(queue->file_count == 0);
@@ -44,7 +29,8 @@ static enum status refuse_size(const struct queue *queue, const char *path, int6
                    "%s has %lld bytes, mappedFileSizeConsumeQueue says %lld: set that option to "
                    "the size the files were written with, or delete %s/consumequeue to have it "
                    "built again from the commit log",
-                   path, (long long)size, (long long)file_bytes(queue), queue->store->options.root);
+                   path, (long long)size, (long long)queue_file_bytes(queue),
+                   queue->store->options.root);
 }
 
 /* Check the size of a file; the last one is empty when a crash came before it was given its size.
@@ -58,11 +44,11 @@ static enum status check_size(struct queue *queue, int fd, const char *path, boo
     enum status status = vfs->ops->stat(vfs, path, &st);
     if (status != STATUS_OK)
         return err_set_errno(err, STATUS_IO, "cannot examine %s", path);
-    if (st.size == file_bytes(queue))
+    if (st.size == queue_file_bytes(queue))
         return STATUS_OK;
     if (!last || st.size != 0)
         return refuse_size(queue, path, st.size, err);
-    status = vfs->ops->truncate(vfs, fd, file_bytes(queue));
+    status = vfs->ops->truncate(vfs, fd, queue_file_bytes(queue));
     return status == STATUS_OK ? status : err_set_errno(err, STATUS_IO, "cannot extend %s", path);
 }
 
@@ -73,15 +59,15 @@ static enum status find_rest(struct queue *queue, int fd, int64_t from, bool *in
     uint8_t page[PAGE_BYTES];
     int64_t page_end = (from / PAGE_BYTES + 1) * PAGE_BYTES;
     size_t got;
-    if (page_end > file_bytes(queue))
-        page_end = file_bytes(queue);
+    if (page_end > queue_file_bytes(queue))
+        page_end = queue_file_bytes(queue);
     enum status status = vfs->ops->pread(vfs, fd, page, (size_t)(page_end - from), from, &got);
     *in_page = false;
     for (size_t i = 0; status == STATUS_OK && i < got; i++)
         *in_page |= page[i] != 0;
     int64_t end = page_end;
-    if (status == STATUS_OK && page_end < file_bytes(queue))
-        status = vfs_data_end(vfs, fd, page_end, file_bytes(queue), &end);
+    if (status == STATUS_OK && page_end < queue_file_bytes(queue))
+        status = vfs_data_end(vfs, fd, page_end, queue_file_bytes(queue), &end);
     *behind = end > page_end;
     return status;
 }
@@ -95,7 +81,7 @@ static enum status wipe_file(struct queue *queue, const char *path, int fd, size
     struct vfs *vfs = queue_vfs(queue);
     struct queue_files *files = &queue->store->queue_files;
     int64_t from = (int64_t)entries * QUEUE_ENTRY_BYTES;
-    int64_t left = file_bytes(queue) - from;
+    int64_t left = queue_file_bytes(queue) - from;
     bool in_page;
     bool behind;
     enum status status = find_rest(queue, fd, from, &in_page, &behind);
@@ -268,7 +254,7 @@ static enum status recover_file(struct queue *queue, int64_t number, const struc
                                 size_t *entries, struct err *err)
 {
     struct vfs *vfs = queue_vfs(queue);
-    struct scan scan = {vfs, -1, cut->pos, (size_t)file_entries(queue)};
+    struct scan scan = {vfs, -1, cut->pos, (size_t)queue_file_entries(queue)};
     struct found found = {0};
     char path[PATH_MAX];
     queue_file_path(queue, number, path);
@@ -303,7 +289,7 @@ enum status queue_remove_stray(struct queue *queue, int64_t number, struct err *
     if (vfs->ops->stat(vfs, path, &st) != STATUS_OK)
         return err_set_errno(err, STATUS_IO, "cannot examine %s", path);
     /* Of another size, the files between may only seem to be missing. */
-    if (st.size != 0 && st.size != file_bytes(queue))
+    if (st.size != 0 && st.size != queue_file_bytes(queue))
         return refuse_size(queue, path, st.size, err);
     return remove_file(queue, path, err);
 }
@@ -346,9 +332,9 @@ enum status queue_recover(struct queue *queue, int64_t cut_pos, bool wipe, struc
     if (older != STATUS_OK)
         return older;
     queue->written_offset =
-        (queue->first_file + (int64_t)i) * file_entries(queue) + (int64_t)entries;
+        (queue->first_file + (int64_t)i) * queue_file_entries(queue) + (int64_t)entries;
     queue->synced_offset = queue->written_offset;
     queue_publish(queue);
-    atomic_store(&queue->min_offset, queue->first_file * file_entries(queue));
+    atomic_store(&queue->min_offset, queue->first_file * queue_file_entries(queue));
     return STATUS_OK;
 }

@@ -57,4 +57,20 @@ static inline int64_t store_hot_pos(const struct store *store)
     return pos < store->opened_pos ? store->opened_pos : pos;
 }
 
+/* What every file of the queue is like. */
+static inline struct vfs *queue_vfs(const struct queue *queue)
+{
+    return queue->store->vfs;
+}
+
+static inline int64_t queue_file_bytes(const struct queue *queue)
+{
+    return queue->store->options.queue_file_bytes;
+}
+
+static inline int64_t queue_file_entries(const struct queue *queue)
+{
+    return queue_file_bytes(queue) / QUEUE_ENTRY_BYTES;
+}
+
 #endif
