@@ -21,7 +21,7 @@ ALL_LDFLAGS  := -pthread $(LDFLAGS) $(SANITIZE_FLAGS)
 LDLIBS       := $(shell pkg-config --libs $(PACKAGES)) -lisal -lm
 
 # The rooms, bottom up; each may use only what stands after it in LINK_<room>.
-ROOMS      := base proto filter sys conf net store state proc namesrv client bench mqstore
+ROOMS      := base proto filter sys conf net store repl state proc namesrv client bench mqstore
 DIR_base   := common/base
 DIR_proto  := proto
 DIR_filter := broker/filter
@@ -29,6 +29,7 @@ DIR_sys    := common/sys
 DIR_conf   := common/conf
 DIR_net    := common/net
 DIR_store  := broker/store
+DIR_repl   := broker/repl
 DIR_state  := broker/state
 DIR_proc   := broker/proc
 DIR_namesrv := namesrv
@@ -42,8 +43,9 @@ LINK_sys   := sys base
 LINK_conf  := conf sys base
 LINK_net   := net proto sys base
 LINK_store := store proto sys base
+LINK_repl  := repl store net proto sys base
 LINK_state := state filter store net conf proto sys base
-LINK_proc  := proc state filter store net conf proto sys base
+LINK_proc  := proc state filter repl store net conf proto sys base
 LINK_namesrv := namesrv net conf proto sys base
 LINK_client := client net proto sys base
 LINK_bench := bench client net proto sys base

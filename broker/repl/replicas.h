@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The slaves that follow this master's log: who they are, how far each has come, and the watermark
+ * that SYNC_MASTER's answers wait for. Positions are bytes of the log.
+ *
+ * A slave's report moves the watermark only up to what was sent to that slave: one that reports
+ * more than it can have releases nobody (ha_master.h closes its connection). The watermark never
+ * goes back, also when the slave that moved it leaves: the bytes were there.
+ *
+ * Threads. replicas_acked_pos and replicas_in_reach are for any thread and take no lock; the rest
+ * is for any thread, too, and takes the leaf lock `replicas` for a look at a few slots.
+ */
+#ifndef BROKER_REPL_REPLICAS_H
+#define BROKER_REPL_REPLICAS_H
+
+#include "common/sys/clock.h"
+#include "proto/message_id.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define REPLICAS_MAX 16
+
+struct replicas;
+
+/* What a slave is, as far as it has told. */
+struct replica_identity {
+    int64_t broker_id; /* -1: a 4.9.2 slave, which does not tell */
+    bool flushes;      /* reports what is on its disk, not what is in its page cache */
+    struct host address;
+};
+
+struct replica_state {
+    struct replica_identity identity;
+    int64_t joined_ms;    /* wall clock */
+    int64_t sent_pos;     /* handed to the socket */
+    int64_t acked_pos;    /* reported and believed */
+    int64_t caught_up_ms; /* wall clock: when it last had all of the log; 0: never yet */
+};
+
+/* moved(ctx) is called, without a lock, after the watermark has moved or a slave has left. */
+struct replicas *replicas_new(const struct clock *clock, void (*moved)(void *ctx), void *ctx);
+void replicas_free(struct replicas *replicas);
+
+/* A slave has come, and asks for the log from start_pos on.
+ * returns  its slot, or -1: REPLICAS_MAX are there */
+int replicas_join(struct replicas *replicas, const struct replica_identity *identity,
+                  int64_t start_pos);
+void replicas_leave(struct replicas *replicas, int slot);
+
+/* Bytes before `pos` have been handed to the slave's socket. */
+void replicas_sent(struct replicas *replicas, int slot, int64_t pos);
+
+/* The slave says that it has all bytes before `pos`.
+ * appended_pos  the end of the log now
+ * returns  false: it cannot have them; nothing is counted, close the connection */
+bool replicas_acked(struct replicas *replicas, int slot, int64_t pos, int64_t appended_pos);
+
+/* Everything before it is on a slave that counts. 0 as long as none has reported. */
+int64_t replicas_acked_pos(const struct replicas *replicas);
+
+/* Is a slave there that is less than behind_max bytes behind end_pos (4.9.2's isSlaveOK)? When not,
+ * a send is answered SLAVE_NOT_AVAILABLE at once. */
+bool replicas_in_reach(const struct replicas *replicas, int64_t end_pos, int64_t behind_max);
+
+int replicas_count(const struct replicas *replicas);
+
+/* What each slave's state is.
+ * out  room for REPLICAS_MAX
+ * returns  how many */
+size_t replicas_list(struct replicas *replicas, struct replica_state *out);
+
+#endif
