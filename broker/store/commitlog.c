@@ -53,6 +53,8 @@ void commitlog_install(struct commitlog *log, struct segment *segment)
 static void log_kept(const struct log_cut *cut, int64_t pos, int64_t bytes, int64_t whole_records,
                      const char *kept)
 {
+    if (cut->doubted && pos == cut->end && whole_records > 0)
+        whole_records--;
     bool expected = cut->slave && whole_records == 0;
     log_line(whole_records > 0 ? LOG_ERROR
              : expected        ? LOG_INFO

@@ -38,6 +38,7 @@ struct recovery {
     int64_t last_pos;         /* the last record before `end`, -1: not known */
     int64_t pos_before_last;  /* the one before that */
     bool last_ends_with_zero; /* the last record's topic or properties do */
+    bool last_is_doubted;     /* and it was left out for that */
     bool doubt;               /* writes may be there in parts */
     bool rebuilt;             /* something was dispatched */
     const char *why;          /* the log ends at `end`; NULL: there are zeros */
@@ -176,6 +177,7 @@ static void doubt_last_record(struct recovery *recovery)
     recovery->end = recovery->last_pos;
     recovery->last_pos = recovery->pos_before_last;
     recovery->records--;
+    recovery->last_is_doubted = true;
     recovery->why = "the last record's topic or properties may not have come as a whole";
 }
 
@@ -255,6 +257,7 @@ static enum status cut_log(struct recovery *recovery, struct err *err)
         .why = recovery->why,
         .look = recovery->crash || recovery->trust != TRUST_POSITION || recovery->why != NULL,
         .slave = recovery->store->options.role == STORE_ROLE_SLAVE,
+        .doubted = recovery->last_is_doubted,
     };
     enum status status = commitlog_cut(log, &cut, err);
     log->last_timestamp_ms = recovery->last_timestamp_ms;

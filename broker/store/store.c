@@ -495,8 +495,7 @@ static bool is_expired(const struct queue *queue)
     bool all_in_queue = health_has(&store->health, REFUSAL_SLAVE)
                             ? store_dispatched_pos(store) == store_appended_pos(store)
                             : queue->next_offset == queue->written_offset;
-    return queue->written_offset > 0 && all_in_queue &&
-           queue->last_end_pos <= store_min_pos(store);
+    return queue->written_offset > 0 && all_in_queue && queue->last_end_pos <= store_min_pos(store);
 }
 
 /* Records of the queue that are in the log already must not come back: the dispatcher leaves out
