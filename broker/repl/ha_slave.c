@@ -1,23 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * A slave and its master. Invariants: what is handed on to be appended goes on where the log ends,
- * byte by byte; the first bytes of a connection are held back until they are known to be the
- * continuation of this log; nothing is reported that the log does not have.
+ * byte by byte; nothing is reported that the log does not have. Whether it is messages that come is
+ * the store's matter, which takes nothing else.
  */
 #include "broker/repl/ha_slave.h"
 
 #include "common/base/check.h"
-#include "proto/record.h"
 
 #include <stdarg.h>
 #include <stdio.h>
-
-/* Whether a record begins where the log ends, so that what comes first can be looked at. */
-static bool ends_with_record(const struct ha_hello *self)
-{
-    return self->end_pos == self->min_pos || self->last.end_pos == self->end_pos ||
-           self->end_pos % self->segment_bytes == 0;
-}
 
 void ha_slave_init(struct ha_slave *machine, const struct ha_slave_options *options,
                    const struct ha_hello *self, int64_t now_ms)
@@ -32,15 +24,13 @@ void ha_slave_init(struct ha_slave *machine, const struct ha_slave_options *opti
         .next_pos = self->end_pos,
         .reported_pos = -1,
         .ask_due = true,
-        .probing = ends_with_record(self),
     };
 }
 
-static void fail(struct ha_slave *machine, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-
-static void fail(struct ha_slave *machine, const char *format, ...)
+void ha_slave_fail(struct ha_slave *machine, const char *format, ...)
 {
+    if (machine->state == HA_SLAVE_CLOSING)
+        return;
     machine->state = HA_SLAVE_CLOSING;
     va_list args;
     va_start(args, format);
@@ -61,17 +51,18 @@ void ha_slave_input(struct ha_slave *machine, struct slice bytes, int64_t now_ms
 static void take_hello(struct ha_slave *machine, struct slice body)
 {
     if (machine->protocol == 1) {
-        fail(machine, "the master's HELLO came after more than %d ms; asking again",
-             HA_HELLO_PATIENCE_MS);
+        ha_slave_fail(machine, "the master's HELLO came after more than %d ms; asking again",
+                      HA_HELLO_PATIENCE_MS);
     } else if (machine->protocol == 2) {
-        fail(machine, "the master said HELLO twice");
+        ha_slave_fail(machine, "the master said HELLO twice");
     } else if (ha_hello_decode(body, &machine->master) != STATUS_OK) {
-        fail(machine, "the master's HELLO can not be read; is it a broker of another version?");
+        ha_slave_fail(machine,
+                      "the master's HELLO can not be read; is it a broker of another version?");
     } else if (machine->master.broker_id != 0) {
-        fail(machine,
-             "the broker that answers has brokerId %lld, so it is no master; correct "
-             "haMasterAddress",
-             (long long)machine->master.broker_id);
+        ha_slave_fail(machine,
+                      "the broker that answers has brokerId %lld, so it is no master; correct "
+                      "haMasterAddress",
+                      (long long)machine->master.broker_id);
         machine->refused = true;
     } else {
         machine->protocol = 2;
@@ -88,17 +79,17 @@ static void take_control(struct ha_slave *machine, enum ha_control control, stru
     if (control == HA_CONTROL_HELLO) {
         take_hello(machine, body);
     } else if (machine->protocol != 2) {
-        fail(machine, "the master sent a frame of protocol 2 before its HELLO");
+        ha_slave_fail(machine, "the master sent a frame of protocol 2 before its HELLO");
     } else if (control == HA_CONTROL_CHANGED) {
         if (ha_changed_decode(body, &action->tables) == STATUS_OK)
             action->what = HA_SLAVE_CHANGED;
         else
-            fail(machine, "a frame of the master can not be read");
+            ha_slave_fail(machine, "a frame of the master can not be read");
     } else if (ha_refused_decode(body, text) == STATUS_OK) {
-        fail(machine, "the master refuses this slave: %s", text);
+        ha_slave_fail(machine, "the master refuses this slave: %s", text);
         machine->refused = true;
     } else {
-        fail(machine, "a frame of the master can not be read");
+        ha_slave_fail(machine, "a frame of the master can not be read");
     }
 }
 
@@ -106,10 +97,11 @@ static void take_control(struct ha_slave *machine, enum ha_control control, stru
 static bool take_first_pos(struct ha_slave *machine, int64_t pos, struct ha_slave_action *action)
 {
     if (pos % machine->self.segment_bytes != 0) {
-        fail(machine,
-             "the master sends its log from %lld on, where no file of %lld bytes begins; set "
-             "mappedFileSizeCommitLog to the master's",
-             (long long)pos, (long long)machine->self.segment_bytes);
+        ha_slave_fail(
+            machine,
+            "the master sends its log from %lld on, where no file of %lld bytes begins; set "
+            "mappedFileSizeCommitLog to the master's",
+            (long long)pos, (long long)machine->self.segment_bytes);
         machine->refused = true;
         return false;
     }
@@ -125,8 +117,8 @@ static void take_heartbeat(struct ha_slave *machine, int64_t pos)
 {
     bool empty = machine->protocol == 1 && machine->next_pos == 0;
     if (machine->protocol == 1 ? pos != machine->next_pos && !empty : pos < machine->next_pos) {
-        fail(machine, "the master is at %lld, but this log ends at %lld", (long long)pos,
-             (long long)machine->next_pos);
+        ha_slave_fail(machine, "the master is at %lld, but this log ends at %lld", (long long)pos,
+                      (long long)machine->next_pos);
         return;
     }
     machine->accepted = true;
@@ -142,13 +134,14 @@ static void take_block(struct ha_slave *machine, const struct ha_head *head,
         !take_first_pos(machine, head->pos, action))
         return;
     if (head->pos != machine->next_pos) {
-        fail(machine, "the master sends its log from %lld on, but this one ends at %lld",
-             (long long)head->pos, (long long)machine->next_pos);
+        ha_slave_fail(machine, "the master sends its log from %lld on, but this one ends at %lld",
+                      (long long)head->pos, (long long)machine->next_pos);
     } else if (head->pos / segment_bytes != (head->pos + head->size - 1) / segment_bytes) {
-        fail(machine,
-             "the master's block at %lld goes on behind the end of a file of %lld bytes; set "
-             "mappedFileSizeCommitLog to the master's, and start with an empty store",
-             (long long)head->pos, (long long)segment_bytes);
+        ha_slave_fail(
+            machine,
+            "the master's block at %lld goes on behind the end of a file of %lld bytes; set "
+            "mappedFileSizeCommitLog to the master's, and start with an empty store",
+            (long long)head->pos, (long long)segment_bytes);
         machine->refused = true;
     } else {
         machine->block_bytes = head->size;
@@ -179,7 +172,8 @@ static void take_frame(struct ha_slave *machine, struct ha_slave_action *action)
         return;
     if (ha_head_decode(slice_of(machine->in, machine->in_size), HA_FROM_MASTER, &head) !=
         STATUS_OK) {
-        fail(machine, "what the master sends is not the replication protocol; is haMasterAddress "
+        ha_slave_fail(machine,
+                      "what the master sends is not the replication protocol; is haMasterAddress "
                       "the address of its haListenPort?");
         return;
     }
@@ -194,7 +188,7 @@ static void take_frame(struct ha_slave *machine, struct ha_slave_action *action)
     }
     machine->in_size = 0;
     if (machine->state == HA_SLAVE_ASKING || machine->hello_due)
-        fail(machine, "the master sends its log before it was asked for it");
+        ha_slave_fail(machine, "the master sends its log before it was asked for it");
     else if (head.size == 0)
         take_heartbeat(machine, head.pos);
     else
@@ -203,58 +197,8 @@ static void take_frame(struct ha_slave *machine, struct ha_slave_action *action)
 
 /* --- the log's bytes --- */
 
-/* Whether the probe can be the first bytes of what stands at next_pos. */
-static bool probe_fits(const struct ha_slave *machine, int64_t pos, int64_t rest)
-{
-    int32_t size = get_i32(machine->probe);
-    uint32_t magic = get_u32(machine->probe + 4);
-    if (magic == RECORD_FILLER_MAGIC)
-        return size == rest;
-    return magic == RECORD_MAGIC && machine->probe_size >= HA_PROBE_BYTES &&
-           size >= HA_PROBE_BYTES && size <= rest &&
-           get_i64(machine->probe + RECORD_PHYSICAL_OFFSET_AT) == pos;
-}
-
-/* The first bytes: hold them back until they tell what they are. */
-static void take_probe(struct ha_slave *machine, struct ha_slave_action *action)
-{
-    int64_t pos = machine->next_pos - (int64_t)machine->probe_size;
-    int64_t rest = machine->self.segment_bytes - pos % machine->self.segment_bytes;
-    size_t wanted = rest < HA_PROBE_BYTES ? (size_t)rest : HA_PROBE_BYTES;
-    size_t more = wanted - machine->probe_size;
-    if (more > machine->input.size)
-        more = machine->input.size;
-    if ((int64_t)more > machine->block_bytes)
-        more = (size_t)machine->block_bytes;
-    memcpy(machine->probe + machine->probe_size, machine->input.data, more);
-    machine->probe_size += more;
-    machine->input = slice_from(machine->input, more);
-    machine->block_bytes -= (int64_t)more;
-    machine->next_pos += (int64_t)more;
-    if (machine->probe_size < wanted)
-        return;
-    if (wanted < RECORD_FILLER_BYTES || !probe_fits(machine, pos, rest)) {
-        fail(machine,
-             "what the master's log has at %lld, where this one ends, is not the start of a "
-             "message: this store is another broker's, or has messages that the master has lost; "
-             "keep a copy of it and start with an empty one",
-             (long long)pos);
-        machine->refused = true;
-        return;
-    }
-    machine->probing = false;
-    machine->accepted = true;
-    action->what = HA_SLAVE_APPEND;
-    action->pos = pos;
-    action->bytes = slice_of(machine->probe, machine->probe_size);
-}
-
 static void take_log(struct ha_slave *machine, struct ha_slave_action *action)
 {
-    if (machine->probing) {
-        take_probe(machine, action);
-        return;
-    }
     size_t size = machine->input.size;
     if ((int64_t)size > machine->block_bytes)
         size = (size_t)machine->block_bytes;
@@ -323,8 +267,9 @@ static void look_at_time(struct ha_slave *machine, int64_t now_ms)
     }
     int64_t silent_ms = now_ms - machine->heard_ms;
     if (silent_ms >= machine->options.silence_ms)
-        fail(machine, "nothing was heard from the master for %lld ms (haHousekeepingInterval)",
-             (long long)silent_ms);
+        ha_slave_fail(machine,
+                      "nothing was heard from the master for %lld ms (haHousekeepingInterval)",
+                      (long long)silent_ms);
 }
 
 void ha_slave_step(struct ha_slave *machine, struct ha_log log, bool can_send, int64_t now_ms,

@@ -19,15 +19,13 @@
 /* A master that has not answered within this time is one of 4.9.2, which never will. */
 #define HA_HELLO_PATIENCE_MS 2000
 
-/* What tells a record: sizes, mark and position are within so many bytes. */
-#define HA_PROBE_BYTES 36
-
 struct ha_slave_options {
     int64_t heartbeat_ms;
     int64_t silence_ms;
 };
 
-/* The slave's log, as it is now. */
+/* The slave's log, as it is now. Its end is behind a whole record: of what comes, the store may
+ * hold the begin of one back until the rest has come, too. */
 struct ha_log {
     int64_t end_pos; /* 0: empty */
     int64_t flushed_pos;
@@ -75,13 +73,10 @@ struct ha_slave {
     int64_t reported_pos; /* -1: none yet */
     bool ask_due;
     bool hello_due;
-    bool probing;        /* the first bytes are held back until they are known to fit */
     int64_t block_bytes; /* of the current block that are still to come */
     struct slice input;
     size_t in_size;
     uint8_t in[HA_HEAD_BYTES + HA_CONTROL_BYTES_MAX];
-    size_t probe_size;
-    uint8_t probe[HA_PROBE_BYTES];
     uint8_t out[HA_HEAD_BYTES + HA_CONTROL_BYTES_MAX];
 };
 
@@ -97,5 +92,10 @@ void ha_slave_input(struct ha_slave *machine, struct slice bytes, int64_t now_ms
 /* What is to be done now. While something that was to be sent has not left, with can_send false. */
 void ha_slave_step(struct ha_slave *machine, struct ha_log log, bool can_send, int64_t now_ms,
                    struct ha_slave_action *action);
+
+/* Close, with these words: the log takes no more ... Set machine.refused beside, when an operator
+ * has to act. */
+void ha_slave_fail(struct ha_slave *machine, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 #endif
