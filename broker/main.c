@@ -22,6 +22,7 @@
 #include "broker/proc/topic_routes.h"
 #include "broker/proc/transaction_asker.h"
 
+#include "broker/repl/replicas.h"
 #include "broker/state/config_file.h"
 #include "broker/state/pop_log.h"
 #include "broker/state/pop_orders.h"
@@ -293,6 +294,7 @@ static void load_tables(struct broker *broker)
     broker->clients = clients_new();
     broker->queue_locks = queue_locks_new(QUEUE_LOCK_MAX_LIVE_MS);
     broker->stats = stats_new(broker->boot_ms);
+    broker->replicas = replicas_new(broker->clock, acks_on_watermark, broker);
 }
 
 static void make_pops(struct broker *broker)
@@ -422,7 +424,7 @@ static void make_server(struct broker *broker)
 static void start_threads(struct broker *broker, struct housekeeper **keeper)
 {
     struct err err = {0};
-    struct store_listener listener = {broker, broker_on_arrival, acks_on_flushed,
+    struct store_listener listener = {broker, broker_on_arrival, acks_on_watermark,
                                       broker_may_expire};
     store_set_listener(broker->store, listener);
     if (store_start(broker->store, &err) != STATUS_OK ||
@@ -524,6 +526,7 @@ static void tear_down(struct broker *broker)
         pop_ledger_free(broker->pop_ledger);
     }
     store_close(broker->store);
+    replicas_free(broker->replicas);
     topic_stats_free(broker->topic_stats);
     stats_free(broker->stats);
     queue_locks_free(broker->queue_locks);
