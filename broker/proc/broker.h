@@ -42,6 +42,7 @@ struct pop_orders;
 struct pop_polls;
 struct pop_revive;
 struct registrar;
+struct replica_watch;
 struct replicas;
 struct request_modes;
 struct topic_maker;
@@ -88,6 +89,7 @@ struct broker {
     struct timer *timer; /* the same, and with timerWheelEnable=false */
     struct stats *stats;
     struct replicas *replicas; /* who follows this broker's log; nobody on a slave */
+    struct replica_watch *replica_watch;
     struct topic_stats *topic_stats;
     struct pop_ledger *pop_ledger; /* the next four: NULL on a slave */
     struct pop_orders *pop_orders;
