@@ -44,6 +44,7 @@ struct pop_revive;
 struct registrar;
 struct replica_watch;
 struct replicas;
+struct replication;
 struct request_modes;
 struct topic_maker;
 struct topic_routes;
@@ -90,6 +91,7 @@ struct broker {
     struct stats *stats;
     struct replicas *replicas; /* who follows this broker's log; nobody on a slave */
     struct replica_watch *replica_watch;
+    struct replication *replication;
     struct topic_stats *topic_stats;
     struct pop_ledger *pop_ledger; /* the next four: NULL on a slave */
     struct pop_orders *pop_orders;
