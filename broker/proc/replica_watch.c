@@ -103,7 +103,7 @@ static struct watched judge(const struct replica_watch *watch, const struct watc
     if (seen->behind_bytes >= watch->broker->conf.haSlaveFallbehindMax) {
         now.in_sync = false;
         now.fell_ms = now_ms;
-    } else if (state->caught_up_ms > now.fell_ms) {
+    } else if (state->caught_up_ms > 0 && state->caught_up_ms >= now.fell_ms) {
         now.in_sync = true;
         now.fell_ms = 0;
     }
