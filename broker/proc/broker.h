@@ -42,8 +42,11 @@ struct pop_orders;
 struct pop_polls;
 struct pop_revive;
 struct registrar;
-struct slave_sync;
+struct replicas;
+struct replication;
 struct request_modes;
+struct slave_sync;
+struct table_changes;
 struct topic_maker;
 struct topic_routes;
 struct transaction_asker;
@@ -56,7 +59,7 @@ struct broker_loop {
     struct hold_table *pops; /* pops that wait or read; only parked */
     uint32_t next_revive_queue;
     struct append_batch *batch;  /* what this turn's sends have put together; of `acks` */
-    struct acks *acks;           /* sends in `batch`, and those that wait for the disk */
+    struct acks *acks;           /* sends in `batch`, and those that wait for disk or slave */
     struct parked_sends *parked; /* sends whose topic is being created */
     struct topic_stats_view *meters;
     struct buf scratch; /* one message's property string */
@@ -88,6 +91,8 @@ struct broker {
     struct delay *delay; /* on a slave: its master's progress */
     struct timer *timer; /* NULL on a slave, and with timerWheelEnable=false */
     struct stats *stats;
+    struct replicas *replicas; /* who follows this broker's log; nobody on a slave */
+    struct replication *replication;
     struct topic_stats *topic_stats;
     struct pop_ledger *pop_ledger; /* the next four: NULL on a slave */
     struct pop_orders *pop_orders;
@@ -102,7 +107,8 @@ struct broker {
     struct hold_tables *holds;
     struct hold_tables *pop_holds;
     struct registrar *registrar;
-    struct slave_sync *slave_sync; /* NULL on a master */
+    struct slave_sync *slave_sync;       /* NULL on a master */
+    struct table_changes *table_changes; /* NULL on a slave */
     struct topic_maker *topic_maker;
     struct appender *appender;
     struct transaction_asker *transaction_asker; /* NULL on a slave */
