@@ -96,8 +96,8 @@ struct queue; /* a consume queue; see store_queue */
 enum status store_open(const struct store_options *options, struct vfs *vfs,
                        const struct clock *clock, struct store **out, struct err *err);
 
-/* What the store reports; called on its own threads and within store_dispatch_here, must be quick and
- * must not call back into append. Set before store_start. */
+/* What the store reports; called on its own threads and within store_dispatch_here, must be quick
+ * and must not call back into append. Set before store_start. */
 struct store_listener {
     void *ctx;
     /* A message became readable in `queue` at queue_offset (the new maximum is one more). Only for

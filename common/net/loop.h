@@ -51,8 +51,8 @@ struct loop_task {
  * what is left so that owners can free themselves. */
 void loop_post(struct loop *loop, struct loop_task *task);
 
-/* A hook at the end of every turn and behind its tasks, in order of registration; at most 16. Before loop_start or on
- * the loop. */
+/* A hook at the end of every turn and behind its tasks, in order of registration; at most 16.
+ * Before loop_start or on the loop. */
 void loop_on_turn_end(struct loop *loop, void (*hook)(void *ctx), void *ctx);
 
 /* Timers, on the loop only (or before loop_start). */
