@@ -635,13 +635,21 @@ void acks_answer_stored(struct broker *broker, struct reply_to to, int64_t end_p
     loop_post(to.conn.loop, &stored->task);
 }
 
-/* In the next turn: the answers to what was appended have left by then. */
+/* Behind the answers to what was appended. Also this writes to the page cache, and takes long while
+ * the disk is slow. */
 static void dispatch_run(struct loop_task *task)
 {
     struct acks *acks =
         (struct acks *)(void *)((char *)task - offsetof(struct acks, dispatch_task));
+    struct broker *broker = acks->bl->broker;
     acks->dispatch_posted = false;
-    store_dispatch_here(acks->bl->broker->store);
+    if (appender_wanted(broker->appender)) {
+        store_dispatch_elsewhere(broker->store);
+        return;
+    }
+    int64_t started_ms = clock_monotonic_ms(broker->clock);
+    store_dispatch_here(broker->store);
+    appender_note(broker->appender, clock_monotonic_ms(broker->clock) - started_ms);
 }
 
 static void turn_end(void *ctx)

@@ -360,6 +360,11 @@ void store_dispatch_here(struct store *store)
     dispatcher_try(&store->dispatcher);
 }
 
+void store_dispatch_elsewhere(struct store *store)
+{
+    dispatcher_notify(&store->dispatcher);
+}
+
 static int64_t busy_ms(const struct store *store, const _Atomic int64_t *since_ms)
 {
     int64_t since = atomic_load_explicit(since_ms, memory_order_relaxed);

@@ -187,8 +187,10 @@ const struct append_result *store_append_within(struct store *store, struct appe
 const struct append_result *store_append_on_loop(struct store *store, struct append_batch *batch,
                                                  int64_t wait_ms);
 /* Make what was appended readable, if that is quick and somebody waits; else the dispatch thread is
- * woken as needed. Calls on_arrival. Does not wait. */
+ * woken as needed. Calls on_arrival. Waits for nothing but the page cache. */
 void store_dispatch_here(struct store *store);
+/* The same without the attempt: the disk is slow. */
+void store_dispatch_elsewhere(struct store *store);
 void append_batch_clear(struct append_batch *batch);
 
 /* --- watermarks and state; any thread --- */
