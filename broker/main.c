@@ -422,8 +422,12 @@ static void make_server(struct broker *broker)
 static void start_threads(struct broker *broker, struct housekeeper **keeper)
 {
     struct err err = {0};
-    struct store_listener listener = {broker, broker_on_arrival, acks_on_flushed,
-                                      broker_may_expire};
+    struct store_listener listener = {
+        .ctx = broker,
+        .on_arrival = broker_on_arrival,
+        .on_flushed = acks_on_flushed,
+        .may_expire = broker_may_expire,
+    };
     store_set_listener(broker->store, listener);
     if (store_start(broker->store, &err) != STATUS_OK ||
         housekeeper_start(broker, keeper, &err) != STATUS_OK)

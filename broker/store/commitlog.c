@@ -26,6 +26,7 @@ void commitlog_init(struct commitlog *log, struct log_paths paths, int64_t segme
     log->health = health;
     log->paths = paths;
     log->segment_bytes = segment_bytes;
+    log->last_record_pos = -1;
     CHECK(pthread_mutex_init(&log->append_lock, NULL) == 0);
     CHECK(pthread_mutex_init(&log->prepare_lock, NULL) == 0);
     CHECK(pthread_mutex_init(&log->zero_lock, NULL) == 0);
@@ -47,12 +48,21 @@ void commitlog_install(struct commitlog *log, struct segment *segment)
 /* --- the end of the log --- */
 
 /* Whole records behind the end were messages, perhaps acknowledged ones, that something in front of
- * them cuts off: that is an error, and more than the end of a write that was under way. */
+ * them cuts off: that is an error, and more than the end of a write that was under way. A 4.9.2
+ * slave's log may end inside a record at any time. */
 static void log_kept(const struct log_cut *cut, int64_t pos, int64_t bytes, int64_t whole_records,
                      const char *kept)
 {
-    log_line(whole_records > 0 ? LOG_ERROR : LOG_WARN, "store",
-             "bytes were cut from the end of the commit log and kept aside",
+    if (cut->doubted && pos == cut->end && whole_records > 0)
+        whole_records--;
+    bool expected = cut->slave && whole_records == 0;
+    log_line(whole_records > 0 ? LOG_ERROR
+             : expected        ? LOG_INFO
+                               : LOG_WARN,
+             "store",
+             expected ? "the log ended inside a record, whose begin was cut and kept aside; the "
+                        "master sends it again"
+                      : "bytes were cut from the end of the commit log and kept aside",
              "log_end=%lld why=\"%s\" from=%lld bytes=%lld whole_records=%lld kept=%s",
              (long long)cut->end, cut->why == NULL ? "the log ended before them" : cut->why,
              (long long)pos, (long long)bytes, (long long)whole_records, kept);
@@ -400,6 +410,8 @@ static enum status flush(struct commitlog *log)
         }
         pos = end < target ? end : target;
     }
+    if (pos > target) /* the empty log was given another begin since the target was read */
+        return STATUS_OK;
     atomic_store_explicit(&log->flushed_timestamp_ms, timestamp_ms, memory_order_relaxed);
     /* Sequentially consistent, like the loads of those who wait: either they see the new position,
      * or the report that follows finds them waiting. */

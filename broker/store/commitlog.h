@@ -39,6 +39,7 @@ struct commitlog {
     pthread_mutex_t append_lock;
     struct segment *current;         /* takes the appends; borrowed from the table */
     int64_t last_timestamp_ms;       /* store timestamps never decrease */
+    int64_t last_record_pos;         /* the newest record in the log, -1: not known, or none */
     int64_t garbage_end;             /* a failed write may have left bytes up to here */
     _Atomic int64_t append_since_ms; /* monotonic: the append under way began; 0: none is */
     _Atomic int64_t flush_since_ms;  /* the same for the flush */
@@ -84,6 +85,8 @@ struct log_cut {
     const char *root; /* of the store: what is cut and not zero is kept there, see aside.h */
     const char *why;  /* for the log line; NULL: only zeros are expected behind `end` */
     bool look;        /* also look behind `end` in its own segment; false: zeros are known there */
+    bool slave;       /* what is no whole record is no loss: the master sends it again */
+    bool doubted;     /* the record at `end` looks whole, but is not believed to be */
 };
 
 /* Make cut->end the end of the log: the rest of its segment is made zero, so that what stood there

@@ -113,6 +113,7 @@ static void store_free(struct store *store)
     queue_table_release(&store->queues);
     queue_files_release(&store->queue_files);
     commitlog_release(&store->log);
+    raw_append_release(&store->raw);
     health_release(&store->health);
     if (store->lock_fd != -1)
         (void)store->vfs->ops->close(store->vfs, store->lock_fd);
@@ -310,18 +311,20 @@ void store_close(struct store *store)
 
 /* --- appending --- */
 
-static void notify_writers(struct store *store)
+static void notify_others(struct store *store)
 {
     int64_t dirty = store_appended_pos(store) - store_flushed_pos(store);
     flusher_notify(&store->flusher, dirty, health_has(&store->health, REFUSAL_FAILED));
     if (atomic_load_explicit(&store->log.next_wanted, memory_order_relaxed))
         keeper_notify(&store->keeper);
+    if (store->listener.on_appended != NULL)
+        store->listener.on_appended(store->listener.ctx);
 }
 
-static void appended(struct store *store)
+void store_appended(struct store *store)
 {
     dispatcher_notify(&store->dispatcher);
-    notify_writers(store);
+    notify_others(store);
 }
 
 const struct append_result *store_append(struct store *store, struct append_batch *batch)
@@ -329,7 +332,7 @@ const struct append_result *store_append(struct store *store, struct append_batc
     if (batch->count == 0)
         return batch->results;
     commitlog_append(&store->log, batch);
-    appended(store);
+    store_appended(store);
     return batch->results;
 }
 
@@ -339,7 +342,7 @@ const struct append_result *store_append_within(struct store *store, struct appe
     if (batch->count > 0) {
         if (!commitlog_append_within(&store->log, batch, wait_ms))
             return NULL;
-        appended(store);
+        store_appended(store);
     }
     return batch->results;
 }
@@ -350,7 +353,7 @@ const struct append_result *store_append_on_loop(struct store *store, struct app
     if (batch->count > 0) {
         if (!commitlog_append_within(&store->log, batch, wait_ms))
             return NULL;
-        notify_writers(store);
+        notify_others(store);
     }
     return batch->results;
 }
@@ -517,11 +520,14 @@ struct deletion {
 };
 
 /* With both locks held: all messages of the queue have left the log. A record that is in the log
- * and not yet in the queue keeps it alive. */
+ * and not yet in the queue keeps it alive; on a slave, where next_offset stands still, any does. */
 static bool is_expired(const struct queue *queue)
 {
-    return queue->written_offset > 0 && queue->next_offset == queue->written_offset &&
-           queue->last_end_pos <= store_min_pos(queue->store);
+    const struct store *store = queue->store;
+    bool all_in_queue = health_has(&store->health, REFUSAL_SLAVE)
+                            ? store_dispatched_pos(store) == store_appended_pos(store)
+                            : queue->next_offset == queue->written_offset;
+    return queue->written_offset > 0 && all_in_queue && queue->last_end_pos <= store_min_pos(store);
 }
 
 /* Records of the queue that are in the log already must not come back: the dispatcher leaves out
