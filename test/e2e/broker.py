@@ -11,7 +11,7 @@ import struct
 import time
 import unittest
 
-from rocketmq import Connection, Daemon, JSON, free_port, wait_until
+from rocketmq import Connection, DEADLINE_S, Daemon, JSON, free_port, wait_until
 
 # request codes
 SEND, PULL, QUERY, QUERY_OFFSET, UPDATE_OFFSET, CREATE_TOPIC = 10, 11, 12, 14, 15, 17
@@ -201,7 +201,7 @@ class Client(Connection):
         except (socket.timeout, TimeoutError):
             return True
         finally:
-            self.socket.settimeout(20)
+            self.socket.settimeout(DEADLINE_S)
 
 
 # A machine that is busy with other tests may have a disk that is slow for long.
