@@ -6,6 +6,7 @@ with a configuration of its own in a folder of its own, waits until it is ready,
 Standard library only. The environment variable BUILD names the build folder (default: build).
 """
 
+import functools
 import json
 import os
 import re
@@ -251,10 +252,14 @@ class Connection:
             self.pushed.append(command)
 
     def read_frame(self):
-        size, = struct.unpack(">i", self._take(4))
-        return decode(self._take(size))
+        """Takes nothing before all of the frame is there: a read that times out can be repeated."""
+        self._fill(4)
+        size, = struct.unpack_from(">i", self.received)
+        self._fill(4 + size)
+        frame, self.received = self.received[4:4 + size], self.received[4 + size:]
+        return decode(frame)
 
-    def _take(self, size):
+    def _fill(self, size):
         while len(self.received) < size:
             try:
                 data = self.socket.recv(65536)
@@ -263,8 +268,6 @@ class Connection:
             if not data:
                 raise Closed()
             self.received += data
-        data, self.received = self.received[:size], self.received[size:]
-        return data
 
     def is_closed_by_peer(self):
         """Wait for the end of the stream; False when something else arrives."""
@@ -352,6 +355,41 @@ def free_port(below=0, above=0):
     if port is None:
         raise AssertionError("no free ports")
     return port
+
+
+class TooSlow(Exception):
+    """What was to be done within some time took longer, which shows nothing about the product."""
+
+
+def with_times(*times):
+    """For tests of what happens after a time, which must do something before: they get the first
+    time, and when that was too short on this machine (TooSlow) the next one."""
+    def decorate(test):
+        @functools.wraps(test)
+        def run(self):
+            for time_ms in times[:-1]:
+                try:
+                    return test(self, time_ms)
+                except TooSlow:
+                    print(f"{self.id()}: {time_ms} ms are too short here", flush=True)
+            return test(self, times[-1])
+        return run
+    return decorate
+
+
+class within:
+    """`with within(ms):` raises TooSlow when its statements took longer, whether they failed or
+    not."""
+
+    def __init__(self, time_ms):
+        self.end = time.monotonic() + time_ms / 1000
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if time.monotonic() >= self.end:
+            raise TooSlow()
 
 
 class Daemon:

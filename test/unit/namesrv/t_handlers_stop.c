@@ -66,8 +66,8 @@ static void stopping_does_not_wait_for_the_queue(void **state)
     }
     wait_until(server_stats(f.server).requests == PEERS * REQUESTS_EACH);
     loop_stop(f.loops[0]);
-    /* All of them would take PEERS * REQUESTS_EACH * SYNC_MS = 60 s: time enough for the requests to
-     * arrive on the busiest machine. */
+    /* All of them would take PEERS * REQUESTS_EACH * SYNC_MS = 60 s: time enough for the requests
+     * to arrive on the busiest machine. */
     handlers_stop(handlers);
     assert_in_range(syncs, 1, PEERS * REQUESTS_EACH / 2);
     fixture_stop(&f);
