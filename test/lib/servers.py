@@ -197,7 +197,8 @@ class Servers:
         }
         # A JVM that is still compiling keeps requests waiting longer than the default 200 ms; so may
         # the disk of a machine that is busy with other tests.
-        broker["waitTimeMillsInSendQueue"] = "10000"
+        broker["waitTimeMillsInSendQueue"] = "30000"
+        broker["osPageCacheBusyTimeOutMills"] = "30000"
         broker.update(self.settings)
         namesrv = {
             "listenPort": str(port + 7),
