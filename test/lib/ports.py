@@ -7,8 +7,6 @@ import socket
 # the port of a server that is down for a moment.
 FIRST, END = 10240, 32000
 
-held_for_good = []
-
 
 def reserve(offsets):
     """A base port such that base + offset is free for every offset. The ports stay this process's
@@ -35,5 +33,6 @@ def _hold(ports):
         for mark in marks:
             mark.close()
         return False
-    held_for_good.extend(marks)
+    for mark in marks:
+        mark.detach()  # stays open until the process ends
     return True
