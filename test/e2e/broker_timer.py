@@ -93,6 +93,8 @@ class DeliveryTest(TimerTest):
             self.assertGreaterEqual(int(record.properties["TIMER_DEQUEUE_MS"]), due)
             self.assertIn("TIMER_ENQUEUE_MS", record.properties)
         self.assertEqual(records[0].properties["KEYS"], "k")
+        # The topic is made known a moment after its first message.
+        wait_until(lambda: self.client.pull(WHEEL).code != TOPIC_NOT_EXIST, "the topic")
         self.assertEqual(self.client.read_queue(WHEEL)[0].topic, WHEEL)
 
     def test_a_time_that_has_come_is_no_timer(self):
