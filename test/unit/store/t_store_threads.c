@@ -120,7 +120,7 @@ static void *reader(void *arg)
     arena_init(&arena, 4096);
     int64_t next[QUEUES] = {0};
     int64_t sum = 0;
-    int64_t deadline_ms = clock_monotonic_ms(clock_real()) + 60000;
+    int64_t deadline_ms = clock_monotonic_ms(clock_real()) + 300000;
     while (sum < TOTAL && clock_monotonic_ms(clock_real()) < deadline_ms) {
         sum = 0;
         for (int q = 0; q < QUEUES; q++) {
@@ -262,7 +262,7 @@ static void arrivals_come_quickly(void **state)
     queue_set_interest(queue, true);
     for (int64_t i = 1; i <= 100; i++) {
         kit_put(&kit, "A", 0, "body", "");
-        int64_t deadline_ms = clock_monotonic_ms(clock_real()) + 10000;
+        int64_t deadline_ms = clock_monotonic_ms(clock_real()) + 60000;
         while (atomic_load(&waiting.seen) < i)
             assert_true(clock_monotonic_ms(clock_real()) < deadline_ms);
     }
