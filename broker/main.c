@@ -17,6 +17,8 @@
 #include "broker/proc/pop.h"
 #include "broker/proc/pull.h"
 #include "broker/proc/registrar.h"
+#include "broker/proc/replica_watch.h"
+#include "broker/proc/role.h"
 #include "broker/proc/send.h"
 #include "broker/proc/topic_maker.h"
 #include "broker/proc/topic_routes.h"
@@ -222,7 +224,7 @@ static void save_first_tables(struct broker *broker)
         status = groups_persist(broker->groups, &err);
     if (status == STATUS_OK && !is_there(broker, "consumerOffset.json"))
         status = offsets_persist(broker->offsets, &err);
-    if (status == STATUS_OK && broker->delay != NULL && !is_there(broker, "delayOffset.json"))
+    if (status == STATUS_OK && !is_there(broker, "delayOffset.json"))
         status = delay_persist(broker->delay, &err);
     if (status == STATUS_OK && broker->timer != NULL && !is_there(broker, "timerProgress.json"))
         status = timer_persist(broker->timer, &err);
@@ -275,9 +277,9 @@ static void load_tables(struct broker *broker)
         request_modes_load(config_path(broker, path, "messageRequestMode.json"), broker->vfs,
                            &broker->request_modes, &err) != STATUS_OK)
         die_of_files("a table of the store can not be loaded", &err);
-    if (!broker->slave && delay_load(config_path(broker, path, "delayOffset.json"), broker->vfs,
-                                     broker->store, broker->delay_levels_ms,
-                                     broker->delay_level_count, &broker->delay, &err) != STATUS_OK)
+    if (delay_load(config_path(broker, path, "delayOffset.json"), broker->vfs, broker->store,
+                   broker->delay_levels_ms, broker->delay_level_count, &broker->delay,
+                   &err) != STATUS_OK)
         die_of_files("the delay table of the store can not be loaded", &err);
     struct filters_options filters = {
         .path = config_path(broker, path, "consumerFilter.json"),
@@ -287,7 +289,7 @@ static void load_tables(struct broker *broker)
     if (filters_load(&filters, broker->vfs, broker->clock, &broker->filters, &err) != STATUS_OK)
         die_of_files("the filters of consumers can not be loaded", &err);
     broker->topic_stats = topic_stats_new(conf->brokerClusterName, broker->boot_ms);
-    if (broker->delay != NULL && conf->enableScheduleMessageStats)
+    if (conf->enableScheduleMessageStats)
         delay_set_stats(broker->delay, broker->topic_stats);
     if (!broker->slave && conf->timerWheelEnable)
         load_timers(broker);
@@ -295,6 +297,7 @@ static void load_tables(struct broker *broker)
     broker->queue_locks = queue_locks_new(QUEUE_LOCK_MAX_LIVE_MS);
     broker->stats = stats_new(broker->boot_ms);
     broker->replicas = replicas_new(broker->clock, acks_on_watermark, broker);
+    broker->replica_watch = replica_watch_new(broker);
 }
 
 static void make_pops(struct broker *broker)
@@ -453,6 +456,8 @@ static void start_replication(struct broker *broker)
         .transfer_bytes = conf->haTransferBatchSize,
         .heartbeat_ms = conf->haSendHeartbeatInterval,
         .silence_ms = conf->haHousekeepingInterval,
+        .on_changed = role_tables_changed,
+        .ctx = broker,
     };
     if (replication_start(&options, &broker->replication, &err) != STATUS_OK)
         die("replication can not be started; another broker may be running here, else set "
@@ -469,12 +474,12 @@ static void start_threads(struct broker *broker, struct housekeeper **keeper)
                                       .on_flushed = on_flushed,
                                       .may_expire = broker_may_expire};
     start_replication(broker);
+    if (role_start(broker, &err) != STATUS_OK)
+        die("a thread can not be started", &err);
     store_set_listener(broker->store, listener);
     if (store_start(broker->store, &err) != STATUS_OK ||
         housekeeper_start(broker, keeper, &err) != STATUS_OK)
         die("a thread can not be started", &err);
-    if (broker->slave)
-        replication_follow(broker->replication, broker->conf.haMasterAddress);
     for (int i = 0; i < broker->loop_count; i++)
         if (loop_start(broker->loops[i], &err) != STATUS_OK)
             die("an I/O loop can not be started", &err);
@@ -530,6 +535,7 @@ static void stop(struct broker *broker, struct housekeeper *keeper)
     appender_stop(broker->appender);
     housekeeper_stop(keeper);
     replication_stop(broker->replication); /* slaves get what is left first */
+    role_stop(broker);
     store_stop(broker->store);
     housekeeper_free(keeper);
     /* What the store and the workers still posted; nobody posts any more, but the other loops to
@@ -561,8 +567,7 @@ static void tear_down(struct broker *broker)
     free(broker->per_loop);
     if (broker->transaction_asker != NULL)
         transaction_asker_free(broker->transaction_asker);
-    if (broker->delay != NULL)
-        delay_free(broker->delay);
+    delay_free(broker->delay);
     if (broker->timer != NULL)
         timer_free(broker->timer);
     if (!broker->slave) {
@@ -573,6 +578,7 @@ static void tear_down(struct broker *broker)
     }
     store_close(broker->store);
     replication_free(broker->replication);
+    replica_watch_free(broker->replica_watch);
     replicas_free(broker->replicas);
     topic_stats_free(broker->topic_stats);
     stats_free(broker->stats);
@@ -624,6 +630,8 @@ int main(int argc, char **argv)
     broker.clock = clock_real();
     broker.vfs = vfs_posix();
     broker.boot_ms = clock_wall_ms(broker.clock);
+    (void)snprintf(broker.boot_id, sizeof broker.boot_id, "%llx-%08x", (long long)broker.boot_ms,
+                   arc4random());
     atomic_store(&broker.conf_changed_ms, broker.boot_ms);
     broker.conf_path = broker_conf_rewrite_path(&broker.conf_table);
     broker.slave = broker.conf.brokerRole == BROKER_ROLE_SLAVE;

@@ -11,7 +11,10 @@
 #include "broker/proc/housekeeper.h"
 
 #include "broker/proc/broker.h"
+#include "broker/proc/lag.h"
 #include "broker/proc/registrar.h"
+#include "broker/proc/replica_watch.h"
+#include "broker/proc/table_changes.h"
 #include "broker/proc/transaction_asker.h"
 #include "broker/state/pop_orders.h"
 #include "broker/state/pop_polls.h"
@@ -36,7 +39,7 @@ struct job {
     int64_t due_ms; /* monotonic */
 };
 
-#define JOBS 7
+#define JOBS 8
 
 struct housekeeper {
     struct broker *broker;
@@ -97,8 +100,7 @@ static void save_offsets(struct housekeeper *keeper)
 static void save_delays(struct housekeeper *keeper)
 {
     struct err err = {0};
-    if (keeper->broker->delay != NULL)
-        complain("delay offsets", delay_persist(keeper->broker->delay, &err), &err);
+    complain("delay offsets", delay_persist(keeper->broker->delay, &err), &err);
     if (keeper->broker->timer != NULL)
         complain("timers", timer_persist(keeper->broker->timer, &err), &err);
 }
@@ -117,8 +119,7 @@ static void write_journals(struct housekeeper *keeper)
     struct err err = {0};
     struct broker *broker = keeper->broker;
     complain_of_journal(what, offsets_journal_step(broker->offsets, &err), &err);
-    if (broker->delay != NULL)
-        complain_of_journal(what, delay_journal_step(broker->delay, &err), &err);
+    complain_of_journal(what, delay_journal_step(broker->delay, &err), &err);
     if (broker->timer != NULL)
         complain_of_journal(what, timer_journal_step(broker->timer, &err), &err);
 }
@@ -131,8 +132,6 @@ static void sync_journals(struct housekeeper *keeper)
     complain_of_journal(what, offsets_journal_sync(broker->offsets, &err), &err);
     if (offsets_journal_is_due(broker->offsets))
         save_offsets(keeper);
-    if (broker->delay == NULL)
-        return;
     complain_of_journal(what, delay_journal_sync(broker->delay, &err), &err);
     bool due = delay_journal_is_due(broker->delay);
     if (broker->timer != NULL) {
@@ -178,6 +177,18 @@ static void sample(struct housekeeper *keeper)
     int64_t now_ms = clock_wall_ms(keeper->broker->clock);
     stats_step(keeper->broker->stats, now_ms);
     topic_stats_step(keeper->broker->topic_stats, now_ms);
+    replica_watch_step(keeper->broker->replica_watch);
+}
+
+static void stop_slow_groups(struct housekeeper *keeper)
+{
+    lag_stop_slow_groups(keeper->broker, &keeper->arena);
+}
+
+static int64_t lag_period(const struct broker *broker)
+{
+    (void)broker;
+    return LAG_PERIOD_MS;
 }
 
 static int64_t every_second(const struct broker *broker)
@@ -283,9 +294,26 @@ static void *keep_pops(void *arg)
 static void *keep_journals(void *arg)
 {
     struct housekeeper *keeper = arg;
-    while (doze(keeper, JOURNAL_PERIOD_MS))
+    struct broker *broker = keeper->broker;
+    while (doze(keeper, JOURNAL_PERIOD_MS)) {
         write_journals(keeper);
+        if (broker->table_changes != NULL)
+            table_changes_step(broker->table_changes, clock_monotonic_ms(broker->clock));
+    }
     return NULL;
+}
+
+/* What only a master does: it appends to the log. */
+static enum status start_master_threads(struct housekeeper *keeper, struct err *err)
+{
+    enum status status = thread_start(&keeper->deliverer, "deliverer", deliver, keeper, err);
+    if (status == STATUS_OK)
+        status = thread_start(&keeper->asker, "asker", ask, keeper, err);
+    if (status == STATUS_OK && keeper->broker->timer != NULL)
+        status = thread_start(&keeper->timers, "timers", run_timers, keeper, err);
+    if (status == STATUS_OK)
+        status = thread_start(&keeper->pop_keeper, "pop-keeper", keep_pops, keeper, err);
+    return status;
 }
 
 static enum status start_threads(struct housekeeper *keeper, struct err *err)
@@ -293,14 +321,8 @@ static enum status start_threads(struct housekeeper *keeper, struct err *err)
     enum status status = thread_start(&keeper->thread, "housekeeper", keep, keeper, err);
     if (status == STATUS_OK)
         status = thread_start(&keeper->journal, "journal", keep_journals, keeper, err);
-    if (status == STATUS_OK && keeper->broker->delay != NULL)
-        status = thread_start(&keeper->deliverer, "deliverer", deliver, keeper, err);
-    if (status == STATUS_OK && keeper->broker->transaction_asker != NULL)
-        status = thread_start(&keeper->asker, "asker", ask, keeper, err);
-    if (status == STATUS_OK && keeper->broker->timer != NULL)
-        status = thread_start(&keeper->timers, "timers", run_timers, keeper, err);
-    if (status == STATUS_OK && keeper->broker->pop_revive != NULL)
-        status = thread_start(&keeper->pop_keeper, "pop-keeper", keep_pops, keeper, err);
+    if (status == STATUS_OK && !broker_is_slave(keeper->broker))
+        status = start_master_threads(keeper, err);
     return status;
 }
 
@@ -316,10 +338,14 @@ enum status housekeeper_start(struct broker *broker, struct housekeeper **out, s
     CHECK(pthread_cond_init(&keeper->wake, &attributes) == 0);
     pthread_condattr_destroy(&attributes);
     const struct job jobs[JOBS] = {
-        {save_tables, every_second, 0},   {save_offsets, offsets_period, 0},
-        {save_delays, delays_period, 0},  {expire, expire_period, 0},
-        {sample, every_second, 0},        {sync_journals, every_second, 0},
+        {save_tables, every_second, 0},
+        {save_offsets, offsets_period, 0},
+        {save_delays, delays_period, 0},
+        {expire, expire_period, 0},
+        {sample, every_second, 0},
+        {sync_journals, every_second, 0},
         {step_filters, expire_period, 0},
+        {stop_slow_groups, lag_period, clock_monotonic_ms(broker->clock) + LAG_PERIOD_MS},
     };
     memcpy(keeper->jobs, jobs, sizeof jobs);
     enum status status = start_threads(keeper, err);

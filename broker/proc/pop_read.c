@@ -10,6 +10,7 @@
  */
 #include "broker/proc/pop.h"
 
+#include "broker/proc/lag.h"
 #include "broker/proc/range_part.h"
 #include "common/base/check.h"
 #include "common/base/limits.h"
@@ -19,8 +20,7 @@
 
 #include <stdlib.h>
 
-#define TURN_QUEUES_MAX 1024      /* of a round that are looked at in one turn of the loop */
-#define POP_FROM_RETRY_PERCENT 20 /* popFromRetryProbability */
+#define TURN_QUEUES_MAX 1024 /* of a round that are looked at in one turn of the loop */
 
 struct cold_pop {
     struct cold_read read; /* first */
@@ -297,6 +297,7 @@ static void take_found(struct pop *pop, struct get_result *got)
     }
     struct slice topic = topic_of(pop);
     topic_stats_got(pop->bl->meters, topic, pop->group, got->count, (int64_t)got->bytes);
+    lag_count(pop->bl, topic, round->queue_id, pop->group, got, -1);
     pop_start_info_append(&round->start_info, is_retry(round), round->queue_id, taken.start_offset);
     pop_message_info_append(&round->message_info, is_retry(round), round->queue_id, offsets,
                             taken.count);
@@ -569,8 +570,8 @@ void pop_round_run(struct pop *pop)
     /* First of all: what comes, or becomes ready, from here on is seen by the wait. */
     struct poll_target target = {.topic = pop->topic, .group = pop->group};
     round->mark = pop_polls_mark(bl->broker->pop_polls, &target);
-    uint32_t chance = broker_loop_random(bl, 100);
-    round->retry_first = chance < POP_FROM_RETRY_PERCENT;
+    round->retry_first =
+        (int64_t)broker_loop_random(bl, 100) < bl->broker->conf.popFromRetryProbability;
     round->first = broker_loop_random(bl, TOPIC_QUEUES_MAX);
     round->pop_time_ms = clock_wall_ms(bl->broker->clock);
     round->revive_queue = pop->order ? POP_ORDER_REVIVE_QUEUE

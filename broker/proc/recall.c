@@ -23,7 +23,7 @@ static bool check_broker(struct broker *broker, struct call *call)
         call_fail(call, RESPONSE_NO_PERMISSION, "recall failed, operation is forbidden");
         return false;
     }
-    if (broker->slave) {
+    if (broker_is_slave(broker)) {
         call_fail(call, RESPONSE_SLAVE_NOT_AVAILABLE,
                   "recall failed, broker service not available");
         return false;
@@ -31,7 +31,7 @@ static bool check_broker(struct broker *broker, struct call *call)
     if (acks_full(broker_loop_of(broker, call)->acks, call->under_way)) {
         call_fail(call, RESPONSE_SYSTEM_BUSY,
                   "[OVERLOAD]system busy, start flow control for a while: too much waits for the "
-                  "disk of the commit log; look at its load and health");
+                  "disk of the commit log or a slave; look at their load and health");
         return false;
     }
     if (clock_wall_ms(broker->clock) < conf->startAcceptSendRequestTimeStamp ||

@@ -48,14 +48,14 @@ enum status timer_load(const struct timer_options *options, struct timer **out, 
     timer->state = timer->progress.state;
     timer->cursor = timer->progress.cursor;
     timer->proof_pos = timer->progress.proof_pos;
-    queue_set_interest(timer->queue, true);
+    queue_set_idle_interest(timer->queue, true);
     *out = timer;
     return STATUS_OK;
 }
 
 void timer_free(struct timer *timer)
 {
-    queue_set_interest(timer->queue, false);
+    queue_set_idle_interest(timer->queue, false);
     timer_progress_release(&timer->progress);
     timer_files_close(&timer->files);
     timer_window_release(&timer->window);
@@ -451,6 +451,11 @@ void timer_figures(struct timer *timer, struct timer_figures *out)
 void timer_wrap_metrics(struct timer *timer, struct arena *arena, TimerMetricsSerializeWrapper *out)
 {
     timer_progress_wrap(&timer->progress, arena, out);
+}
+
+int64_t timer_copy_progress(struct timer *timer, struct arena *arena, TimerProgress *out)
+{
+    return timer_progress_copy(&timer->progress, arena, out);
 }
 
 enum status timer_persist(struct timer *timer, struct err *err)

@@ -96,8 +96,8 @@ struct queue; /* a consume queue; see store_queue */
 enum status store_open(const struct store_options *options, struct vfs *vfs,
                        const struct clock *clock, struct store **out, struct err *err);
 
-/* What the store reports; called on its own threads if nothing else is said, must be quick and must
- * not call back into append. Set before store_start. */
+/* What the store reports; called on its own threads and within store_dispatch_here if nothing else
+ * is said, must be quick and must not call back into append. Set before store_start. */
 struct store_listener {
     void *ctx;
     /* A message became readable in `queue` at queue_offset (the new maximum is one more). Only for
@@ -185,6 +185,15 @@ const struct append_result *store_append(struct store *store, struct append_batc
  * happened, when the log lock cannot be had within wait_ms. The write itself may take longer. */
 const struct append_result *store_append_within(struct store *store, struct append_batch *batch,
                                                 int64_t wait_ms);
+
+/* The same on a loop, which calls store_dispatch_here for it soon: dispatch is not woken. */
+const struct append_result *store_append_on_loop(struct store *store, struct append_batch *batch,
+                                                 int64_t wait_ms);
+/* Make what was appended readable, if that is quick and somebody waits; else the dispatch thread is
+ * woken as needed. Calls on_arrival. Waits for nothing but the page cache. */
+void store_dispatch_here(struct store *store);
+/* The same without the attempt: the disk is slow. */
+void store_dispatch_elsewhere(struct store *store);
 void append_batch_clear(struct append_batch *batch);
 
 /* --- a slave's log --- */
@@ -324,6 +333,10 @@ void store_delete_expired_queues(struct store *store, const struct slice *keep, 
  * queue_max_offset once more: what arrived before is not reported. */
 void queue_set_interest(struct queue *queue, bool interested);
 
+/* The same for who can do with hearing of an arrival some milliseconds late, so that appends need
+ * not wake dispatch for it. */
+void queue_set_idle_interest(struct queue *queue, bool interested);
+
 /* A pointer for the owner of the listener (the table of held pulls). */
 void queue_set_context(struct queue *queue, void *context);
 void *queue_context(const struct queue *queue);
@@ -391,7 +404,8 @@ struct get_result {
     bool far_behind;  /* the last entry looked at lies deeper than memory_bytes_hot */
     int64_t last_pos; /* where its record lies; the end of the log when no entry was looked at */
     size_t bytes;
-    int count; /* messages */
+    int count;          /* messages */
+    int32_t last_bytes; /* the record of the last one: the end of the last range */
     /* Ranges that hold the messages back to back; neighbours in the log are merged, so there are at
      * most `count`. The caller releases each. */
     struct log_range *ranges;
