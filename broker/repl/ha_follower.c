@@ -187,8 +187,7 @@ static void rest(struct follower *follower, int64_t until_ms)
     bool unflushed = replication->options.sync_flush && log.flushed_pos < log.end_pos;
     if (unflushed) {
         store_flush_soon(follower->store);
-        atomic_store(&replication->wants_flush, true);
-        atomic_thread_fence(memory_order_seq_cst);
+        (void)atomic_exchange(&replication->wants_flush, true);
         unflushed = store_flushed_pos(follower->store) == log.flushed_pos;
     } else {
         unflushed = true; /* nothing to look at again */

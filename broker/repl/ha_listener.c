@@ -152,8 +152,10 @@ enum status ha_listener_start(struct replication *replication, struct err *err)
                                      buffers, &replication->listen_fd, NULL, err);
     if (status != STATUS_OK)
         return status;
-    for (int i = 0; i < HA_CONNECTIONS_MAX; i++)
+    for (int i = 0; i < HA_CONNECTIONS_MAX; i++) {
         replication->connections[i].replication = replication;
+        replication->connections[i].bit = (uint32_t)1 << i;
+    }
     return thread_start(&replication->listen_thread, "ha-listener", listen_all, replication, err);
 }
 

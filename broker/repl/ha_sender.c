@@ -3,9 +3,10 @@
  * A connection from a slave: the thread that drives ha_master.h with the socket, the clock and the
  * store, and enters the slave among the replicas. It may wait for the disk.
  *
- * Waking. The thread says wants_more, then looks at the end of the log once more, then waits; an
- * append moves the end, then looks at wants_more. So one of the two sees the other, and an append
- * makes a system call only when somebody has sent all there was.
+ * Waking. The thread sets its bit of `wanting`, looks at the end of the log once more, and waits;
+ * an append moves the end, then takes all bits and wakes whose they are. Both change the same word,
+ * which orders them: one of the two sees what the other did. So an append makes a system call only
+ * when somebody has sent all there was.
  */
 #include "broker/repl/ha_wire.h"
 #include "broker/repl/replication_internal.h"
@@ -190,17 +191,14 @@ static void rest(struct sender *sender, int64_t until_ms, int64_t now_ms)
     struct replication *replication = sender->replication;
     bool busy = ha_wire_busy(&sender->wire);
     bool wants_more = !busy && sender->machine.state == HA_MASTER_STREAMING;
-    if (wants_more) {
-        atomic_store(&connection->wants_more, true);
-        atomic_fetch_add(&replication->wanting, 1);
-        atomic_thread_fence(memory_order_seq_cst);
-    }
+    if (wants_more)
+        atomic_fetch_or(&replication->wanting, connection->bit);
     bool more = (wants_more && store_appended_pos(sender->store) > sender->machine.next_pos) ||
                 atomic_load(&connection->changed) != 0;
     if (!more)
         ha_wire_wait(&sender->wire, busy, until_ms - now_ms);
-    if (wants_more && atomic_exchange(&connection->wants_more, false))
-        atomic_fetch_sub(&replication->wanting, 1);
+    if (wants_more)
+        atomic_fetch_and(&replication->wanting, ~connection->bit);
 }
 
 /* The master stops: what it has is sent first, to those that are about to have it. */

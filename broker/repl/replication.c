@@ -99,27 +99,20 @@ void replication_free(struct replication *replication)
     free(replication);
 }
 
+/* Both of these are called after the position has moved, and change nothing when nobody waits; but
+ * they look by an exchange, as those write who wait: so either this sees the wish, or they see the
+ * position (ha_sender.c). */
 void replication_appended(struct replication *replication)
 {
-    /* Between the end of the log, which has moved, and the look: see ha_sender.c. */
-    atomic_thread_fence(memory_order_seq_cst);
-    if (atomic_load_explicit(&replication->wanting, memory_order_relaxed) == 0)
-        return;
-    for (int i = 0; i < HA_CONNECTIONS_MAX; i++) {
-        struct ha_connection *connection = &replication->connections[i];
-        if (atomic_load_explicit(&connection->wants_more, memory_order_relaxed) &&
-            atomic_exchange(&connection->wants_more, false)) {
-            atomic_fetch_sub(&replication->wanting, 1);
-            ha_wake(connection->wake_fd);
-        }
-    }
+    uint32_t wanting = atomic_exchange(&replication->wanting, 0);
+    for (int i = 0; wanting != 0; i++, wanting >>= 1)
+        if ((wanting & 1) != 0)
+            ha_wake(replication->connections[i].wake_fd);
 }
 
 void replication_flushed(struct replication *replication)
 {
-    atomic_thread_fence(memory_order_seq_cst);
-    if (atomic_load_explicit(&replication->wants_flush, memory_order_relaxed) &&
-        atomic_exchange(&replication->wants_flush, false))
+    if (atomic_exchange(&replication->wants_flush, false))
         ha_wake(replication->follow_wake_fd);
 }
 

@@ -15,19 +15,18 @@
 
 /* Connections that are open at a time: slaves, those that were slaves a moment ago, and what else
  * finds the port. When there are more, the oldest that has not said what it is goes first. */
-#define HA_CONNECTIONS_MAX 32
+#define HA_CONNECTIONS_MAX 32 /* bits of replication.wanting */
 
 /* How long slaves have to take what is left of the log when the master stops. */
-#define HA_FAREWELL_MS 1000
+#define HA_FAREWELL_MS 3000
 
 enum ha_connection_use { HA_CONNECTION_FREE, HA_CONNECTION_OPEN, HA_CONNECTION_ENDED };
 
 /* A place for a connection from a slave, with a thread of its own while it is used. */
 struct ha_connection {
     struct replication *replication;
-    int wake_fd; /* for the replication's life */
-    /* The thread waits for the log to grow: replication_appended has to wake it. */
-    _Atomic bool wants_more;
+    int wake_fd;              /* for the replication's life */
+    uint32_t bit;             /* of replication.wanting */
     _Atomic uint32_t changed; /* tables of replication_changed that are still to be told */
 
     /* Under replication.lock: */
@@ -55,7 +54,7 @@ struct replication {
     int listen_fd;
     int listen_wake_fd;
     pthread_t listen_thread;
-    atomic_int wanting; /* connections that want more */
+    _Atomic uint32_t wanting; /* whose threads wait for the log to grow */
     struct ha_connection connections[HA_CONNECTIONS_MAX];
     char refused[HA_TEXT_BYTES]; /* under lock: what was logged last about a slave */
     int64_t refused_ms;

@@ -93,6 +93,9 @@ static enum status finish_role(const struct finish *finish, struct err *err)
                            "brokerId = %lld: a broker with brokerRole = SLAVE needs a brokerId "
                            "above 0, one that no other slave of %s has",
                            (long long)values->brokerId, values->brokerName);
+        if (values->haMasterAddress[0] == '\0' && values->namesrvAddr[0] == '\0')
+            warn(finish, "brokerRole = SLAVE: neither haMasterAddress nor namesrvAddr is set, so "
+                         "this broker follows nobody");
         return STATUS_OK;
     }
     if (values->brokerId != 0) {

@@ -499,6 +499,36 @@ class OldPeersTest(unittest.TestCase):
             self.assertEqual(master.read_first_report(), 141091)
 
 
+class SilenceTest(unittest.TestCase):
+    """Whoever is not heard for haHousekeepingInterval is gone."""
+
+    def test_of_a_slave(self):
+        pair = Pair(self, master={"haHousekeepingInterval": 1000})
+        pair.master.start()
+        pair.send(1)
+        with FakeSlave(pair.ha_port) as slave:
+            slave.report(0)
+            slave.read_until(pair.end)
+            self.assertTrue(slave.is_closed())
+        wait_until(lambda: "nothing was heard from it for" in pair.master.log(), "it is said")
+
+    def test_of_a_master(self):
+        with FakeMaster(self) as master:
+            slave = Broker(**OPTIONS, brokerRole="SLAVE", brokerId=1, haHousekeepingInterval=3000,
+                           haMasterAddress=master.address)
+            self.addCleanup(slave.remove)
+            slave.start()
+            for _ in range(2):
+                master.accept()
+                self.assertEqual(master.read_first_report(), 0)
+                while True:
+                    try:
+                        master.read_report()
+                    except rocketmq.Closed:
+                        break
+            self.assertIn("nothing was heard from the master for", slave.log())
+
+
 class HostileTest(unittest.TestCase):
     """Whatever finds the port: the master's clients and its slave feel nothing of it."""
 

@@ -306,6 +306,10 @@ static void test_the_replication_port(void **state)
 static void test_the_master_of_a_slave(void **state)
 {
     struct fixture *f = *state;
+    set(f, "brokerRole", "SLAVE");
+    set(f, "brokerId", "1");
+    assert_int_equal(finish(f), STATUS_OK);
+    assert_warned(f, "so this broker follows nobody");
     set(f, "haMasterAddress", "master.example:10912");
     assert_int_equal(finish(f), STATUS_OK);
     set(f, "haMasterAddress", "master.example");
