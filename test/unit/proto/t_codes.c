@@ -43,8 +43,8 @@ static void every_row_and_nothing_else(void **state)
     }
     /* RequestCode of 4.9.2 has 94 constants; DELETE_EXPIRED_COMMITLOG is of 4.9.4; 11 are of pop
      * consumption and tools of 5.3.3; GET_TIMER_CHECK_POINT, GET_TIMER_METRICS and RECALL_MESSAGE
-     * are of 5.x. */
-    assert_int_equal(rows, 109);
+     * are of 5.x; GET_REPLICATED_TABLES is our own. */
+    assert_int_equal(rows, 110);
     assert_int_equal(command_info(329)->server, SERVER_BROKER);
     assert_null(command_info(INT32_MIN));
     assert_null(command_info(INT32_MAX));
@@ -52,6 +52,7 @@ static void every_row_and_nothing_else(void **state)
     assert_null(command_info(16));
     assert_string_equal(command_info(200050)->name, "POP_MESSAGE");
     assert_string_equal(command_info(200151)->name, "BATCH_ACK_MESSAGE");
+    assert_string_equal(command_info(200240)->name, "GET_REPLICATED_TABLES");
     assert_null(command_info(511));
     assert_null(command_info(512));
     assert_null(command_info(199999));
