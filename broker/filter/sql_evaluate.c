@@ -21,15 +21,16 @@ int sql_slice_order(struct slice left, struct slice right)
     return order != 0 ? order : (left.size > right.size) - (left.size < right.size);
 }
 
-bool sql_find_name(const struct sql_filter *filter, struct slice name, size_t *rank)
+/* Binary search. by_order  which of `texts` comes first, second ...; NULL: as they stand
+ * rank  where it is, or would be put in, in that order */
+static bool find_sorted(const struct slice *texts, const uint16_t *by_order, size_t count,
+                        struct slice text, size_t *rank)
 {
-    const struct slice *names = (const struct slice *)(void *)filter->names.data;
-    const uint16_t *by_order = (const uint16_t *)(void *)filter->order.data;
     size_t low = 0;
-    size_t high = filter->name_count;
+    size_t high = count;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        int order = sql_slice_order(names[by_order[middle]], name);
+        int order = sql_slice_order(texts[by_order == NULL ? middle : by_order[middle]], text);
         if (order == 0) {
             *rank = middle;
             return true;
@@ -41,6 +42,13 @@ bool sql_find_name(const struct sql_filter *filter, struct slice name, size_t *r
     }
     *rank = low;
     return false;
+}
+
+bool sql_find_name(const struct sql_filter *filter, struct slice name, size_t *rank)
+{
+    return find_sorted((const struct slice *)(void *)filter->names.data,
+                       (const uint16_t *)(void *)filter->order.data, filter->name_count, name,
+                       rank);
 }
 
 struct machine {
@@ -98,19 +106,8 @@ static bool is_member(const struct sql_filter *filter, uint32_t which, struct sl
 {
     const struct sql_list *list = (const struct sql_list *)(void *)filter->lists.data + which;
     const struct slice *members = (const struct slice *)(void *)filter->members.data + list->first;
-    size_t low = 0;
-    size_t high = list->count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        int order = sql_slice_order(members[middle], text);
-        if (order == 0)
-            return true;
-        if (order < 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return false;
+    size_t rank;
+    return find_sorted(members, NULL, list->count, text, &rank);
 }
 
 /* left becomes the result. False: the two cannot be compared. */

@@ -126,6 +126,8 @@ struct acks {
     bool timer_set;
     struct loop_task news_task;
     _Atomic bool news_posted;
+    struct loop_task dispatch_task; /* behind the answers of the batch */
+    bool dispatch_posted;
     _Atomic bool anyone_waits;
 };
 
@@ -136,12 +138,14 @@ static void answer_waiting(struct acks *acks);
 static void news_run(struct loop_task *task);
 static void deadline_check(void *ctx);
 static void turn_end(void *ctx);
+static void dispatch_run(struct loop_task *task);
 
 struct acks *acks_new(struct broker_loop *bl)
 {
     struct acks *acks = xcalloc(1, sizeof *acks);
     acks->bl = bl;
     acks->news_task.run = news_run;
+    acks->dispatch_task.run = dispatch_run;
     acks->timer = loop_timer_new(bl->loop, deadline_check, acks);
     acks->queue_timer = loop_timer_new(bl->loop, check_queue, acks);
     acks->handed_last = &acks->handed;
@@ -452,9 +456,13 @@ static bool append_here(struct acks *acks)
         return false;
     int64_t started_ms = clock_monotonic_ms(broker->clock);
     const struct append_result *results =
-        store_append_within(broker->store, acks->turn->batch, APPEND_PATIENCE_MS);
+        store_append_on_loop(broker->store, acks->turn->batch, APPEND_PATIENCE_MS);
     if (results == NULL)
         return false;
+    if (!acks->dispatch_posted) {
+        acks->dispatch_posted = true;
+        loop_post(acks->bl->loop, &acks->dispatch_task);
+    }
     int64_t took_ms = clock_monotonic_ms(broker->clock) - started_ms;
     appender_note(broker->appender, took_ms);
     settle_all(acks, acks->turn, results, took_ms);
@@ -622,6 +630,23 @@ void acks_answer_stored(struct broker *broker, struct reply_to to, int64_t end_p
     *stored = (struct stored_call){
         {NULL, stored_run}, broker->per_loop[loop_index(to.conn.loop)].acks, to, promise};
     loop_post(to.conn.loop, &stored->task);
+}
+
+/* Behind the answers to what was appended. Also this writes to the page cache, and takes long while
+ * the disk is slow. */
+static void dispatch_run(struct loop_task *task)
+{
+    struct acks *acks =
+        (struct acks *)(void *)((char *)task - offsetof(struct acks, dispatch_task));
+    struct broker *broker = acks->bl->broker;
+    acks->dispatch_posted = false;
+    if (appender_wanted(broker->appender)) {
+        store_dispatch_elsewhere(broker->store);
+        return;
+    }
+    int64_t started_ms = clock_monotonic_ms(broker->clock);
+    store_dispatch_here(broker->store);
+    appender_note(broker->appender, clock_monotonic_ms(broker->clock) - started_ms);
 }
 
 static void turn_end(void *ctx)

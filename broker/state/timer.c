@@ -48,14 +48,14 @@ enum status timer_load(const struct timer_options *options, struct timer **out, 
     timer->state = timer->progress.state;
     timer->cursor = timer->progress.cursor;
     timer->proof_pos = timer->progress.proof_pos;
-    queue_set_interest(timer->queue, true);
+    queue_set_idle_interest(timer->queue, true);
     *out = timer;
     return STATUS_OK;
 }
 
 void timer_free(struct timer *timer)
 {
-    queue_set_interest(timer->queue, false);
+    queue_set_idle_interest(timer->queue, false);
     timer_progress_release(&timer->progress);
     timer_files_close(&timer->files);
     timer_window_release(&timer->window);

@@ -175,6 +175,22 @@ enum status queue_write(struct queue *queue, const uint8_t *entries, size_t coun
     return STATUS_OK;
 }
 
+bool queue_write_is_quick(struct queue *queue, size_t count)
+{
+    /* The page of the last entry, which the next one shares, was written lately. */
+    if (queue->last_end_pos <= store_hot_pos(queue->store))
+        return false;
+    int64_t entries = queue_file_entries(queue);
+    int64_t number = queue->written_offset / entries;
+    if ((queue->written_offset + (int64_t)count - 1) / entries != number)
+        return false;
+    struct queue_file *file = queue_file_if_open(queue, number);
+    if (file == NULL)
+        return false;
+    queue_file_drop(file);
+    return true;
+}
+
 /* Only here max_offset changes, so that what all ends come to is known without a walk. */
 static void set_end(struct queue *queue, int64_t offset)
 {

@@ -77,6 +77,10 @@ void queue_free(struct queue *queue);
 enum status queue_write(struct queue *queue, const uint8_t *entries, size_t count);
 void queue_publish(struct queue *queue);
 
+/* Would writing `count` entries behind written_offset neither open nor make a file, nor read a page
+ * of one? */
+bool queue_write_is_quick(struct queue *queue, size_t count);
+
 /* Entries for messages that are not there, up to written_offset == queue_offset. In an empty queue
  * this sets the first offset: only the part of its file before it is filled. */
 enum status queue_fill(struct queue *queue, int64_t queue_offset);

@@ -17,6 +17,7 @@
 
 #define NAP_US 3000 /* nobody waits; a pull that comes meanwhile ends it */
 #define IDLE_NAPS_BEFORE_SLEEP 50
+#define INDEX_NAP_US 10000 /* the loops dispatch; only keys are gathered for the index */
 #define RETRY_US 200000
 #define GAP_ENTRIES_MAX 1000000
 
@@ -33,19 +34,25 @@ void dispatcher_init(struct dispatcher *dispatcher, struct store *store)
     dispatcher->store = store;
     sleeper_init(&dispatcher->sleeper);
     CHECK(pthread_mutex_init(&dispatcher->lock, NULL) == 0);
+    CHECK(pthread_mutex_init(&dispatcher->index_lock, NULL) == 0);
     dispatcher->items = xmalloc(DISPATCH_WIDE_RECORDS * sizeof *dispatcher->items);
     dispatcher->staging = xmalloc(DISPATCH_WIDE_RECORDS * QUEUE_ENTRY_BYTES);
     dispatcher->touched = xmalloc(DISPATCH_WIDE_RECORDS * sizeof(struct queue *));
+    dispatcher->arrived = xmalloc(DISPATCH_WIDE_RECORDS * sizeof(struct queue *));
 }
 
 void dispatcher_release(struct dispatcher *dispatcher)
 {
     if (dispatcher->segment != NULL)
         segment_drop(dispatcher->segment);
+    if (dispatcher->index_segment != NULL)
+        segment_drop(dispatcher->index_segment);
     free(dispatcher->items);
     free(dispatcher->staging);
     free(dispatcher->touched);
+    free(dispatcher->arrived);
     (void)pthread_mutex_destroy(&dispatcher->lock);
+    (void)pthread_mutex_destroy(&dispatcher->index_lock);
 }
 
 void dispatcher_seek(struct dispatcher *dispatcher, const struct dispatch_start *start)
@@ -56,6 +63,7 @@ void dispatcher_seek(struct dispatcher *dispatcher, const struct dispatch_start 
     dispatcher->queues_from = start->queues_from;
     dispatcher->verified_from = start->verified_from;
     dispatcher->last_pos = start->last_pos;
+    atomic_store(&dispatcher->indexed_pos, start->pos); /* first: it is never behind unseen */
     atomic_store(&dispatcher->dispatched_pos, start->pos);
 }
 
@@ -224,13 +232,19 @@ static enum status add_entry(struct dispatcher *dispatcher, const struct record 
     return STATUS_OK;
 }
 
-static enum status dispatch_record(struct dispatcher *dispatcher, const struct record *record)
+static bool is_indexed(const struct dispatcher *dispatcher, const struct record *record)
+{
+    return record_in_index(record) && dispatcher->store->options.index_enable;
+}
+
+static enum status dispatch_record(struct dispatcher *dispatcher, const struct record *record,
+                                   bool with_index)
 {
     struct record_keys keys = record_keys_find(record->properties);
     enum status status = STATUS_OK;
     if (record_in_queue(record))
         status = add_entry(dispatcher, record, &keys);
-    if (status == STATUS_OK && record_in_index(record) && dispatcher->store->options.index_enable)
+    if (status == STATUS_OK && with_index && is_indexed(dispatcher, record))
         index_record(dispatcher, record, &keys);
     return status;
 }
@@ -243,21 +257,29 @@ struct round {
     int64_t start;
     int64_t last_pos;     /* of the last record, -1: none yet */
     int64_t timestamp_ms; /* its store time */
+    bool with_index;      /* keys go into the index, too; index_lock is held */
 };
 
-/* The readable bytes from round->pos to the end of its segment or of the log. */
-static struct slice round_bytes(struct dispatcher *dispatcher, const struct round *round)
+/* The readable bytes from pos to the end of its segment, at most to `limit`; *held is that segment
+ * afterwards. */
+static struct slice log_bytes(struct dispatcher *dispatcher, struct segment **held, int64_t pos,
+                              int64_t limit)
 {
-    struct segment *segment = dispatcher->segment;
-    if (segment == NULL || round->pos < segment->base || round->pos >= segment_end(segment)) {
+    struct segment *segment = *held;
+    if (segment == NULL || pos < segment->base || pos >= segment_end(segment)) {
         if (segment != NULL)
             segment_drop(segment);
-        segment = dispatcher->segment = commitlog_acquire(&dispatcher->store->log, round->pos);
+        segment = *held = commitlog_acquire(&dispatcher->store->log, pos);
         if (segment == NULL)
             return SLICE_EMPTY;
     }
-    int64_t end = segment_end(segment) < round->limit ? segment_end(segment) : round->limit;
-    return slice_of(segment->data + (round->pos - segment->base), (size_t)(end - round->pos));
+    int64_t end = segment_end(segment) < limit ? segment_end(segment) : limit;
+    return slice_of(segment->data + (pos - segment->base), (size_t)(end - pos));
+}
+
+static struct slice round_bytes(struct dispatcher *dispatcher, const struct round *round)
+{
+    return log_bytes(dispatcher, &dispatcher->segment, round->pos, round->limit);
 }
 
 /* Something unreadable stands at round->pos. Among records that recovery has verified this cannot
@@ -311,7 +333,7 @@ static enum status round_step(struct dispatcher *dispatcher, struct round *round
     if (status != STATUS_OK || record.physical_offset != round->pos)
         return skip_unreadable(dispatcher, round);
     prefetch_next(bytes, &record);
-    status = dispatch_record(dispatcher, &record);
+    status = dispatch_record(dispatcher, &record, round->with_index);
     if (status != STATUS_OK)
         return status;
     round->last_pos = round->pos;
@@ -375,46 +397,173 @@ static bool round_goes_on(const struct dispatcher *dispatcher, const struct roun
            bytes < DISPATCH_WIDE_BYTES;
 }
 
-enum status dispatcher_round(struct dispatcher *dispatcher)
+/* Tell of the queues that have grown. Without a lock: the listener may take its own. */
+static void report_arrivals(struct store *store, struct queue *const *queues, size_t count)
 {
-    struct store *store = dispatcher->store;
-    (void)pthread_mutex_lock(&dispatcher->lock);
+    for (size_t i = 0; i < count; i++)
+        if (store->listener.on_arrival != NULL &&
+            atomic_load_explicit(&queues[i]->interest, memory_order_seq_cst) > 0)
+            store->listener.on_arrival(store->listener.ctx, queues[i]);
+}
+
+static struct round round_begin(struct dispatcher *dispatcher)
+{
     struct round round = {
         .start = atomic_load_explicit(&dispatcher->dispatched_pos, memory_order_relaxed),
-        .limit = atomic_load_explicit(&store->log.appended_pos, memory_order_seq_cst),
+        .limit = atomic_load_explicit(&dispatcher->store->log.appended_pos, memory_order_seq_cst),
         .last_pos = -1,
     };
     round.pos = round.start;
-    if (round.pos >= round.limit) {
-        (void)pthread_mutex_unlock(&dispatcher->lock);
-        return STATUS_NOT_FOUND;
-    }
-    enum status status = STATUS_OK;
     dispatcher->new_count = 0;
+    return round;
+}
+
+/* Write and publish what a round has gathered. `status` is how the gathering ended. After a failure
+ * the queues stay touched: some of their entries may be written, and are repeats the next time. */
+static enum status round_finish(struct dispatcher *dispatcher, const struct round *round,
+                                enum status status)
+{
+    enum status written = status;
+    if (status == STATUS_OK || status == STATUS_CORRUPT) {
+        written = flush_items(dispatcher);
+    } else {
+        int kept = errno;
+        forget_items(dispatcher);
+        errno = kept;
+    }
+    if (written == STATUS_OK)
+        round_publish(dispatcher, round);
+    return written;
+}
+
+/* A round that may wait. dispatch_lock held. */
+static enum status round_locked(struct dispatcher *dispatcher)
+{
+    struct store *store = dispatcher->store;
+    struct round round = round_begin(dispatcher);
+    if (round.pos >= round.limit)
+        return STATUS_NOT_FOUND;
+    (void)pthread_mutex_lock(&dispatcher->index_lock);
+    round.with_index = atomic_load(&dispatcher->indexed_pos) == round.start;
+    enum status status = STATUS_OK;
     while (status == STATUS_OK && round_goes_on(dispatcher, &round))
         status = round_step(dispatcher, &round);
-    enum status written = status;
-    if (status == STATUS_OK || status == STATUS_CORRUPT)
-        written = flush_items(dispatcher);
-    else
-        forget_items(dispatcher);
+    enum status written = round_finish(dispatcher, &round, status);
+    if (written == STATUS_OK && round.with_index)
+        atomic_store(&dispatcher->indexed_pos, round.pos);
+    (void)pthread_mutex_unlock(&dispatcher->index_lock);
     if (written != STATUS_OK) {
         report_failure(store, written);
-        (void)pthread_mutex_unlock(&dispatcher->lock);
         return written == STATUS_NOT_FOUND ? STATUS_IO : written;
     }
     if (health_has(&store->health, REFUSAL_QUEUES_FULL))
         health_allow(&store->health, REFUSAL_QUEUES_FULL);
-    round_publish(dispatcher, &round);
-    (void)pthread_mutex_unlock(&dispatcher->lock);
-    for (size_t i = 0; i < dispatcher->touched_count; i++) {
-        struct queue *queue = dispatcher->touched[i];
-        if (store->listener.on_arrival != NULL &&
-            atomic_load_explicit(&queue->interest, memory_order_seq_cst) > 0)
-            store->listener.on_arrival(store->listener.ctx, queue);
-    }
-    dispatcher->touched_count = 0;
     return status;
+}
+
+enum status dispatcher_round(struct dispatcher *dispatcher)
+{
+    bool indexed = dispatcher_index(dispatcher);
+    (void)pthread_mutex_lock(&dispatcher->lock);
+    enum status status = round_locked(dispatcher);
+    size_t count = 0;
+    if (status == STATUS_OK || status == STATUS_CORRUPT) {
+        /* The next round, which may be a loop's, gathers in the other array meanwhile. */
+        struct queue **arrived = dispatcher->touched;
+        dispatcher->touched = dispatcher->arrived;
+        dispatcher->arrived = arrived;
+        count = dispatcher->touched_count;
+        dispatcher->touched_count = 0;
+    }
+    (void)pthread_mutex_unlock(&dispatcher->lock);
+    report_arrivals(dispatcher->store, dispatcher->arrived, count);
+    return status == STATUS_NOT_FOUND && indexed ? STATUS_OK : status;
+}
+
+/* --- a round on a loop --- */
+
+/* Can the record be dispatched without making or opening a file, and without reading one? */
+static bool is_quick(struct dispatcher *dispatcher, const struct record *record)
+{
+    struct store *store = dispatcher->store;
+    if (!record_in_queue(record))
+        return true;
+    struct queue *queue =
+        queue_table_find(&store->queues, store, record->topic, record->queue_id, false);
+    return queue != NULL && record->queue_offset == queue->written_offset + queue->round_count &&
+           record->physical_offset >= queue->drop_before_pos &&
+           queue_write_is_quick(queue, queue->round_count + 1);
+}
+
+/* Take what is quick; the first record that is not is the thread's. */
+static enum status gather_quick(struct dispatcher *dispatcher, struct round *round)
+{
+    enum status status = STATUS_OK;
+    while (round->pos < round->limit && dispatcher->item_count < DISPATCH_QUICK_RECORDS) {
+        struct record record;
+        struct slice bytes = round_bytes(dispatcher, round);
+        if (record_decode(bytes, RECORD_CHECK_FRAME, &record) != STATUS_OK ||
+            record.physical_offset != round->pos || !is_quick(dispatcher, &record))
+            break;
+        status = dispatch_record(dispatcher, &record, false);
+        if (status != STATUS_OK)
+            break;
+        round->last_pos = round->pos;
+        round->pos += record.size;
+        round->timestamp_ms = record.store_timestamp_ms;
+    }
+    return status;
+}
+
+bool dispatcher_try_round(struct dispatcher *dispatcher)
+{
+    struct queue *arrived[DISPATCH_QUICK_RECORDS];
+    size_t count = 0;
+    if (atomic_load(&dispatcher->stop) || pthread_mutex_trylock(&dispatcher->lock) != 0)
+        return false;
+    struct round round = round_begin(dispatcher);
+    /* What a failed round has touched is the thread's to publish. */
+    if (round.limit - round.start <= DISPATCH_QUICK_BYTES && dispatcher->touched_count == 0) {
+        enum status status = gather_quick(dispatcher, &round);
+        if (round_finish(dispatcher, &round, status) == STATUS_OK) {
+            count = dispatcher->touched_count;
+            memcpy(arrived, dispatcher->touched, count * sizeof *arrived);
+            dispatcher->touched_count = 0;
+        } else {
+            round.pos = round.start; /* the thread meets the same failure, and reports it */
+        }
+    }
+    (void)pthread_mutex_unlock(&dispatcher->lock);
+    report_arrivals(dispatcher->store, arrived, count);
+    return round.pos >= round.limit;
+}
+
+/* --- the index behind the loops --- */
+
+bool dispatcher_index(struct dispatcher *dispatcher)
+{
+    int64_t until = atomic_load(&dispatcher->dispatched_pos);
+    if (atomic_load(&dispatcher->indexed_pos) >= until)
+        return false;
+    (void)pthread_mutex_lock(&dispatcher->index_lock);
+    int64_t pos = atomic_load(&dispatcher->indexed_pos);
+    while (pos < until) {
+        struct record record;
+        struct slice bytes = log_bytes(dispatcher, &dispatcher->index_segment, pos, until);
+        if (record_decode(bytes, RECORD_CHECK_FRAME, &record) != STATUS_OK) {
+            log_error("store", "messages cannot be read any more and are left out of the index",
+                      "from=%lld to=%lld", (long long)pos, (long long)until);
+            pos = until;
+            break;
+        }
+        struct record_keys keys = record_keys_find(record.properties);
+        if (is_indexed(dispatcher, &record))
+            index_record(dispatcher, &record, &keys);
+        pos += record.size;
+    }
+    atomic_store(&dispatcher->indexed_pos, pos);
+    (void)pthread_mutex_unlock(&dispatcher->index_lock);
+    return true;
 }
 
 /* --- the thread --- */
@@ -422,7 +571,7 @@ enum status dispatcher_round(struct dispatcher *dispatcher)
 static bool nothing_to_do(struct dispatcher *dispatcher)
 {
     return atomic_load_explicit(&dispatcher->store->log.appended_pos, memory_order_seq_cst) ==
-               atomic_load_explicit(&dispatcher->dispatched_pos, memory_order_relaxed) &&
+               atomic_load_explicit(&dispatcher->indexed_pos, memory_order_relaxed) &&
            !atomic_load(&dispatcher->stop);
 }
 
@@ -430,13 +579,13 @@ static bool nothing_to_do(struct dispatcher *dispatcher)
 static void rest(struct dispatcher *dispatcher, int *idle_naps)
 {
     bool waited_for = atomic_load_explicit(&dispatcher->interest, memory_order_seq_cst) > 0;
-    bool deep = waited_for || *idle_naps >= IDLE_NAPS_BEFORE_SLEEP;
+    bool deep = *idle_naps >= (waited_for ? 1 : IDLE_NAPS_BEFORE_SLEEP);
     sleeper_prepare(&dispatcher->sleeper, deep ? SLEEP_DEEP : SLEEP_NAP);
     if (!nothing_to_do(dispatcher)) {
         sleeper_cancel(&dispatcher->sleeper);
         return;
     }
-    sleeper_wait(&dispatcher->sleeper, deep ? -1 : NAP_US);
+    sleeper_wait(&dispatcher->sleeper, deep ? -1 : waited_for ? INDEX_NAP_US : NAP_US);
     if (!deep)
         (*idle_naps)++;
 }

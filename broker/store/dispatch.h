@@ -10,7 +10,15 @@
  * nobody waits it only naps, so that appenders need not wake it; after a while without traffic it
  * sleeps until the next append.
  *
- * dispatch_lock is held during a round; whoever deletes or expires queue files takes it too.
+ * Rounds on loops. Waking a thread costs more than dispatching a message. So the loop that has
+ * appended a few messages which somebody waits for runs the round itself, if that is quick: nobody
+ * is at it, and no file has to be opened, made or read (dispatcher_try_round). It leaves the index
+ * out, whose pages may be on disk: the thread follows up to where the loops have come, some
+ * milliseconds later (indexed_pos).
+ *
+ * dispatch_lock is held during a round; whoever deletes or expires queue files takes it too. Loops
+ * only try it. index_lock is held while keys are put into the index; within dispatch_lock, if both
+ * are.
  */
 #ifndef BROKER_STORE_DISPATCH_H
 #define BROKER_STORE_DISPATCH_H
@@ -31,6 +39,9 @@
 #define DISPATCH_WIDE_BYTES (16 * 1024 * 1024)
 /* Queues that get their first file in one round; each costs some directories and a file. */
 #define DISPATCH_NEW_QUEUES 256
+/* The most that a loop takes upon itself. */
+#define DISPATCH_QUICK_RECORDS 64
+#define DISPATCH_QUICK_BYTES (256 * 1024)
 
 struct dispatch_item;
 
@@ -41,6 +52,10 @@ struct dispatcher {
     _Atomic bool stop;
     struct sleeper sleeper;
     _Atomic int32_t interest; /* sum over all queues */
+
+    pthread_mutex_t index_lock;
+    struct segment *index_segment; /* the one being read for the index alone; held */
+    _Atomic int64_t indexed_pos;   /* the keys of all records before it were put into the index */
 
     pthread_mutex_t lock;    /* dispatch_lock */
     struct segment *segment; /* the one being read; held */
@@ -55,6 +70,7 @@ struct dispatcher {
     size_t item_count;
     uint8_t *staging; /* the same, sorted by queue */
     struct queue **touched;
+    struct queue **arrived; /* those of the last round that was not a loop's, being reported */
     size_t touched_count;
     size_t new_count; /* of touched: without a file so far */
 };
@@ -86,16 +102,34 @@ struct dispatch_mark {
 };
 void dispatcher_mark(struct dispatcher *dispatcher, struct dispatch_mark *out);
 
-/* One round; also used by recovery, without the thread.
+/* One round, and what the index lacks; also used by recovery, without the thread.
  * returns  OK | NOT_FOUND (nothing to do) | FULL, BUSY (no space, no descriptors; nothing was
  *          published; repeat later) | CORRUPT (a record in the log cannot be read) | IO */
 enum status dispatcher_round(struct dispatcher *dispatcher);
+
+/* A round for a thread that must not wait. False: something is left for the thread, which is to be
+ * woken. */
+bool dispatcher_try_round(struct dispatcher *dispatcher);
+
+/* Put into the index what has been dispatched without it; false: there was nothing. May wait for
+ * the disk. */
+bool dispatcher_index(struct dispatcher *dispatcher);
 
 /* Records were appended. */
 static inline void dispatcher_notify(struct dispatcher *dispatcher)
 {
     bool waited_for = atomic_load_explicit(&dispatcher->interest, memory_order_seq_cst) > 0;
     sleeper_wake(&dispatcher->sleeper, waited_for ? SLEEP_NAP : SLEEP_DEEP);
+}
+
+/* The same on a loop, which dispatches them itself if it can. */
+static inline void dispatcher_try(struct dispatcher *dispatcher)
+{
+    bool waited_for = atomic_load_explicit(&dispatcher->interest, memory_order_seq_cst) > 0;
+    if (waited_for && dispatcher_try_round(dispatcher))
+        sleeper_wake(&dispatcher->sleeper, SLEEP_DEEP); /* for the index */
+    else
+        dispatcher_notify(dispatcher);
 }
 
 #endif

@@ -250,6 +250,7 @@ enum status keeper_sync(struct keeper *keeper, bool thorough)
     if (status != STATUS_OK)
         return status;
     queue_files_rest(&store->queue_files);
+    (void)dispatcher_index(&store->dispatcher); /* at least up to the mark */
     /* Before the sync: a file that begins after this begins behind the mark. */
     int64_t index_since_ms = index_growing_since(&store->index);
     status = index_sync(&store->index, &keeper->index_timestamp_ms);

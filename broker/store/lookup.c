@@ -271,6 +271,7 @@ int store_query_index(struct store *store, struct slice topic, struct slice key,
                       int64_t begin_ms, int64_t end_ms, int64_t *out, int64_t *last_timestamp_ms,
                       int64_t *last_pos)
 {
+    (void)dispatcher_index(&store->dispatcher);
     return index_query(&store->index, index_key_hash(topic, key), max_count, begin_ms, end_ms, out,
                        last_timestamp_ms, last_pos);
 }

@@ -176,7 +176,7 @@ static bool first_segment_done(struct store *store)
     if (commitlog_segments(&store->log, &base) < 2)
         return false;
     int64_t end = base + store->options.segment_bytes;
-    if (atomic_load(&store->dispatcher.dispatched_pos) < end ||
+    if (atomic_load(&store->dispatcher.indexed_pos) < end ||
         atomic_load(&store->log.flushed_pos) < end)
         return false;
     if (store->listener.may_expire != NULL &&

@@ -311,15 +311,20 @@ void store_close(struct store *store)
 
 /* --- appending --- */
 
-void store_appended(struct store *store)
+static void notify_others(struct store *store)
 {
-    dispatcher_notify(&store->dispatcher);
     int64_t dirty = store_appended_pos(store) - store_flushed_pos(store);
     flusher_notify(&store->flusher, dirty, health_has(&store->health, REFUSAL_FAILED));
     if (atomic_load_explicit(&store->log.next_wanted, memory_order_relaxed))
         keeper_notify(&store->keeper);
     if (store->listener.on_appended != NULL)
         store->listener.on_appended(store->listener.ctx);
+}
+
+void store_appended(struct store *store)
+{
+    dispatcher_notify(&store->dispatcher);
+    notify_others(store);
 }
 
 const struct append_result *store_append(struct store *store, struct append_batch *batch)
@@ -340,6 +345,27 @@ const struct append_result *store_append_within(struct store *store, struct appe
         store_appended(store);
     }
     return batch->results;
+}
+
+const struct append_result *store_append_on_loop(struct store *store, struct append_batch *batch,
+                                                 int64_t wait_ms)
+{
+    if (batch->count > 0) {
+        if (!commitlog_append_within(&store->log, batch, wait_ms))
+            return NULL;
+        notify_others(store);
+    }
+    return batch->results;
+}
+
+void store_dispatch_here(struct store *store)
+{
+    dispatcher_try(&store->dispatcher);
+}
+
+void store_dispatch_elsewhere(struct store *store)
+{
+    dispatcher_notify(&store->dispatcher);
 }
 
 static int64_t busy_ms(const struct store *store, const _Atomic int64_t *since_ms)
@@ -461,13 +487,19 @@ int64_t queue_max_offset(const struct queue *queue)
     return atomic_load_explicit(&queue->max_offset, memory_order_seq_cst);
 }
 
-void queue_set_interest(struct queue *queue, bool interested)
+void queue_set_idle_interest(struct queue *queue, bool interested)
 {
-    struct dispatcher *dispatcher = &queue->store->dispatcher;
     int change = interested ? 1 : -1;
     int32_t before = atomic_fetch_add_explicit(&queue->interest, change, memory_order_seq_cst);
     CHECK(interested || before > 0);
-    (void)atomic_fetch_add_explicit(&dispatcher->interest, change, memory_order_seq_cst);
+}
+
+void queue_set_interest(struct queue *queue, bool interested)
+{
+    struct dispatcher *dispatcher = &queue->store->dispatcher;
+    queue_set_idle_interest(queue, interested);
+    (void)atomic_fetch_add_explicit(&dispatcher->interest, interested ? 1 : -1,
+                                    memory_order_seq_cst);
     if (interested && store_dispatched_pos(queue->store) < store_appended_pos(queue->store))
         sleeper_wake(&dispatcher->sleeper, SLEEP_NAP);
 }
@@ -488,11 +520,14 @@ struct deletion {
 };
 
 /* With both locks held: all messages of the queue have left the log. A record that is in the log
- * and not yet in the queue keeps it alive. */
+ * and not yet in the queue keeps it alive; on a slave, where next_offset stands still, any does. */
 static bool is_expired(const struct queue *queue)
 {
-    return queue->written_offset > 0 && queue->next_offset == queue->written_offset &&
-           queue->last_end_pos <= store_min_pos(queue->store);
+    const struct store *store = queue->store;
+    bool all_in_queue = health_has(&store->health, REFUSAL_SLAVE)
+                            ? store_dispatched_pos(store) == store_appended_pos(store)
+                            : queue->next_offset == queue->written_offset;
+    return queue->written_offset > 0 && all_in_queue && queue->last_end_pos <= store_min_pos(store);
 }
 
 /* Records of the queue that are in the log already must not come back: the dispatcher leaves out

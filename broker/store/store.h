@@ -96,8 +96,8 @@ struct queue; /* a consume queue; see store_queue */
 enum status store_open(const struct store_options *options, struct vfs *vfs,
                        const struct clock *clock, struct store **out, struct err *err);
 
-/* What the store reports; called on its own threads if nothing else is said, must be quick and must
- * not call back into append. Set before store_start. */
+/* What the store reports; called on its own threads and within store_dispatch_here if nothing else
+ * is said, must be quick and must not call back into append. Set before store_start. */
 struct store_listener {
     void *ctx;
     /* A message became readable in `queue` at queue_offset (the new maximum is one more). Only for
@@ -185,6 +185,15 @@ const struct append_result *store_append(struct store *store, struct append_batc
  * happened, when the log lock cannot be had within wait_ms. The write itself may take longer. */
 const struct append_result *store_append_within(struct store *store, struct append_batch *batch,
                                                 int64_t wait_ms);
+
+/* The same on a loop, which calls store_dispatch_here for it soon: dispatch is not woken. */
+const struct append_result *store_append_on_loop(struct store *store, struct append_batch *batch,
+                                                 int64_t wait_ms);
+/* Make what was appended readable, if that is quick and somebody waits; else the dispatch thread is
+ * woken as needed. Calls on_arrival. Waits for nothing but the page cache. */
+void store_dispatch_here(struct store *store);
+/* The same without the attempt: the disk is slow. */
+void store_dispatch_elsewhere(struct store *store);
 void append_batch_clear(struct append_batch *batch);
 
 /* --- a slave's log --- */
@@ -222,6 +231,16 @@ int64_t store_received_pos(const struct store *store);
  * returns  OK | INVALID (not where a file begins, the log is not empty, or this is no slave)
  *          | FULL, BUSY (nothing happened) | IO; err says what */
 MUST_CHECK enum status store_begin_at(struct store *store, int64_t pos, struct err *err);
+
+/* Change the role of the store while it runs.
+ * To a slave's: appends are refused from the return on.
+ * To a master's: the begin of a record that store_append_raw holds is forgotten; dispatch is waited
+ * for, then queue offsets go on where the queues end and appends are taken.
+ * The thread that calls store_append_raw, or while that is not under way.
+ * returns  OK (also when it has that role) | TIMEOUT (not all of the log is in the queues after
+ *          patience_ms; nothing happened) */
+MUST_CHECK enum status store_set_role(struct store *store, enum store_role role,
+                                      int64_t patience_ms, struct err *err);
 
 /* A record by which two logs can be told apart: no other log has one of that checksum at that
  * position. */
@@ -313,6 +332,10 @@ void store_delete_expired_queues(struct store *store, const struct slice *keep, 
 /* Ask for on_arrival, or no longer. Counts: each true needs one false. After setting it, look at
  * queue_max_offset once more: what arrived before is not reported. */
 void queue_set_interest(struct queue *queue, bool interested);
+
+/* The same for who can do with hearing of an arrival some milliseconds late, so that appends need
+ * not wake dispatch for it. */
+void queue_set_idle_interest(struct queue *queue, bool interested);
 
 /* A pointer for the owner of the listener (the table of held pulls). */
 void queue_set_context(struct queue *queue, void *context);

@@ -16,6 +16,7 @@
 #include "common/net/conn.h"
 
 #include "common/base/check.h"
+#include "common/net/loop_private.h"
 #include "common/net/outcall.h"
 
 #include <stdlib.h>
@@ -301,6 +302,7 @@ void conn_on_readable(int fd, short what, void *arg)
     struct iovec pieces[2];
     size_t room;
     size_t got = 0;
+    loop_has_read(conn->table->loop);
     int count = read_pieces(conn, pieces, &room);
     enum status status = transport_readv(&conn->transport, pieces, count, &got);
     if (status == STATUS_BUSY)

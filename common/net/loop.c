@@ -3,11 +3,15 @@
  * The loop: libevent tells which descriptors are ready and which timers are due; everything else
  * is here. One turn is
  *
- *     1. event_base_loop, once: readable connections are read and their requests handled
+ *     1. event_base_loop, once: readable connections are read and their requests handled, at most
+ *        READS_MAX; the others stay libevent's for the next turn
  *     2. connections whose reading was resumed handle what they had kept back
- *     3. posted tasks
- *     4. turn-end hooks
- *     5. write-out: one writev for each connection with queued output
+ *     3. hooks; write-out: one writev for each connection with queued output
+ *     4. posted tasks, and those that they or the hooks have posted meanwhile
+ *     5. hooks and write-out again
+ *
+ * So what is answered at once leaves before the tasks are done, and what follows from it (a message
+ * that was appended is dispatched and wakes a held pull) needs no look at the sockets in between.
  *
  * The inbox is a stack without a lock: a poster pushes with one compare-and-swap, the loop takes
  * all by one exchange and turns the order round. Whoever finds the stack empty writes the eventfd,
@@ -33,6 +37,9 @@
 
 #define HOOKS_MAX 16
 
+/* Connections read in one turn: bounds how long the first has to wait for its answer. */
+#define READS_MAX 64
+
 struct loop_hook {
     void (*run)(void *ctx);
     void *ctx;
@@ -53,6 +60,7 @@ struct loop {
     int hook_count;
     int64_t now_ms;
     bool now_is_known; /* in this turn */
+    int reads;         /* in this turn */
     struct conn_table *conns;
 };
 
@@ -146,16 +154,32 @@ void loop_free(struct loop *loop)
     free(loop);
 }
 
+void loop_has_read(struct loop *loop)
+{
+    if (++loop->reads == READS_MAX)
+        CHECK(event_base_loopbreak(loop->base) == 0);
+}
+
+static void end_part(struct loop *loop)
+{
+    for (int i = 0; i < loop->hook_count; i++)
+        loop->hooks[i].run(loop->hooks[i].ctx);
+    conn_table_write_out(loop->conns);
+}
+
 static void turn(struct loop *loop)
 {
     bool work_waits = atomic_load(&loop->inbox) != NULL || conn_table_has_work(loop->conns);
     loop->now_is_known = false;
+    loop->reads = 0;
     CHECK(event_base_loop(loop->base, EVLOOP_ONCE | (work_waits ? EVLOOP_NONBLOCK : 0)) != -1);
     conn_table_resume(loop->conns);
+    end_part(loop);
+    if (atomic_load(&loop->inbox) == NULL)
+        return;
     run_tasks(loop);
-    for (int i = 0; i < loop->hook_count; i++)
-        loop->hooks[i].run(loop->hooks[i].ctx);
-    conn_table_write_out(loop->conns);
+    run_tasks(loop);
+    end_part(loop);
 }
 
 static void *run_loop(void *arg)

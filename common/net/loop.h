@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * An I/O loop: one thread, one event base, and everything pinned to it. Work proceeds in turns: all
- * ready events are handled, then the turn-end hooks run once (a broker appends what the turn
- * received in one write), then connections with queued output are written, each by one system call.
+ * ready events are handled, then the turn-end hooks run (a broker appends what the turn received in
+ * one write), then connections with queued output are written, each by one system call. Where tasks
+ * were posted, they follow, and hooks and writing once more.
  *
  * Nothing on a loop may wait: no disk flush, no cold read, no lock held over I/O.
  */
@@ -50,8 +51,8 @@ struct loop_task {
  * what is left so that owners can free themselves. */
 void loop_post(struct loop *loop, struct loop_task *task);
 
-/* A hook at the end of every turn, in order of registration; at most 16. Before loop_start or on
- * the loop. */
+/* A hook at the end of every turn and behind its tasks, in order of registration; at most 16.
+ * Before loop_start or on the loop. */
 void loop_on_turn_end(struct loop *loop, void (*hook)(void *ctx), void *ctx);
 
 /* Timers, on the loop only (or before loop_start). */

@@ -11,7 +11,7 @@ import unittest
 from broker import (Broker, BrokerTest, CONSUMER_NOT_ONLINE, HEARTBEAT, NOT_SUPPORTED,
                     RUNTIME_INFO, SEND_BACK, SUCCESS, SYSTEM_ERROR, UPDATE_OFFSET, batch_body,
                     decode_records, heartbeat)
-from rocketmq import ROCKETMQ, Command, wait_until
+from rocketmq import ROCKETMQ, Command, wait_until, with_times, within
 
 RESET_CLIENT, STATUS_OF_CLIENT, RESET, STATUS = 220, 221, 222, 223
 CONSUME_STATS, CLEAN_EXPIRED, CORRECTION, STATS, ALL_CONSUME_STATS = 208, 306, 308, 315, 317
@@ -134,13 +134,15 @@ class Status(AdminTest):
         member.answer(request, 0, None, body.encode())
         return request
 
-    def test_all_members_are_asked(self):
+    @with_times(5000, 5000, 5000)  # for which the broker waits
+    def test_all_members_are_asked(self, time_ms):
         members = [self.consumer(f"c{i}", "G-all", "T") for i in range(3)]
-        opaque = self.ask("G-all")
-        for at in (2, 0, 1):
-            request = self.tell(members[at], "T", 10 + at)
-            self.assertEqual(request.ext, {"topic": "T", "group": "G-all"})
-        answer = self.client.read_answer(opaque)
+        with within(time_ms):
+            opaque = self.ask("G-all")
+            for at in (2, 0, 1):
+                request = self.tell(members[at], "T", 10 + at)
+                self.assertEqual(request.ext, {"topic": "T", "group": "G-all"})
+            answer = self.client.read_answer(opaque)
         self.assertEqual((answer.code, answer.ext), (SUCCESS, None))
         self.assertEqual(answer.json(), {"messageQueueTable": {}, "consumerTable": {
             f"c{at}": {key("T", 0): 10 + at} for at in range(3)}})
@@ -269,7 +271,7 @@ class ExpiredQueues(unittest.TestCase):
             wait_until(lambda: sum(ends()[2:]) >= 1, "the pop's checkpoint")
             before = ends()
             self.assertEqual(before[:2], [1, 1])
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 300
             while int(client.call(RUNTIME_INFO).json()["table"]["commitLogMinOffset"]) < 1 << 20:
                 self.assertLess(time.monotonic(), deadline, "nothing is deleted")
                 for _ in range(20):
@@ -347,7 +349,7 @@ class Statistics(AdminTest):
             "offset": records[0].position, "group": group, "delayLevel": 1, "originMsgId":
             last["msgId"], "originTopic": name, "unitMode": "false", "maxReconsumeTimes": 16})
         self.assertEqual(answer.code, SUCCESS, answer)
-        wait_until(lambda: self.minute("SNDBCK_PUT_NUMS", f"{name}@{group}") == 1, "a sample", 15)
+        wait_until(lambda: self.minute("SNDBCK_PUT_NUMS", f"{name}@{group}") == 1, "a sample")
         self.assertEqual(self.minute("TOPIC_PUT_NUMS", name), 4)
         self.assertGreater(self.minute("TOPIC_PUT_SIZE", name), size)
         self.assertEqual(self.minute("GROUP_GET_NUMS", f"{name}@{group}"), 4)

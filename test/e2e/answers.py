@@ -22,7 +22,7 @@ import time
 import zlib
 
 from broker import Broker
-from rocketmq import Closed, Daemon, free_port, parse_json, wait_until
+from rocketmq import Closed, DEADLINE_S, Daemon, free_port, parse_json, wait_until
 
 DATA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "data")
 BODIES = os.path.join(DATA, "bodies")
@@ -342,7 +342,7 @@ class Consumer:
 
     def serve(self, asker, opaque):
         """Answer the broker's requests until `asker` has its answer."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + DEADLINE_S
         self.connection.socket.settimeout(0.05)
         asker.socket.settimeout(0.05)
         try:
@@ -356,7 +356,7 @@ class Consumer:
                 except (socket.timeout, TimeoutError):
                     pass
         finally:
-            asker.socket.settimeout(20)
+            asker.socket.settimeout(DEADLINE_S)
         raise AssertionError("no answer")
 
     def reply(self, request):

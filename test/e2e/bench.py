@@ -175,7 +175,7 @@ class Runs(unittest.TestCase):
 
     def test_cases_of_every_kind(self):
         result = self.bench(CASES="16x1 catch-up memory restart-kill restart-clean", ROUNDS="2",
-                            DURATION="0.2", BACKLOG_MESSAGES="3200", FILL_MB="8")
+                            DURATION="3", BACKLOG_MESSAGES="3200", FILL_MB="8")
         self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
         found = {}
         for figure in self.figures_of("*.jsonl"):
@@ -199,7 +199,7 @@ class Runs(unittest.TestCase):
         self.assertEqual(os.listdir(self.stores), [])
 
     def test_held_pulls(self):
-        result = self.bench(CASES="held-pulls", ROUNDS="2", DURATION="0.2", HELD_GROUPS="20")
+        result = self.bench(CASES="held-pulls", ROUNDS="2", DURATION="3", HELD_GROUPS="20")
         self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
         found = [figure for figure in self.figures_of("*.jsonl")
                  if figure.get("case") == "held-pulls"]
@@ -212,7 +212,7 @@ class Runs(unittest.TestCase):
         broker = os.path.join(self.build, "bin", "mqbroker")
         os.unlink(broker)
         os.symlink("/bin/false", broker)
-        result = self.bench(CASES="16x1", ROUNDS="1", DURATION="0.2", READY_SECONDS="1")
+        result = self.bench(CASES="16x1", ROUNDS="1", DURATION="3", READY_SECONDS="1")
         self.assertEqual(result.returncode, 1, result.stdout + result.stderr)
         self.assertIn("could not run: 16x1 on ours, round 1", result.stdout)
         self.assertTrue(any("failed" in figure for figure in self.figures_of("*.jsonl")))

@@ -8,10 +8,12 @@ import json
 import os
 import socket
 import struct
+import tempfile
+import threading
 import time
 import unittest
 
-from rocketmq import Connection, Daemon, JSON, free_port, wait_until
+from rocketmq import Connection, DEADLINE_S, Daemon, JSON, free_port, wait_until
 
 # request codes
 SEND, PULL, QUERY, QUERY_OFFSET, UPDATE_OFFSET, CREATE_TOPIC = 10, 11, 12, 14, 15, 17
@@ -165,9 +167,10 @@ class Client(Connection):
     def pull(self, topic, queue_id=0, offset=0, **other):
         return self.call(PULL, pull_header(topic, queue_id, offset, **other))
 
-    def start_pull(self, topic, queue_id=0, offset=0, suspend_ms=20000, flags=SUBSCRIPTION,
+    def start_pull(self, topic, queue_id=0, offset=0, suspend_ms=600000, flags=SUBSCRIPTION,
                    **other):
-        """A pull that may be held; read_answer takes what this returns."""
+        """A pull that may be held, for longer than read_answer waits unless said otherwise;
+        read_answer takes what this returns."""
         return self.send(PULL, pull_header(topic, queue_id, offset, suspend_ms=suspend_ms,
                                            sys_flag=flags | SUSPEND, **other))
 
@@ -201,7 +204,33 @@ class Client(Connection):
         except (socket.timeout, TimeoutError):
             return True
         finally:
-            self.socket.settimeout(20)
+            self.socket.settimeout(DEADLINE_S)
+
+
+class Lag(threading.Thread):
+    """How late this machine wakes up who wants to run, and how long a small write to its disk takes,
+    at worst."""
+
+    STEP_S = 0.005
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.file = tempfile.TemporaryFile()
+        self.worst_s = 0
+        self.done = False
+        self.start()
+
+    def run(self):
+        steps = 0
+        while not self.done:
+            before = time.monotonic()
+            time.sleep(self.STEP_S)
+            steps += 1
+            if steps % 20 == 0:
+                self.file.write(b"x")
+                self.file.flush()
+                os.fsync(self.file.fileno())
+            self.worst_s = max(self.worst_s, time.monotonic() - before - self.STEP_S)
 
 
 # A machine that is busy with other tests may have a disk that is slow for long.

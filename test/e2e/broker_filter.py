@@ -17,7 +17,7 @@ from broker import (Broker, BrokerTest, CHECK_CLIENT, FILTER_NOT_EXIST,
                     SEND_BATCH, SUBSCRIPTION_NOT_EXIST, SUCCESS, SYSTEM_ERROR, UNREGISTER_CLIENT,
                     UPDATE_CONFIG, batch_body, decode_records, heartbeat, subscription_body)
 from broker_cold import make_cold
-from rocketmq import parse_json, wait_until
+from rocketmq import parse_json, wait_until, with_times, within
 
 SQL = {"expressionType": "SQL92"}
 ROOM_IN_BATCH = 200
@@ -199,11 +199,14 @@ class Waking(FilterTest):
             self.assertEqual(self.bodies(answer), [b"six"])
             self.assertEqual(answer.ext["nextBeginOffset"], "5")
 
-    def test_time_out_behind_what_did_not_match(self):
-        topic = self.topic()
-        opaque = self.client.start_pull(topic, tags="n > 5", suspend_ms=1500, **SQL)
-        self.assertTrue(self.client.is_silent(0.1))
-        self.connect().produce(topic, properties={"n": 1})
+    @with_times(1500, 20000)
+    def test_time_out_behind_what_did_not_match(self, time_ms):
+        topic, other = self.topic(), self.connect()
+        with within(time_ms):
+            opaque = self.client.start_pull(topic, tags="n > 5", suspend_ms=time_ms, **SQL)
+            self.assertTrue(self.client.is_silent(0.1))
+            other.produce(topic, properties={"n": 1})
+            wait_until(lambda: other.max_offset(topic) == 1, "it is dispatched")
         answer = self.client.read_answer(opaque)
         self.assertEqual((answer.code, answer.ext["nextBeginOffset"]), (PULL_RETRY, "1"))
 
@@ -301,7 +304,7 @@ class Table(FilterTest):
         topic = self.numbered(3)
         consumer = self.connect()
         self.beat("Kept", (topic, "n = 2", 7, "SQL92"), client=consumer)
-        wait_until(lambda: self.stored_filter(topic, "Kept"), "the table is saved", 60)
+        wait_until(lambda: self.stored_filter(topic, "Kept"), "the table is saved")
         data = self.stored_filter(topic, "Kept")
         born = data["bornTime"]
         self.assertLess(abs(born - time.time() * 1000), 600000)
@@ -311,7 +314,7 @@ class Table(FilterTest):
         self.assertEqual(data["bloomFilterData"]["bitNum"], 112)
         self.assertEqual(len(data["bloomFilterData"]["bitPos"]), 3)
         consumer.call(UNREGISTER_CLIENT, {"clientID": "c-Kept", "consumerGroup": "Kept"})
-        wait_until(lambda: self.stored_filter(topic, "Kept")["dead"], "it has died", 60)
+        wait_until(lambda: self.stored_filter(topic, "Kept")["dead"], "it has died")
         self.assertGreaterEqual(self.stored_filter(topic, "Kept")["deadTime"], born)
         self.assertEqual(self.broker.stop(), 0)
         self.broker.start()
@@ -320,7 +323,7 @@ class Table(FilterTest):
         self.beat("Kept", (topic, "n = 1", 7, "SQL92"))
         answer = self.client.pull(topic, group="Kept", sys_flag=0, sub_version=7)
         self.assertEqual(self.bodies(answer), [b"2"])
-        wait_until(lambda: not self.stored_filter(topic, "Kept")["dead"], "it lives", 60)
+        wait_until(lambda: not self.stored_filter(topic, "Kept")["dead"], "it lives")
         self.assertEqual(self.stored_filter(topic, "Kept")["bornTime"], born)
 
     def test_a_damaged_table_costs_nothing(self):

@@ -17,7 +17,7 @@ import rocketmq
 from broker import (Broker, BrokerTest, CONSUMER_LIST, DELETE_TOPIC, HEARTBEAT, MAX_OFFSET,
                     NOT_SUPPORTED, PULL, QUERY, SEND_BACK, SEND_BATCH, SEND_V2, SUCCESS,
                     SYSTEM_ERROR, batch_body, decode_records, pull_header, send_header)
-from rocketmq import (Closed, Command, Connection, Daemon, JSON, PROTOBUF, ROCKETMQ, free_port,
+from rocketmq import (Closed, Command, Connection, DEADLINE_S, Daemon, JSON, PROTOBUF, ROCKETMQ, free_port,
                       wait_until)
 
 MALFORMED = {
@@ -61,7 +61,7 @@ class HostileTest(BrokerTest):
         answer = self.bystander.produce(self.calm, b"%d" % self.count)
         self.assertEqual((answer.code, answer.ext["queueOffset"]), (SUCCESS, str(self.count)))
         self.count += 1
-        self.assertLess(time.monotonic() - started, 5)
+        self.assertLess(time.monotonic() - started, DEADLINE_S / 2)
 
     def tearDown(self):
         self.expect_serving()
@@ -91,6 +91,7 @@ class Frames(HostileTest):
         broker = Broker()
         self.addCleanup(broker.remove)
         broker.start()
+        began = time.monotonic()
         for i in range(500):
             with broker.client() as client:
                 address = client.local_address()
@@ -101,7 +102,8 @@ class Frames(HostileTest):
                 line, = [line for line in broker.log().splitlines() if address in line]
                 self.assertRegex(line, "WARN.*connection closed.*reason=")
         self.assertLess(len([line for line in broker.log().splitlines()
-                             if "connection closed" in line]), 60)
+                             if "connection closed" in line]),
+                        10 + time.monotonic() - began)  # one a second
 
     def test_random_bytes(self):
         source = random.Random(1)
@@ -272,8 +274,8 @@ class Crowds(HostileTest):
         frames = b"".join(Command(PULL, pull_header(topic, 0, 0), opaque=i).encode()
                           for i in range(3000))
         deaf.socket.setblocking(False)
-        end = time.monotonic() + 2
-        while frames and time.monotonic() < end:
+        end, enough = time.monotonic() + 2, len(frames) * 3 // 4
+        while frames and (time.monotonic() < end or len(frames) > enough):
             _, writable, _ = select.select([], [deaf.socket], [], 0.05)
             if writable:
                 frames = frames[deaf.socket.send(frames[:65536]):]
@@ -281,7 +283,7 @@ class Crowds(HostileTest):
         self.expect_bounded()
         # When it reads at last, it gets every answer, whole and in order.
         deaf.socket.setblocking(True)
-        deaf.socket.settimeout(40)
+        deaf.socket.settimeout(DEADLINE_S)
         for i in range(300):
             answer = deaf.read_frame()
             self.assertEqual((answer.opaque, answer.code), (i, SUCCESS))
@@ -370,7 +372,7 @@ class Crowds(HostileTest):
 
 
 class Limits(HostileTest):
-    options = {"maxConnections": 50, "serverChannelMaxIdleTimeSeconds": 2}
+    options = {"maxConnections": 50, "serverChannelMaxIdleTimeSeconds": 15}
 
     def test_too_many_connections(self):
         # The wave may contain connections that were refused at once.
@@ -402,7 +404,7 @@ class Limits(HostileTest):
 
     def test_idle_connections_are_closed(self):
         with self.broker.client() as idle:
-            end = time.monotonic() + 30
+            end = time.monotonic() + DEADLINE_S
             closed = False
             while not closed and time.monotonic() < end:
                 self.expect_serving()
@@ -417,7 +419,9 @@ class InFlight(HostileTest):
     options = {"maxInFlightBytes": 8 << 20}
     memory_kb = 30000
 
-    def test_large_frames_in_halves(self):
+    @rocketmq.with_times(4000, 4000, 4000)  # half a frame may be 5 s old while memory is short
+    def test_large_frames_in_halves(self, time_ms):
+        began = time.monotonic()
         frame = Command(SEND_V2, send_header(self.topic()), b"x" * 1500000, opaque=5).encode()
         clients = [self.broker.client() for _ in range(60)]
         left = {}
@@ -434,14 +438,17 @@ class InFlight(HostileTest):
         for client in clients[:20]:
             left[client.socket] = left.get(client.socket, b"") + frame[1000000:]
         self.push(left, 20)
+        took_ms = (time.monotonic() - began) * 1000
         answered = 0
         for client in clients[:20]:
-            client.socket.settimeout(40)
+            client.socket.settimeout(DEADLINE_S)
             try:
                 answered += client.read_answer(5).code == SUCCESS
             except (Closed, OSError):
                 pass
             client.close()
+        if answered == 0 and took_ms > time_ms:
+            raise rocketmq.TooSlow()
         self.assertGreater(answered, 0)
 
     def push(self, left, seconds):

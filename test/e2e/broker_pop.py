@@ -20,7 +20,7 @@ from broker import (Broker, BrokerTest, HEARTBEAT, MESSAGE_ILLEGAL, NO_PERMISSIO
                     PULL_NOT_FOUND, QUERY_OFFSET, SEND_V2, SUCCESS, SYSTEM_BUSY, SYSTEM_ERROR,
                     TOPIC_NOT_EXIST, UPDATE_CONFIG, UPDATE_OFFSET, decode_records, heartbeat,
                     send_header)
-from rocketmq import Closed, JSON, PROTOBUF, wait_until
+from rocketmq import Closed, JSON, PROTOBUF, TooSlow, wait_until, with_times, within
 
 POP, ACK, PEEK, CHANGE, NOTIFICATION, POLLING_INFO = 200050, 200051, 200052, 200053, 200054, 200055
 BATCH_ACK, QUERY_ASSIGNMENT, SET_MODE = 200151, 400, 401
@@ -126,9 +126,14 @@ class PopTest(BrokerTest):
                            answer.ext["reviveQid"]] + parts[4:])
         return Popped(message.record, handle)
 
+    def in_time(self, messages, time_ms):
+        """It is not yet time for one of these to come again."""
+        if time.time() * 1000 >= min(message.pop_ms for message in messages) + time_ms:
+            raise TooSlow()
+
     def start_pop(self, topic, client=None, **other):
         client = client or self.connect()
-        return client, client.send(POP, pop_header(topic, poll_ms=30000, **other))
+        return client, client.send(POP, pop_header(topic, poll_ms=LONG_MS, **other))
 
     def await_polls(self, topic, count, queue_id=-1, group="G"):
         wait_until(lambda: int(self.client.call(POLLING_INFO, {
@@ -357,12 +362,15 @@ class Acknowledging(PopTest):
         return self.client.call(BATCH_ACK, {}, json.dumps(
             {"brokerName": "broker-a", "acks": acks}).encode())
 
-    def test_batches(self):
+    @with_times(3000, 30000)
+    def test_batches(self, time_ms):
         topic = self.topic(queues=3)
         self.fill(topic, 60, queues=3)
-        popped = self.pop_all(topic, count=10, invisible_ms=3000)
+        popped = self.pop_all(topic, count=10, invisible_ms=time_ms)
         kept = popped.pop(17)
-        self.assertEqual(self.batch(topic, popped).code, SUCCESS)
+        answer = self.batch(topic, popped)
+        self.in_time(popped, time_ms)
+        self.assertEqual(answer.code, SUCCESS)
         self.assertEqual(self.bodies(self.again(topic, 1)), [int(kept.body)])
         self.assertEqual(self.pop(topic, poll_ms=500), [])
 
@@ -402,12 +410,16 @@ class Acknowledging(PopTest):
 
 
 class ComingAgain(PopTest):
-    def test_after_the_invisible_time(self):
+    @with_times(700, 15000)
+    def test_after_the_invisible_time(self, time_ms):
         topic = self.topic(queues=2)
         self.fill(topic, 6, queues=2, properties={"KEYS": "k", "TAGS": "t"})
-        first = self.pop_all(topic, invisible_ms=700)
+        first = self.pop_all(topic, invisible_ms=time_ms)
         self.ack(topic, first[0])
-        second = self.again(topic, 5, invisible_ms=700)
+        self.in_time(first, time_ms)
+        second = self.again(topic, 5, invisible_ms=time_ms)
+        self.ack(topic, second[0])
+        self.in_time(second, time_ms)
         self.assertEqual(self.bodies(second), self.bodies(first[1:]))
         pop_ms = {message.body: message.pop_ms for message in first}
         for message in second:
@@ -418,7 +430,6 @@ class ComingAgain(PopTest):
                              str(pop_ms[message.body]))
             self.assertEqual(message.record.properties["KEYS"], "k")
             self.assertEqual(message.record.properties["TAGS"], "t")
-        self.ack(topic, second[0])
         third = self.again(topic, 4)
         self.assertEqual(self.bodies(third), self.bodies(second[1:]))
         for message in third:
@@ -472,12 +483,14 @@ class ComingAgain(PopTest):
         wait_until(lambda: self.offset(topic) == 3, "the group's offset")
         self.assertEqual(self.pop(topic, poll_ms=500), [])
 
-    def test_longer_in_time(self):
+    @with_times(1500, 15000)
+    def test_longer_in_time(self, time_ms):
         topic = self.topic()
         self.fill(topic, 1)
-        message = self.pop(topic, invisible_ms=1500)[0]
-        self.change(topic, message, LONG_MS)
-        self.assertEqual(self.pop(topic, poll_ms=2500), [])
+        with within(time_ms):
+            message = self.pop(topic, invisible_ms=time_ms)[0]
+            self.change(topic, message, LONG_MS)
+        self.assertEqual(self.pop(topic, poll_ms=time_ms + 1000), [])
 
     def test_push_and_pop_share_the_offset(self):
         topic = self.topic()
@@ -536,12 +549,14 @@ class Waiting(PopTest):
         self.sent(topic, b"99", properties={"TAGS": "wanted"})
         self.assertEqual(self.bodies(read_popped(client.read_answer(opaque))), [99])
 
-    def test_woken_by_a_message_that_comes_again(self):
+    @with_times(2000, 20000)
+    def test_woken_by_a_message_that_comes_again(self, time_ms):
         topic = self.topic()
         self.fill(topic, 1)
-        self.pop(topic, invisible_ms=2000)
-        client, opaque = self.start_pop(topic)
-        self.await_polls(topic, 1)
+        with within(time_ms):
+            self.pop(topic, invisible_ms=time_ms)
+            client, opaque = self.start_pop(topic)
+            client.max_offset(topic)  # answered after the pop was seen
         popped = read_popped(client.read_answer(opaque))
         self.assertEqual((self.bodies(popped), popped[0].retry), ([0], "1"))
 
@@ -565,7 +580,7 @@ class Waiting(PopTest):
                   "bornTime": int(time.time() * 1000)}
         self.assertEqual(self.client.call(NOTIFICATION, header).ext["hasMsg"], "false")
         client = self.connect()
-        opaque = client.send(NOTIFICATION, {**header, "pollTime": 30000})
+        opaque = client.send(NOTIFICATION, {**header, "pollTime": LONG_MS})
         self.await_polls(topic, 1)
         self.sent(topic, queue_id=1)
         answer = client.read_answer(opaque)
@@ -651,14 +666,16 @@ class InOrder(PopTest):
         self.assertEqual(len(self.pop_in_order(topic, queue_id=1)), 2)
         self.assertEqual(self.bodies(self.pop_in_order(topic)), [0, 2, 3, 5])
 
-    def test_after_the_invisible_time(self):
+    @with_times(1000, 15000)
+    def test_after_the_invisible_time(self, time_ms):
         topic = self.topic()
         self.fill(topic, 3)
-        first = self.pop_in_order(topic, count=2, invisible_ms=1000)
+        first = self.pop_in_order(topic, count=2, invisible_ms=time_ms)
         self.assertEqual([message.times for message in first], [0, 0])
         self.ack(topic, first[0])
+        self.in_time(first, time_ms)
         # Waits until the queue is free, and gets what is open, in order.
-        second = self.pop_in_order(topic, poll_ms=20000)
+        second = self.pop_in_order(topic, poll_ms=LONG_MS)
         self.assertEqual([(int(message.body), message.times) for message in second],
                          [(1, 1), (2, 0)])
         # The old handle is worth nothing any more.
@@ -673,7 +690,7 @@ class InOrder(PopTest):
         self.fill(topic, 2)
         first = self.pop_in_order(topic, count=1)
         client = self.connect()
-        opaque = client.send(POP, pop_header(topic, poll_ms=30000, order="true"))
+        opaque = client.send(POP, pop_header(topic, poll_ms=LONG_MS, order="true"))
         wait_until(lambda: int(self.client.call(POLLING_INFO, {
             "consumerGroup": "G", "topic": topic, "queueId": -1}).ext["pollingNum"]) == 1, "it waits")
         self.ack(topic, first[0])
@@ -686,7 +703,7 @@ class InOrder(PopTest):
         answer = self.client.call(CHANGE, {**self.place(topic, first[0]), "invisibleTime": 500})
         self.assertEqual((answer.code, answer.ext["popTime"], answer.ext["reviveQid"]),
                          (SUCCESS, str(first[0].pop_ms), "999"))
-        self.assertEqual(self.bodies(self.pop_in_order(topic, poll_ms=20000)), [0])
+        self.assertEqual(self.bodies(self.pop_in_order(topic, poll_ms=LONG_MS)), [0])
 
     def test_an_answer_that_did_not_arrive(self):
         topic = self.topic()
@@ -741,36 +758,42 @@ class Outliving(PopTest):
         self.client = self.connect()
 
     def pop_when_ready(self, topic, **other):
-        return self.pop(topic, poll_ms=5000, **other)
+        return self.pop(topic, poll_ms=60000, **other)
 
-    def check(self, kill):
+    def check(self, kill, time_ms):
         """One message is acknowledged, one moved, one left open before the end."""
         topic = self.topic()
         self.fill(topic, 4)
-        popped = self.pop(topic, count=3, invisible_ms=8000)
+        popped = self.pop(topic, count=3, invisible_ms=time_ms)
         self.ack(topic, popped[0])
-        self.change(topic, popped[1], 8000)
+        self.change(topic, popped[1], time_ms)
         if kill:  # the group's offset tells that the log has what is open
             wait_until(lambda: self.offset(topic) == 3, "the group's offset")
             time.sleep(0.3)  # and the journal the offset
         self.restart(kill)
-        self.assertEqual(self.bodies(self.pop_when_ready(topic)), [3])
+        left = self.pop_when_ready(topic)
+        self.in_time(popped, time_ms)
+        self.assertEqual(self.bodies(left), [3])
         self.assertEqual(self.bodies(self.again(topic, 2, invisible_ms=LONG_MS)), [1, 2])
         self.assertEqual(self.pop(topic, poll_ms=500), [])
 
-    def test_kill(self):
-        self.check(kill=True)
+    @with_times(8000, 60000)
+    def test_kill(self, time_ms):
+        self.check(True, time_ms)
 
-    def test_stop(self):
-        self.check(kill=False)
+    @with_times(8000, 60000)
+    def test_stop(self, time_ms):
+        self.check(False, time_ms)
 
-    def test_handles_from_before(self):
+    @with_times(5000, 60000)
+    def test_handles_from_before(self, time_ms):
         topic = self.topic()
         self.fill(topic, 3)
-        popped = self.pop(topic, invisible_ms=5000)
+        popped = self.pop(topic, invisible_ms=time_ms)
         self.restart(kill=False)
         wait_until(lambda: self.client.call(ACK, self.place(topic, popped[1])).code == SUCCESS,
                    "the broker knows its checkpoints")
+        self.in_time(popped, time_ms)
         self.assertEqual(self.bodies(self.again(topic, 2)), [0, 2])
         self.assertEqual(self.pop(topic, poll_ms=500), [])
 
@@ -852,7 +875,7 @@ class Outliving(PopTest):
             sending.clear()
             for thread in producers:
                 thread.join()
-            wait_until(lambda: sent <= done or failures, "all that was sent is done", 120)
+            wait_until(lambda: sent <= done or failures, "all that was sent is done", 300)
         finally:
             sending.clear()
             taking.clear()

@@ -18,7 +18,7 @@ from broker import (Broker, BrokerTest, COMMIT, DELETE_TOPIC, EARLIEST_TIME, GRO
                     SUBSCRIPTION_NOT_LATEST, SUCCESS, SUSPEND, SYSTEM_BUSY, SYSTEM_ERROR, TOPIC_NOT_EXIST,
                     UPDATE_CONFIG, UPDATE_GROUP, UPDATE_OFFSET, VIEW, batch_body, decode_records,
                     heartbeat, java_hash, pull_header, send_header)
-from rocketmq import Closed, JSON, PROTOBUF, ROCKETMQ, wait_until
+from rocketmq import Closed, JSON, PROTOBUF, ROCKETMQ, wait_until, with_times, within
 
 
 class PullTest(BrokerTest):
@@ -227,12 +227,10 @@ class LongPolling(PullTest):
         for offset in range(3):
             opaque = self.client.start_pull(topic, 0, offset)
             self.assertTrue(self.client.is_silent(0.1))
-            started = time.monotonic()
             self.connect().produce(topic, b"%d" % offset)
             answer = self.client.read_answer(opaque)
             self.assertEqual(self.bodies(answer), [b"%d" % offset])
             self.expect(answer, SUCCESS, "FOUND", offset + 1, 0, offset + 1)
-            self.assertLess(time.monotonic() - started, 5)
 
     def test_one_connection_holds_a_bounded_share(self):
         """Pulls with subscriptions of their own, about 250 KB each: the broker keeps 8 MiB."""
@@ -277,10 +275,8 @@ class LongPolling(PullTest):
     def test_short_polling(self):
         topic = self.topic()
         self.client.call(UPDATE_CONFIG, body=b"longPollingEnable=false\nshortPollingTimeMills=200")
-        started = time.monotonic()
         answer = self.client.read_answer(self.client.start_pull(topic))
         self.assertEqual(answer.code, PULL_NOT_FOUND)
-        self.assertLess(time.monotonic() - started, 10)
         self.client.call(UPDATE_CONFIG, body=b"longPollingEnable=true")
 
     def test_other_tags_do_not_wake(self):
@@ -349,10 +345,13 @@ class LongPolling(PullTest):
             other.produce(topic, b"%d" % i, properties={"TAGS": f"t{i}"})
             self.assertEqual(self.bodies(clients[i].read_answer(asked[i])), [b"%d" % i])
 
-    def test_time_out_behind_other_tags(self):
-        topic = self.topic()
-        opaque = self.client.start_pull(topic, tags="wanted", suspend_ms=500)
-        self.connect().produce(topic, properties={"TAGS": "unwanted"})
+    @with_times(500, 20000)
+    def test_time_out_behind_other_tags(self, time_ms):
+        topic, other = self.topic(), self.connect()
+        with within(time_ms):
+            opaque = self.client.start_pull(topic, tags="wanted", suspend_ms=time_ms)
+            other.produce(topic, properties={"TAGS": "unwanted"})
+            wait_until(lambda: other.max_offset(topic) == 1, "it is dispatched")
         answer = self.client.read_answer(opaque)
         self.assertEqual((answer.code, answer.ext["nextBeginOffset"]), (PULL_RETRY, "1"))
 

@@ -16,10 +16,10 @@ import time
 import unittest
 
 import rocketmq
-from broker import (ALL_TOPIC_CONFIG, Broker, MESSAGE_ILLEGAL, NO_PERMISSION,
+from broker import (ALL_TOPIC_CONFIG, Broker, Lag, MESSAGE_ILLEGAL, NO_PERMISSION,
                     RUNTIME_INFO, SEND_BATCH, SEND_V2, SUCCESS, SYSTEM_ERROR, TOPIC_NOT_EXIST,
                     UPDATE_CONFIG, batch_body, send_header)
-from rocketmq import build_folder, wait_until
+from rocketmq import TooSlow, build_folder, wait_until, with_times
 
 WHEEL = "rmq_sys_wheel_timer"
 CHECK_POINT, METRICS, RECALL = 60, 61, 370
@@ -64,18 +64,22 @@ class TimerTest(unittest.TestCase):
 
 
 class DeliveryTest(TimerTest):
-    def test_each_property_names_a_time(self):
+    @with_times(1000, 20000)
+    def test_each_property_names_a_time(self, time_ms):
         self.start()
         begun = now_ms()
-        wanted = {b"sec": begun + 1000, b"ms": begun + 400, b"deliver": begun + 750}
-        self.assertEqual(self.send({"TIMER_DELAY_SEC": 1, "TAGS": "a"}, b"sec", queue_id=1).code,
-                         SUCCESS)
-        self.assertEqual(self.send({"TIMER_DELAY_MS": 400, "KEYS": "k"}, b"ms", queue_id=1).code,
-                         SUCCESS)
+        wanted = {b"sec": begun + time_ms, b"ms": begun + time_ms * 4 // 10,
+                  b"deliver": begun + time_ms * 3 // 4}
+        self.assertEqual(self.send({"TIMER_DELAY_SEC": time_ms // 1000, "TAGS": "a"}, b"sec",
+                                   queue_id=1).code, SUCCESS)
+        self.assertEqual(self.send({"TIMER_DELAY_MS": time_ms * 4 // 10, "KEYS": "k"}, b"ms",
+                                   queue_id=1).code, SUCCESS)
         answer = self.send({"TIMER_DELIVER_MS": wanted[b"deliver"]}, b"deliver", queue_id=1)
         self.assertEqual((answer.code, answer.ext["queueId"]), (SUCCESS, "1"))
         self.assertNotIn("recallHandle", answer.ext)  # there is no unique key
         sent = now_ms()
+        if sent - begun > time_ms // 5:
+            raise TooSlow()
         records = self.wait_for(3, 1)
         self.assertEqual([record.body for record in records], [b"ms", b"deliver", b"sec"])
         for record in records:
@@ -89,6 +93,8 @@ class DeliveryTest(TimerTest):
             self.assertGreaterEqual(int(record.properties["TIMER_DEQUEUE_MS"]), due)
             self.assertIn("TIMER_ENQUEUE_MS", record.properties)
         self.assertEqual(records[0].properties["KEYS"], "k")
+        # The topic is made known a moment after its first message.
+        wait_until(lambda: self.client.pull(WHEEL).code != TOPIC_NOT_EXIST, "the topic")
         self.assertEqual(self.client.read_queue(WHEEL)[0].topic, WHEEL)
 
     def test_a_time_that_has_come_is_no_timer(self):
@@ -175,13 +181,16 @@ class DeliveryTest(TimerTest):
         self.assertEqual(self.client.call(CHECK_POINT).remark, "The checkpoint is null")
         self.assertEqual(self.client.call(METRICS).remark, "The timer message store is null")
 
-    def test_many_in_the_order_of_their_times(self):
+    @with_times(1500, 30000)
+    def test_many_in_the_order_of_their_times(self, time_ms):
         self.start()
-        base = now_ms() + 1500
+        base = now_ms() + time_ms
         times = [base + random.randrange(2000) for _ in range(2000)]
         for due in times:
             self.client.send(SEND_V2, send_header("T", 0, {"TIMER_DELIVER_MS": due}))
         records = self.wait_for(2000)
+        if any("TIMER_OUT_MS" not in record.properties for record in records):
+            raise TooSlow()
         found = [int(record.properties["TIMER_OUT_MS"]) for record in records]
         self.assertEqual(sorted(found), sorted(times))
         for record, due in zip(records, found):
@@ -193,30 +202,38 @@ class DeliveryTest(TimerTest):
 
 
 class CancelTest(TimerTest):
-    def test_a_cancel_by_property(self):
+    @with_times(1500, 20000)
+    def test_a_cancel_by_property(self, time_ms):
         self.start()
-        due = now_ms() + 1500
+        due = now_ms() + time_ms
         self.send({"TIMER_DELIVER_MS": due, "UNIQ_KEY": "stays"}, b"stays")
         self.send({"TIMER_DELIVER_MS": due, "UNIQ_KEY": "goes"}, b"goes")
         self.send({"TIMER_DELIVER_MS": due, "UNIQ_KEY": "other"}, b"other topic's")
         for key in ("T+goes", "T2+other"):
             self.assertEqual(self.send({"TIMER_DELIVER_MS": due, "TIMER_DEL_UNIQKEY": key}).code,
                              SUCCESS)
+        if now_ms() >= due:
+            raise TooSlow()
         records = self.wait_for(2)
         self.assertEqual([record.body for record in records], [b"stays", b"other topic's"])
         wait_until(lambda: self.info("timersCancelled") == "1", "the cancel")
         self.assertEqual(self.info("timerCongestNum"), "0")
         self.assertEqual(self.client.max_offset("T"), 2)
 
-    def test_recall(self):
+    @with_times(2000, 20000)
+    def test_recall(self, time_ms):
         self.start()
-        answer = self.send({"TIMER_DELAY_SEC": 2, "UNIQ_KEY": "7F00AA"}, b"recalled")
+        end_ms = now_ms() + time_ms
+        delay = {"TIMER_DELAY_SEC": time_ms // 1000}
+        answer = self.send({**delay, "UNIQ_KEY": "7F00AA"}, b"recalled")
         handle = answer.ext["recallHandle"]
         version, topic, broker, due, key = base64.urlsafe_b64decode(handle).decode().split(" ")
         self.assertEqual((version, topic, key), ("v1", "T", "7F00AA"))
-        self.send({"TIMER_DELAY_SEC": 2, "UNIQ_KEY": "7F00AB"}, b"delivered")
+        self.send({**delay, "UNIQ_KEY": "7F00AB"}, b"delivered")
         recalled = self.client.call(RECALL, {"topic": "T", "recallHandle": handle,
                                              "producerGroup": "PG"})
+        if now_ms() >= end_ms:
+            raise TooSlow()
         self.assertEqual((recalled.code, recalled.ext["msgId"]), (SUCCESS, "7F00AA"))
         record, = self.wait_for(1)
         self.assertEqual(record.body, b"delivered")
@@ -251,12 +268,15 @@ class CancelTest(TimerTest):
                                              "recallHandle": answer.ext["recallHandle"]})
         self.assertEqual((recalled.code, recalled.ext["msgId"]), (SUCCESS, "7F00AA"))
 
-    def test_a_cancel_survives_kill(self):
+    @with_times(4000, 30000)
+    def test_a_cancel_survives_kill(self, time_ms):
         self.start()
-        due = now_ms() + 4000
+        due = now_ms() + time_ms
         self.send({"TIMER_DELIVER_MS": due, "UNIQ_KEY": "goes"}, b"goes")
         self.send({"TIMER_DELIVER_MS": due, "TIMER_DEL_UNIQKEY": "T+goes"})
         self.send({"TIMER_DELIVER_MS": due + 1}, b"stays")
+        if now_ms() >= due:
+            raise TooSlow()
         self.again(kill=True)
         record, = self.wait_for(1)
         self.assertEqual(record.body, b"stays")
@@ -301,7 +321,7 @@ class ListTest(TimerTest):
         def mqstore(*arguments):
             done = subprocess.run([os.path.join(build_folder(), "bin", "mqstore"), "timers",
                                    self.broker.path("store"), *arguments],
-                                  capture_output=True, text=True, timeout=60)
+                                  capture_output=True, text=True, timeout=300)
             self.assertEqual((done.returncode, done.stderr), (0, ""))
             return done.stdout.splitlines()
 
@@ -343,18 +363,21 @@ class RestartTest(TimerTest):
         time.sleep(1.1)
         self.broker.start()
         self.client = self.broker.client()
-        self.assertEqual([record.body for record in self.wait_for(1)], [b"first"])
+        self.assertEqual(self.wait_for(1)[0].body, b"first")
         self.assertEqual([record.body for record in self.wait_for(2)], [b"first", b"second"])
 
-    def test_lost_files_are_made_again(self):
+    @with_times(6000, 40000)
+    def test_lost_files_are_made_again(self, time_ms):
         self.start()
-        due = now_ms() + 6000
+        due = now_ms() + time_ms
         for number in range(100):
             self.send({"TIMER_DELIVER_MS": due + number}, b"%d" % number)
         self.client.close()
         self.broker.stop()
         folder = self.broker.path("store/timer")
         files = os.listdir(folder)
+        if now_ms() >= due:
+            raise TooSlow()
         self.assertGreater(len(files), 0)
         for name in files:
             os.unlink(os.path.join(folder, name))
@@ -378,25 +401,29 @@ class RestartTest(TimerTest):
 
 
 class RollTest(TimerTest):
-    def test_retention_does_not_lose_them(self):
+    @with_times(12000, 100000)
+    def test_retention_does_not_lose_them(self, time_ms):
         """The log may not be larger than some segments; the timer's own is long gone when it is due,
         and it is delivered once all the same."""
         self.start(mappedFileSizeCommitLog=1 << 20, maxMessageSize=65536,
                    commitLogBytesMax=4 << 20, cleanResourceInterval=200,
                    deleteCommitLogFilesInterval=1, flushDelayOffsetInterval=200)
-        due = now_ms() + 12000
+        due = now_ms() + time_ms
         for number in range(20):
             self.send({"TIMER_DELIVER_MS": due + number, "UNIQ_KEY": f"u{number}"},
                       b"timer %d" % number)
         self.send({"TIMER_DELIVER_MS": due, "TIMER_DEL_UNIQKEY": "T+u7"})
         filler = bytes(30000)
-        deadline = time.monotonic() + 60
         while int(self.info("commitLogMinOffset")) < 3 << 20:
-            self.assertLess(time.monotonic(), deadline, "nothing is deleted")
+            if now_ms() >= due:
+                raise TooSlow()
             for _ in range(20):
                 self.client.produce("T", filler, queue_id=2)
-        self.assertGreaterEqual(int(self.info("timersRolled")), 21)
-        self.assertEqual(self.info("timerCongestNum"), "20")
+        rolled, waiting = int(self.info("timersRolled")), self.info("timerCongestNum")
+        if now_ms() >= due:
+            raise TooSlow()
+        self.assertGreaterEqual(rolled, 21)
+        self.assertEqual(waiting, "20")
         self.again(kill=True)
         records = self.wait_for(19)
         wanted = [b"timer %d" % number for number in range(20) if number != 7]
@@ -441,6 +468,7 @@ class KillTest(TimerTest):
         moments = random.Random(f"{SEED}-{flush}")
         print(f"{flush}: KILL_SEED={SEED}", flush=True)
         self.number, self.due, self.acknowledged, self.killed_ms = 0, {}, set(), []
+        lag = Lag()
         for _ in range(ROUNDS):
             self.load_until_killed(moments)
             self.broker.start()
@@ -457,9 +485,11 @@ class KillTest(TimerTest):
         self.assertEqual(missing, set(), f"seed {SEED}")
         self.assertGreater(len(self.acknowledged), 100)
         twice = {body: times for body, times in found.items() if len(times) > 1}
+        lag.done = True
+        late_ms = 1000 + 4000 * lag.worst_s
         for body, times in twice.items():
-            # A machine under load may write the journal late: 100 ms and a second more.
-            self.assertTrue(any(killed - 1100 <= times[0] <= killed + 1000
+            # A machine under load may write the journal late: 100 ms and that more.
+            self.assertTrue(any(killed - 100 - late_ms <= times[0] <= killed + late_ms
                                 for killed in self.killed_ms), f"seed {SEED}: {body} {times}")
         print(f"{flush}: {len(self.acknowledged)} acknowledged, {len(twice)} delivered twice",
               flush=True)

@@ -391,11 +391,16 @@ class Checks(TransactionTest):
     def test_what_has_ended_is_not_asked_about(self):
         topic, group = self.topic(), self.group()
         producer = self.producer(group)
+        late = set()  # bodies of those that were open for long, on a busy machine
         for i in range(100):
+            began = time.monotonic()
             half = self.half(topic, b"%d" % i, group, producer)
-            producer.oneway(END, half.end(COMMIT if i % 2 else ROLLBACK))
+            self.ended(half, COMMIT if i % 2 else ROLLBACK)
+            if time.monotonic() - began >= 0.3:
+                late.add(b"%d" % i)
         self.stored(topic, 0, 50)
-        self.assertTrue(is_left_alone(producer, 1), producer.pushed)
+        is_left_alone(producer, 1)
+        self.assertLessEqual({Record(check.body).body for check in producer.pushed}, late)
 
     def test_asked_until_it_knows(self):
         topic, group = self.topic(), self.group()
@@ -433,7 +438,9 @@ class Checks(TransactionTest):
         """Without a producer the count grows all the same; who comes back in time is asked."""
         topic, group = self.topic(), self.group()
         self.half(topic, b"x", group)
-        self.assertTrue(self.client.is_silent(0.8))
+        wait_until(lambda: any(record.properties["REAL_TOPIC"] == topic and
+                               "TRANSACTION_CHECK_TIMES" in record.properties
+                               for record in self.client.read_queue(HALF)), "the count grows")
         producer = self.producer(group)
         check = producer.read_push()
         self.assertGreater(int(Record(check.body).properties["TRANSACTION_CHECK_TIMES"]), 1)
@@ -575,10 +582,17 @@ class Restarts(unittest.TestCase):
                 self.assertEqual(Record(check.body).body, b"open")
                 client.oneway(END, end_of_check(check, COMMIT, "PG"))
                 self.assertEqual(self.bodies(client, "T", 11)[-1], b"open")
-                while not is_left_alone(client, 1):
-                    check = client.read_push()
-                    self.assertEqual(Record(check.body).body, b"open")
-                    client.oneway(END, end_of_check(check, ROLLBACK, "PG"))
+                wait_until(lambda: self.has_only_late_questions(client, b"open"), "the end")
+
+    def has_only_late_questions(self, client, body):
+        """Answers those; true when there were none for a while."""
+        beat(client, "PG")
+        silent = is_left_alone(client, 1)
+        while client.pushed:
+            check = client.read_push()
+            self.assertEqual(Record(check.body).body, body)
+            client.oneway(END, end_of_check(check, ROLLBACK, "PG"))
+        return silent
 
     def test_killed_while_asking(self):
         """Again and again: nothing is lost, whatever was under way; something may come twice."""
@@ -606,7 +620,7 @@ class Restarts(unittest.TestCase):
                     client.oneway(END, end_of_check(client.read_push(), COMMIT, "PG"))
                 return wanted <= there
 
-            wait_until(all_there, "all that was open is committed", 120)
+            wait_until(all_there, "all that was open is committed", 300)
 
     def test_a_producer_that_does_not_read(self):
         """Questions to it pile up to a bound; the others of its group and other groups are asked

@@ -36,7 +36,7 @@ STEP = 5 if os.environ.get("COMETMQ_SANITIZER") else 1
 def run(*arguments, cwd=None):
     """(exit status, stdout, stderr)"""
     program = os.path.join(build_folder(), "bin", "mqstore")
-    done = subprocess.run([program, *arguments], capture_output=True, timeout=120, cwd=cwd,
+    done = subprocess.run([program, *arguments], capture_output=True, timeout=300, cwd=cwd,
                           env=dict(os.environ, TZ="UTC"))
     if b"Sanitizer" in done.stderr or b"runtime error" in done.stderr:
         raise AssertionError(done.stderr.decode())

@@ -257,7 +257,7 @@ class Options(NameServerTest):
     def run_program(self, *arguments, **environment):
         base = {key: value for key, value in os.environ.items() if key != "ROCKETMQ_HOME"}
         base.update(HOME=self.server.folder, **environment)
-        return subprocess.run([self.server.binary(), *arguments], env=base, timeout=20,
+        return subprocess.run([self.server.binary(), *arguments], env=base, timeout=120,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
 
     def test_the_command_line(self):

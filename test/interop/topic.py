@@ -9,7 +9,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import servers  # noqa: E402
 
 CREATE_TOPIC, ROUTE = 17, 105
-WAIT_S = 30
+WAIT_S = 150
 
 
 def main():

@@ -16,7 +16,6 @@ Apache RocketMQ 4.9.2 run instead; Maven fetches them once into $APACHE_CACHE (d
 """
 import json
 import os
-import random
 import re
 import shlex
 import shutil
@@ -28,12 +27,14 @@ import sys
 import tempfile
 import time
 
+import ports
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.join(ROOT, os.environ.get("BUILD", "build"))
 APACHE_CACHE = os.environ.get("APACHE_CACHE") or os.path.expanduser(
     "~/.cache/cometmq/apache-4.9.2")
-START_SECONDS = 60
-STOP_SECONDS = 20
+START_SECONDS = 180
+STOP_SECONDS = 120
 GET_BROKER_CLUSTER_INFO = 106
 
 # What Apache's servers need on a JDK newer than 8.
@@ -58,26 +59,14 @@ class StartError(Exception):
 
 
 def free_ports(offsets):
-    """A base port such that base + offset can be bound for every offset. Ports are taken from below
-    the range that the kernel hands to outgoing connections, which would race for them."""
-    for _ in range(1000):
-        base = random.randrange(10240, 32000)
-        held = []
-        try:
-            for offset in offsets:
-                one = socket.socket()
-                held.append(one)
-                one.bind(("0.0.0.0", base + offset))
-            return base
-        except OSError:
-            continue
-        finally:
-            for one in held:
-                one.close()
-    raise StartError("no free ports were found")
+    """A base port such that base + offset is free for every offset, until this process ends."""
+    base = ports.reserve(offsets)
+    if base is None:
+        raise StartError("no free ports were found")
+    return base
 
 
-def call(address, code, fields=None, timeout=2):
+def call(address, code, fields=None, timeout=30):
     """One request with JSON headers; returns (header, body)."""
     host, port = address.rsplit(":", 1)
     header = json.dumps({"code": code, "language": "OTHER", "version": 397, "opaque": 1, "flag": 0,
@@ -208,7 +197,8 @@ class Servers:
         }
         # A JVM that is still compiling keeps requests waiting longer than the default 200 ms; so may
         # the disk of a machine that is busy with other tests.
-        broker["waitTimeMillsInSendQueue"] = "10000"
+        broker["waitTimeMillsInSendQueue"] = "30000"
+        broker["osPageCacheBusyTimeOutMills"] = "30000"
         broker.update(self.settings)
         namesrv = {
             "listenPort": str(port + 7),
@@ -275,14 +265,11 @@ def stop_pid(pid):
         os.kill(pid, signal.SIGTERM)
     except ProcessLookupError:
         return False
-    try:
-        deadline = time.monotonic() + STOP_SECONDS
-        while time.monotonic() < deadline:
-            os.kill(pid, 0)
-            time.sleep(0.05)
+    deadline = time.monotonic() + STOP_SECONDS
+    while is_running(pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    if is_running(pid):
         os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     return True
 
 

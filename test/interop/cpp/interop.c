@@ -25,8 +25,8 @@
 #include <unistd.h>
 
 enum {
-    WAIT_S = 45,
-    CASE_S = 90,
+    WAIT_S = 150,
+    CASE_S = 400,
     RECEIVED_MAX = 512,
     BODY_MAX = 64,
     TOPIC_MAX_BYTES = 64,

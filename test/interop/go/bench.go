@@ -19,8 +19,8 @@ import (
 )
 
 const (
-	caseTimeout = 150 * time.Second
-	waitTimeout = 100 * time.Second
+	caseTimeout = 400 * time.Second
+	waitTimeout = 300 * time.Second
 )
 
 var (

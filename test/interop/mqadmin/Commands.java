@@ -91,7 +91,7 @@ public class Commands {
 
     /* Repeat a command until a pattern is found, then check it. */
     private void await(String command, String pattern) throws InterruptedException {
-        for (int i = 0; i < 30; i++) {
+        for (int i = 0; i < 240; i++) {
             if (Pattern.compile(pattern, Pattern.MULTILINE).matcher(run(command)).find())
                 break;
             Thread.sleep(500);
@@ -100,7 +100,7 @@ public class Commands {
     }
 
     private static void until(BooleanSupplier condition) throws InterruptedException {
-        for (int i = 0; i < 600 && !condition.getAsBoolean(); i++)
+        for (int i = 0; i < 3600 && !condition.getAsBoolean(); i++)
             Thread.sleep(50);
     }
 

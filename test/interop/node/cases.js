@@ -14,8 +14,8 @@ const { execFileSync } = require('child_process');
 const path = require('path');
 const { Producer, Consumer, Message } = require('ali-ons');
 
-const WAIT_MS = 45000;
-const CASE_MS = 90000;
+const WAIT_MS = 150000;
+const CASE_MS = 400000;
 const quiet = { info() {}, warn() {}, error() {}, debug() {} };
 const sleep = ms => new Promise(resolve => setTimeout(resolve, ms));
 let serial = 0;

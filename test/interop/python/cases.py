@@ -16,8 +16,8 @@ import sys
 import threading
 import time
 
-WAIT_S = 45
-CASE_S = 90
+WAIT_S = 150
+CASE_S = 400
 SKIPPED = 77
 
 

@@ -10,7 +10,7 @@
 
 #define PEERS 10
 #define REQUESTS_EACH 30 /* fewer than pause a connection's reading */
-#define SYNC_MS 20
+#define SYNC_MS 200
 
 static _Atomic int syncs;
 
@@ -66,10 +66,9 @@ static void stopping_does_not_wait_for_the_queue(void **state)
     }
     wait_until(server_stats(f.server).requests == PEERS * REQUESTS_EACH);
     loop_stop(f.loops[0]);
-    int64_t started_ms = test_now_ms();
+    /* All of them would take PEERS * REQUESTS_EACH * SYNC_MS = 60 s: time enough for the requests
+     * to arrive on the busiest machine. */
     handlers_stop(handlers);
-    /* All of them would take PEERS * REQUESTS_EACH * SYNC_MS = 6 s at least. */
-    assert_in_range(test_now_ms() - started_ms, 0, 1500);
     assert_in_range(syncs, 1, PEERS * REQUESTS_EACH / 2);
     fixture_stop(&f);
     handlers_free(handlers);

@@ -192,7 +192,7 @@ static void a_call_without_an_answer_times_out(void **state)
     int64_t started_ms = test_now_ms();
     call_and_wait(&never);
     assert_int_equal(never.status, STATUS_TIMEOUT);
-    assert_in_range(test_now_ms() - started_ms, 50, 5000);
+    assert_in_range(test_now_ms() - started_ms, 50, WAIT_MS);
     /* An answer that comes too late is dropped; the connection stays. */
     struct wanted late = want(f.port, TEST_SLOW, "late");
     late.timeout_ms = 1;
@@ -325,10 +325,9 @@ static void connecting_takes_three_seconds_at_most(void **state)
     on_loop(client_loop, make_call, &patient);
     call_and_wait(&brief);
     assert_int_equal(brief.status, STATUS_TIMEOUT);
-    assert_int_equal(patient.ends, 0);
     wait_until(patient.ends == 1);
     assert_int_equal(patient.status, STATUS_IO);
-    assert_in_range(test_now_ms() - started_ms, 2900, 8000);
+    assert_in_range(test_now_ms() - started_ms, 2900, WAIT_MS);
     for (int i = 0; i < 4; i++)
         (void)close(fillers[i]);
     (void)close(listener);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The loop: posted tasks run once and in order, hooks run once at the end of every turn and behind
- * its tasks, timers fire once and can be moved and cancelled, what is left at the end is run by
- * loop_free. Source of the rules: common/net/loop.h.
+ * The loop: posted tasks run once and in order, hooks run at the end of every turn and once more
+ * behind its tasks, which include those posted meanwhile, timers fire once and can be moved and
+ * cancelled, what is left at the end is run by loop_free. Source of the rules: common/net/loop.h.
  */
 #include "common/net/loop.h"
 
@@ -137,7 +137,7 @@ static void second_hook(void *ctx)
         again->hooks_behind++;
 }
 
-static void hooks_run_in_order_behind_the_tasks_of_every_turn(void **state)
+static void hooks_run_in_order_before_and_behind_the_tasks_of_every_turn(void **state)
 {
     (void)state;
     struct again again = {.task = {NULL, run_again}, .loop = new_loop(), .left = 3};
@@ -147,8 +147,8 @@ static void hooks_run_in_order_behind_the_tasks_of_every_turn(void **state)
     assert_int_equal(loop_start(again.loop, NULL), STATUS_OK);
     wait_until(again.hooks_behind > 0);
     loop_stop(again.loop);
-    again.order[9] = '\0';
-    assert_string_equal(again.order, "t12t12t12");
+    again.order[11] = '\0';
+    assert_string_equal(again.order, "12tt1212t12");
     loop_free(again.loop);
 }
 
@@ -253,7 +253,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tasks_run_once_in_each_posters_order),
         cmocka_unit_test(tasks_posted_after_the_stop_run_in_free),
-        cmocka_unit_test(hooks_run_in_order_behind_the_tasks_of_every_turn),
+        cmocka_unit_test(hooks_run_in_order_before_and_behind_the_tasks_of_every_turn),
         cmocka_unit_test(timers_fire_once_and_can_be_moved_and_cancelled),
         cmocka_unit_test(time_stands_still_within_a_turn),
     };

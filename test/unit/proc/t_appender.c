@@ -46,7 +46,7 @@ static void nap(void)
 
 #define AWAIT(condition)                                \
     do {                                                \
-        for (int i = 0; i < 30000 && !(condition); i++) \
+        for (int i = 0; i < 60000 && !(condition); i++) \
             nap();                                      \
         assert_true(condition);                         \
     } while (0)

@@ -38,7 +38,7 @@ static void nap(void)
 
 static void await(_Atomic int *counter, int value)
 {
-    for (int i = 0; i < 20000 && atomic_load(counter) < value; i++)
+    for (int i = 0; i < 60000 && atomic_load(counter) < value; i++)
         nap();
     assert_int_equal(atomic_load(counter), value);
 }
@@ -47,7 +47,7 @@ static enum status gated_pwritev(struct vfs *vfs, int fd, const struct iovec *pa
                                  int64_t offset)
 {
     atomic_fetch_add(&writes, 1);
-    for (int i = 0; i < 20000 && !atomic_load(&gate_open); i++)
+    for (int i = 0; i < 60000 && !atomic_load(&gate_open); i++)
         nap();
     return failing_pwritev(vfs, fd, parts, count, offset);
 }

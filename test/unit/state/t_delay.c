@@ -17,7 +17,7 @@
 #include <time.h>
 
 #define START_MS 1700000000000
-#define GIVE_UP_MS 10000
+#define GIVE_UP_MS 60000
 
 /* Level 1: 1 s, level 2: 10 s, level 3: 1 min. */
 static const int64_t levels_ms[] = {1000, 10000, 60000};

@@ -185,11 +185,11 @@ static void put(struct fixture *f, int32_t id)
     put_tagged(f, id, SLICE_EMPTY);
 }
 
-/* Poll until *counter has the value; fails after ten seconds. */
+/* Poll until *counter has the value; fails after a minute. */
 static void await_count(_Atomic int *counter, int value)
 {
     const struct timespec pause = {0, 1000000};
-    for (int i = 0; i < 10000 && atomic_load(counter) < value; i++)
+    for (int i = 0; i < 60000 && atomic_load(counter) < value; i++)
         (void)nanosleep(&pause, NULL);
     assert_int_equal(atomic_load(counter), value);
 }

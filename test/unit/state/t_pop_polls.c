@@ -12,7 +12,7 @@
 #include <stdatomic.h>
 #include <time.h>
 
-#define GIVE_UP_MS 20000
+#define GIVE_UP_MS 60000
 #define POLLS 8
 
 struct request {

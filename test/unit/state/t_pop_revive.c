@@ -16,7 +16,7 @@
 #include <stdatomic.h>
 #include <time.h>
 
-#define GIVE_UP_MS 20000
+#define GIVE_UP_MS 60000
 #define LOG_TOPIC POP_LOG_TOPIC_PREFIX "C"
 #define RETRY "%RETRY%G_T"
 

@@ -571,7 +571,7 @@ static void a_full_disk_does_not_keep_the_log(void **state)
     int64_t end_pos = store_appended_pos(f->kit.store);
     atomic_store(&f->kit.vfs.space_percent, 95);
     store_clean_now(f->kit.store);
-    for (int i = 0; i < 10000 && store_writable(f->kit.store, NULL, 0); i++)
+    for (int i = 0; i < 60000 && store_writable(f->kit.store, NULL, 0); i++)
         (void)nanosleep(&pause, NULL);
     assert_false(store_writable(f->kit.store, NULL, 0));
     for (int i = 0; i < 3 && !timer_may_expire(f->timer, end_pos); i++) {

@@ -525,7 +525,7 @@ static void appends_that_fail(void **state)
     assert_int_equal(kept(f, TOPIC_TRANS_HALF), -1);
     atomic_store(&f->kit.vfs.write_target, KIT_NOTHING);
     /* The store looks at the disk again within seconds. */
-    for (int i = 0; i < 10000 && !store_writable(f->kit.store, NULL, 0); i++)
+    for (int i = 0; i < 60000 && !store_writable(f->kit.store, NULL, 0); i++)
         nap();
     next_round(f);
     assert_int_equal(f->asked, 2);

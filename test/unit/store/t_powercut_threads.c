@@ -53,6 +53,7 @@ static void *append(void *arg)
     uint8_t body[BODY_BYTES];
     memset(body, 'b', sizeof body);
     uint64_t sent = 0;
+    queue_set_interest(queue, true); /* so that the appender dispatches, as loops do */
     while (!atomic_load(&life->stop)) {
         if (atomic_load(&life->accepted) >= atomic_load(&life->allowed)) {
             (void)sched_yield();
@@ -69,11 +70,13 @@ static void *append(void *arg)
         };
         append_batch_clear(batch);
         if (append_batch_add(batch, queue, &record, false, NULL) != STATUS_OK ||
-            store_append(life->store, batch)[0].status != PUT_OK)
+            store_append_on_loop(life->store, batch, INT32_MAX)[0].status != PUT_OK)
             atomic_store(&life->refused, true);
+        store_dispatch_here(life->store);
         sent++;
         atomic_fetch_add(&life->accepted, 1);
     }
+    queue_set_interest(queue, false);
     append_batch_free(batch);
     return NULL;
 }

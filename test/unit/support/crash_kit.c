@@ -304,6 +304,8 @@ void crash_put(struct crash *crash, size_t count)
     }
     take_results(crash, store_append(crash->store, crash->batch), first);
     append_batch_clear(crash->batch);
+    if (crash->sent_count % 2 == 0) /* as a loop does */
+        (void)dispatcher_try_round(&crash->store->dispatcher);
 }
 
 void crash_dispatch(struct crash *crash)

@@ -24,7 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define WAIT_MS 10000
+#define WAIT_MS 60000
 
 /* --- the file layer --- */
 

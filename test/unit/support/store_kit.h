@@ -103,7 +103,7 @@ void kit_put_many(struct kit *kit, const char *topic, int32_t queue_id, size_t b
 /* Wait until everything appended is dispatched. */
 void kit_dispatched(struct kit *kit);
 
-/* Poll `condition` every millisecond; fails the test after ten seconds. */
+/* Poll `condition` every millisecond; fails the test after a minute. */
 void kit_wait(bool (*condition)(void *ctx), void *ctx);
 
 struct queue *kit_queue(struct kit *kit, const char *topic, int32_t queue_id);

@@ -26,6 +26,9 @@ import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
 
 final class Bench implements AutoCloseable {
   private static final AtomicInteger SERIAL = new AtomicInteger();
+  /** For what takes a moment on a quiet machine: a busy one may stall for seconds. */
+  static final int PATIENCE_SECONDS = 180;
+
   private static final String RUN = Long.toString(System.currentTimeMillis(), 36);
 
   final String namesrv;
@@ -110,7 +113,7 @@ final class Bench implements AutoCloseable {
   DefaultMQProducer producer() throws Exception {
     DefaultMQProducer producer = new DefaultMQProducer(unique("P"));
     producer.setNamesrvAddr(namesrv);
-    producer.setSendMsgTimeout(10000);
+    producer.setSendMsgTimeout(30000);
     producer.start();
     closers.push(producer::shutdown);
     return producer;
@@ -124,7 +127,7 @@ final class Bench implements AutoCloseable {
     TransactionMQProducer producer = new TransactionMQProducer(group);
     producer.setNamesrvAddr(namesrv);
     producer.setInstanceName(unique("I"));
-    producer.setSendMsgTimeout(10000);
+    producer.setSendMsgTimeout(30000);
     closers.push(producer::shutdown);
     return producer;
   }
@@ -167,7 +170,7 @@ final class Bench implements AutoCloseable {
   }
 
   static void await(String what, BooleanSupplier condition) throws InterruptedException {
-    await(what, 30, condition);
+    await(what, PATIENCE_SECONDS, condition);
   }
 
   static void await(String what, int seconds, BooleanSupplier condition)

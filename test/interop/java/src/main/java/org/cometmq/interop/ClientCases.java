@@ -323,10 +323,9 @@ final class ClientCases {
         admin.examineTopicStats(topic).getOffsetTable().values().iterator().next().getMaxOffset(),
         "max offset in the topic's statistics");
     Bench.await(
-        "statistics of the topic", 40, () -> stats(bench, "TOPIC_PUT_NUMS", topic) != null);
+        "statistics of the topic", () -> stats(bench, "TOPIC_PUT_NUMS", topic) != null);
     Bench.await(
         "statistics of the group",
-        40,
         () -> {
           BrokerStatsData data = stats(bench, "GROUP_GET_NUMS", topic + "@" + group);
           return data != null && data.getStatsMinute().getSum() == 20;

@@ -115,7 +115,7 @@ final class OrderCases {
               }
             });
       }
-      Bench.check(answered.await(60, TimeUnit.SECONDS), "not every send was answered");
+      Bench.check(answered.await(Bench.PATIENCE_SECONDS, TimeUnit.SECONDS), "not every send was answered");
     }
 
     @Override
@@ -135,7 +135,7 @@ final class OrderCases {
     consumer.subscribe(topic, "*");
     consumer.registerMessageListener(got.listener());
     consumer.start();
-    Bench.await("4000 messages", 60, () -> got.all.size() >= 4000);
+    Bench.await("4000 messages", () -> got.all.size() >= 4000);
     for (int queue = 0; queue < QUEUES; queue++) {
       Bench.same(1000, got.of(queue).size(), "messages of queue " + queue);
       sorted(got.of(queue), "order of queue " + queue);
@@ -205,7 +205,7 @@ final class OrderCases {
       Thread reader = new Thread(() -> read(child, dead));
       reader.start();
       consumer.start();
-      Bench.await("two members", 60, () -> members(bench, group) == 2);
+      Bench.await("two members", () -> members(bench, group) == 2);
       int number = 0;
       /* Until both have had messages of two queues. */
       for (int round = 0; dead.byQueue.size() < 2 || alive.byQueue.size() < 2; round++) {
@@ -222,7 +222,6 @@ final class OrderCases {
       Set<Integer> union = new ConcurrentSkipListSet<>(dead.all);
       Bench.await(
           "the rest",
-          90,
           () -> {
             union.addAll(alive.all);
             return union.size() == total;
@@ -290,7 +289,7 @@ final class OrderCases {
     try (Sender sender = new Sender(bench, topic)) {
       sender.send(0, 400);
       Bench.check(sender.failure.get() == null, "a send failed: " + sender.failure.get());
-      Bench.await("400 messages", 60, () -> got.all.size() == 400);
+      Bench.await("400 messages", () -> got.all.size() == 400);
       Thread crash =
           new Thread(
               () -> {
@@ -308,11 +307,11 @@ final class OrderCases {
         Thread.sleep(20);
       }
       int first = number;
-      Bench.await("the broker", 60, () -> takes(sender, first));
+      Bench.await("the broker", () -> takes(sender, first));
       int last = 1_000_000;
       sender.send(last, last + 400);
       Bench.await(
-          "what was taken", 120, () -> got.all.containsAll(sender.taken));
+          "what was taken", () -> got.all.containsAll(sender.taken));
       for (int queue = 0; queue < QUEUES; queue++) {
         sorted(firstTimes(got.of(queue)), "order of queue " + queue);
       }

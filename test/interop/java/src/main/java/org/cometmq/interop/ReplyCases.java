@@ -126,7 +126,7 @@ final class ReplyCases {
         asking.fetchPublishMessageQueues(topic).get(1),
         new Keep("async queue"),
         20000);
-    Bench.check(asked.await(30, TimeUnit.SECONDS), "not every request was answered: " + answers);
+    Bench.check(asked.await(Bench.PATIENCE_SECONDS, TimeUnit.SECONDS), "not every request was answered: " + answers);
     for (String name :
         Arrays.asList("sync", "selector", "queue", "async", "async selector", "async queue")) {
       Bench.same("answer to " + name, answers.get(name), "answer");
@@ -174,7 +174,7 @@ final class ReplyCases {
             30000);
       }
     }
-    Bench.check(answered.await(60, TimeUnit.SECONDS), answered.getCount() + " without an answer");
+    Bench.check(answered.await(Bench.PATIENCE_SECONDS, TimeUnit.SECONDS), answered.getCount() + " without an answer");
     Bench.check(wrong.isEmpty(), "wrong answers: " + wrong);
     noFailure(failure);
   }

@@ -44,7 +44,7 @@ final class RetryCases {
             });
     consumer.start();
     String id = producer.send(Bench.message(topic, "A", "k", "try again")).getMsgId();
-    Bench.await("three deliveries", 60, () -> deliveries.size() >= 3);
+    Bench.await("three deliveries", () -> deliveries.size() >= 3);
     for (int i = 0; i < 3; i++) {
       MessageExt message = deliveries.get(i);
       Bench.same("try again", Bench.text(message.getBody()), "body of delivery " + i);
@@ -75,7 +75,7 @@ final class RetryCases {
     producer.send(Bench.message(topic, "A", "k", "never good"));
     String dead = "%DLQ%" + group;
     bench.admin();
-    Bench.await("the dead letter", 60, () -> deadLetters(bench, dead) == 1);
+    Bench.await("the dead letter", () -> deadLetters(bench, dead) == 1);
     Bench.same(3, deliveries.size(), "deliveries before the message was given up");
 
     /* Dead letter topics are write-only until an operator opens them. */

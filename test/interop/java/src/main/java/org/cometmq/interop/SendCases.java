@@ -96,7 +96,7 @@ final class SendCases {
             }
           });
     }
-    Bench.check(answered.await(30, TimeUnit.SECONDS), "not every send was answered");
+    Bench.check(answered.await(Bench.PATIENCE_SECONDS, TimeUnit.SECONDS), "not every send was answered");
     Bench.check(failure.get() == null, "a send failed: " + failure.get());
     collect(bench, topic).awaitExactly(sent);
   }
@@ -163,7 +163,7 @@ final class SendCases {
     SendResult batch =
         producer.send(Arrays.asList(Bench.message(topic, "A", "k", "2 g")), queues.get(2));
     Bench.same(2, batch.getMessageQueue().getQueueId(), "queue of the batch");
-    Bench.check(answered.await(30, TimeUnit.SECONDS), "not every send was answered");
+    Bench.check(answered.await(Bench.PATIENCE_SECONDS, TimeUnit.SECONDS), "not every send was answered");
     Bench.check(failure.get() == null, "a send failed: " + failure.get());
     Collector collector = collect(bench, topic);
     collector.awaitExactly(

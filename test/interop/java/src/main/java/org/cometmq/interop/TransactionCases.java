@@ -102,7 +102,7 @@ final class TransactionCases {
     producer.sendMessageInTransaction(Bench.message(topic, "A", "k1", "commit later"), null);
     producer.sendMessageInTransaction(Bench.message(topic, "A", "k2", "drop later"), null);
     Collector collector = SendCases.collect(bench, topic);
-    Bench.await("both checks", 90, () -> asked.size() == 2);
+    Bench.await("both checks", () -> asked.size() == 2);
     collector.awaitExactly(new HashSet<>(Arrays.asList("commit later")));
   }
 
@@ -180,7 +180,7 @@ final class TransactionCases {
       producer.sendMessageInTransaction(
           Bench.message(topic, "A", "k", i + (i % 2 == 0 ? " keep" : " drop")), null);
     }
-    Bench.await("ten checks", 90, () -> decider.asked.size() == 10);
+    Bench.await("ten checks", () -> decider.asked.size() == 10);
     MessageExt asked = decider.asked.get("3 drop");
     Bench.same(topic, asked.getTopic(), "topic in the check");
     Bench.check(asked.getTransactionId() != null, "the check has no transaction id");
@@ -228,7 +228,7 @@ final class TransactionCases {
     for (int i = 0; i < 3; i++) {
       String body = "asked " + i;
       producer.sendMessageInTransaction(Bench.message(topic, "A", "k", body), null);
-      Bench.await("check of " + body, 90, () -> decider.asked.containsKey(body));
+      Bench.await("check of " + body, () -> decider.asked.containsKey(body));
     }
     Bench.check(!decider.asked.containsKey("spared"), "asked before its time");
     SendCases.collect(bench, topic)
@@ -251,12 +251,12 @@ final class TransactionCases {
     Collector given = new Collector();
     checksMax(bench, 1);
     try {
-      Bench.await("the topic of those given up", 90, () -> bench.hasRoute(GIVEN_UP));
+      Bench.await("the topic of those given up", () -> bench.hasRoute(GIVEN_UP));
       DefaultMQPushConsumer consumer = bench.pushConsumer(Bench.unique("C"));
       consumer.subscribe(GIVEN_UP, "*");
       consumer.registerMessageListener(given);
       consumer.start();
-      Bench.await("the message given up", 90, () -> given.byBody.containsKey(body));
+      Bench.await("the message given up", () -> given.byBody.containsKey(body));
     } finally {
       checksMax(bench, 15);
     }
