@@ -26,6 +26,7 @@
 #define FIRST_ROUND_MS 3000
 #define PERIOD_MS 10000
 #define ROUND_GAP_MS 100      /* between two rounds, however often the master says "changed" */
+#define REST_FACTOR 10        /* and this many times what the last one took, for large tables */
 #define PENDING_PERIOD_MS 500 /* between two looks whether the log has come far enough */
 #define TIMEOUT_MS 3000       /* 4.9.2's */
 #define TABLES_TIMEOUT_MS 10000
@@ -69,11 +70,13 @@ struct slave_sync {
 
     char master[ADDRESS_BYTES];
     enum kind kind;
-    int64_t round;    /* number of the newest one, which counts also when it is over */
-    int64_t begun_ms; /* when it began; monotonic */
-    bool asking;      /* it is under way */
-    bool again;       /* another one is to follow at once */
-    int step;         /* of a round with 4.9.2 */
+    int64_t round;         /* number of the newest one, which counts also when it is over */
+    int64_t begun_ms;      /* when it began; monotonic, as the next two */
+    int64_t rest_until_ms; /* no further one before that, whatever has changed */
+    int64_t due_ms;        /* of the next one */
+    bool asking;           /* it is under way */
+    bool again;            /* something has changed since it began */
+    int step;              /* of a round with 4.9.2 */
     int rounds_as_4_9_2;
     bool fast_port_fails;
     bool failed; /* something of this round */
@@ -95,6 +98,11 @@ struct slave_sync {
 
 static void begin_round(struct slave_sync *sync);
 static void ask_next(struct slave_sync *sync);
+
+static int64_t now_ms(const struct slave_sync *sync)
+{
+    return clock_monotonic_ms(loop_clock(sync->loop)); /* taking over takes its time in a turn */
+}
 
 static void forget_versions(struct slave_sync *sync)
 {
@@ -253,7 +261,7 @@ static void take_all(struct slave_sync *sync, const ReplicatedTables *body)
     if (body->offsets != NULL)
         take_offsets(sync, body->offsets, body->offsets_whole);
     if (body->offsets_whole)
-        sync->whole_ms = loop_now_ms(sync->loop);
+        sync->whole_ms = now_ms(sync);
     if (body->delay != NULL)
         set_pending(&sync->delay, &body->delay->base, body->delay_proof);
     if (body->timer != NULL)
@@ -268,7 +276,7 @@ static void take_all(struct slave_sync *sync, const ReplicatedTables *body)
 static int64_t known_offsets(struct slave_sync *sync)
 {
     if (offsets_commits(sync->broker->offsets) != sync->commits &&
-        loop_now_ms(sync->loop) - sync->whole_ms >= WHOLE_PERIOD_MS)
+        now_ms(sync) - sync->whole_ms >= WHOLE_PERIOD_MS)
         return NOTHING_KNOWN;
     return sync->offsets_version;
 }
@@ -292,16 +300,36 @@ static struct slave_sync *answered_round(void *ctx)
     return sync;
 }
 
-static void end_round(struct slave_sync *sync)
+/* For the next round, or for a look at what waits for the log. */
+static void set_timer(struct slave_sync *sync)
 {
-    int64_t passed_ms = loop_now_ms(sync->loop) - sync->begun_ms;
-    take_pending(sync);
-    tell_outcome(sync);
-    sync->asking = false;
-    int64_t wait_ms = sync->again ? ROUND_GAP_MS : PERIOD_MS - passed_ms;
+    int64_t wait_ms = sync->due_ms - now_ms(sync);
     if ((sync->delay.set || sync->timers.set) && wait_ms > PENDING_PERIOD_MS)
         wait_ms = PENDING_PERIOD_MS;
-    loop_timer_set(sync->timer, wait_ms < ROUND_GAP_MS ? ROUND_GAP_MS : wait_ms);
+    loop_timer_set(sync->timer, wait_ms < 1 ? 1 : wait_ms);
+}
+
+/* The master says that something has changed: a round soon, unless one comes sooner. */
+static void hurry(struct slave_sync *sync)
+{
+    int64_t soon_ms = now_ms(sync) + ROUND_GAP_MS;
+    if (soon_ms < sync->rest_until_ms)
+        soon_ms = sync->rest_until_ms;
+    if (soon_ms < sync->due_ms)
+        sync->due_ms = soon_ms;
+}
+
+static void end_round(struct slave_sync *sync)
+{
+    int64_t took_ms = now_ms(sync) - sync->begun_ms;
+    sync->rest_until_ms = now_ms(sync) + REST_FACTOR * took_ms;
+    sync->due_ms = sync->begun_ms + PERIOD_MS;
+    sync->asking = false;
+    take_pending(sync);
+    tell_outcome(sync);
+    if (sync->again)
+        hurry(sync);
+    set_timer(sync);
 }
 
 /* No answer, or one that says no. */
@@ -503,7 +531,7 @@ static void ask_next(struct slave_sync *sync)
 static void begin_round(struct slave_sync *sync)
 {
     sync->round++;
-    sync->begun_ms = loop_now_ms(sync->loop);
+    sync->begun_ms = now_ms(sync);
     sync->asking = true;
     sync->again = false;
     sync->failed = false;
@@ -519,18 +547,14 @@ static void begin_round(struct slave_sync *sync)
 static void on_timer(void *ctx)
 {
     struct slave_sync *sync = ctx;
-    int64_t passed_ms = loop_now_ms(sync->loop) - sync->begun_ms;
     if (sync->asking || sync->master[0] == '\0')
         return;
-    if (!sync->again && passed_ms < PERIOD_MS - ROUND_GAP_MS && sync->round > 0) {
-        take_pending(sync);
-        int64_t wait_ms = PERIOD_MS - passed_ms;
-        bool waits = sync->delay.set || sync->timers.set;
-        loop_timer_set(sync->timer,
-                       waits && wait_ms > PENDING_PERIOD_MS ? PENDING_PERIOD_MS : wait_ms);
+    if (now_ms(sync) >= sync->due_ms) {
+        begin_round(sync);
         return;
     }
-    begin_round(sync);
+    take_pending(sync);
+    set_timer(sync);
 }
 
 /* Another master, or none any more. */
@@ -539,6 +563,8 @@ static void change_master(struct slave_sync *sync, const char *master)
     log_info("slave", master[0] == '\0' ? "the name servers know no master" : "following a master",
              "master=%s before=%s", master, sync->master);
     memcpy(sync->master, master, strlen(master) + 1);
+    sync->due_ms = now_ms(sync) + (sync->round == 0 ? FIRST_ROUND_MS : ROUND_GAP_MS);
+    sync->rest_until_ms = 0;
     sync->kind = KIND_UNKNOWN;
     sync->round++; /* answers on their way are of another one */
     sync->asking = false;
@@ -561,22 +587,20 @@ static void on_task(struct loop_task *task)
     sync->woken = false;
     sync->posted = false;
     pthread_mutex_unlock(&sync->lock);
-    bool first = sync->round == 0;
-    if (strcmp(wanted, sync->master) != 0) {
+    if (strcmp(wanted, sync->master) != 0)
         change_master(sync, wanted);
-        if (wanted[0] == '\0')
-            loop_timer_cancel(sync->timer);
-        else
-            loop_timer_set(sync->timer, first ? FIRST_ROUND_MS : 0);
-        sync->again = wanted[0] != '\0';
-    }
-    if (!woken || sync->master[0] == '\0')
+    if (sync->master[0] == '\0') {
+        loop_timer_cancel(sync->timer);
         return;
-    if (sync->kind == KIND_4_9_2)
+    }
+    if (woken && sync->kind == KIND_4_9_2)
         sync->kind = KIND_UNKNOWN; /* only our own say so */
-    sync->again = true;
+    if (woken && sync->asking)
+        sync->again = true;
+    else if (woken)
+        hurry(sync);
     if (!sync->asking)
-        loop_timer_set(sync->timer, ROUND_GAP_MS);
+        set_timer(sync);
 }
 
 /* --- outside --- */

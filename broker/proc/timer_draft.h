@@ -17,8 +17,8 @@ enum timer_draft {
     TIMER_DRAFT_OFF,     /* timerWheelEnable=false: SYSTEM_ERROR */
 };
 
-/* What timer_draft would say of a message, which stays as it is: for one that becomes a timer later,
- * when its transaction is committed. */
+/* What timer_draft would say of a message, which stays as it is: for one that becomes a timer
+ * later, when its transaction is committed. */
 enum timer_draft timer_draft_check(struct broker *broker, const struct property_wishes *wishes,
                                    struct arena *arena, int64_t *due_ms, const char **remark);
 

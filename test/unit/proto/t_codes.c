@@ -52,6 +52,7 @@ static void every_row_and_nothing_else(void **state)
     assert_null(command_info(16));
     assert_string_equal(command_info(200050)->name, "POP_MESSAGE");
     assert_string_equal(command_info(200151)->name, "BATCH_ACK_MESSAGE");
+    assert_string_equal(command_info(200240)->name, "GET_REPLICATED_TABLES");
     assert_null(command_info(511));
     assert_null(command_info(512));
     assert_null(command_info(199999));
