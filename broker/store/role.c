@@ -44,7 +44,6 @@ static void change(struct store *store, enum store_role role)
 {
     (void)pthread_mutex_lock(&store->dispatcher.lock);
     (void)pthread_mutex_lock(&store->log.append_lock);
-    store->options.role = role;
     if (role == STORE_ROLE_MASTER) {
         queue_table_each(&store->queues, continue_offsets, NULL);
         health_allow(&store->health, REFUSAL_SLAVE);

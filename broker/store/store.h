@@ -50,7 +50,7 @@ struct store_options {
     bool index_enable;        /* messageIndexEnable */
     int32_t record_bytes_max; /* maxMessageSize: limit of a whole record */
     bool check_crc_on_recover;
-    enum store_role role;
+    enum store_role role; /* at the start, see store_set_role */
     enum store_flush flush;
     int64_t flush_interval_ms; /* ASYNC_FLUSH: at least this often */
     bool flush_timed;          /* flushCommitLogTimed: appends do not begin a flush before that */

@@ -10,8 +10,7 @@
 
 #include <cmocka.h>
 
-#include "proto/record.h"
-#include "test/unit/support/random.h"
+#include "broker/store/checkpoint.h"
 #include "test/unit/support/store_kit.h"
 
 #include <errno.h>
@@ -507,6 +506,72 @@ static void a_log_begins_where_the_master_does(void **state)
     }
 }
 
+/* --- the background --- */
+
+static bool all_flushed(void *ctx)
+{
+    struct kit *kit = ctx;
+    return store_flushed_pos(kit->store) == store_appended_pos(kit->store);
+}
+
+/* With SYNC_FLUSH nobody has to ask: a slave reports what is on its disk. */
+static void sync_flush_follows(void **state)
+{
+    (void)state;
+    struct pair pair;
+    struct err err;
+    kit_init(&pair.master, "master");
+    kit_init(&pair.slave, "slave");
+    pair.slave.options.role = STORE_ROLE_SLAVE;
+    pair.slave.options.flush = STORE_FLUSH_SYNC;
+    kit_open(&pair.master);
+    kit_start(&pair.slave);
+    for (int i = 0; i < 5; i++) {
+        kit_put_many(&pair.master, "A", 0, 900, 30);
+        follow(&pair, 3000);
+        kit_wait(all_flushed, &pair.slave);
+    }
+    assert_true(store_wait_flushed(pair.slave.store, store_appended_pos(pair.master.store), 0));
+    /* What is held is not counted. */
+    kit_put(&pair.master, "A", 0, "b", "");
+    struct log_range range = next_bytes(&pair, 50);
+    assert_int_equal(feed(&pair, &range, &err), STATUS_OK);
+    log_range_release(&range);
+    assert_true(store_flushed_pos(pair.slave.store) < store_received_pos(pair.slave.store));
+    pair_release(&pair);
+}
+
+static bool is_checkpointed(void *ctx)
+{
+    struct kit *kit = ctx;
+    struct checkpoint checkpoint;
+    return checkpoint_load(vfs_posix(), kit->root, &checkpoint, &(struct err){0}) == STATUS_OK &&
+           checkpoint.durable_pos > 2 * kit->options.segment_bytes;
+}
+
+/* A start after a kill does not read all of the log. */
+static void the_checkpoint_follows(void **state)
+{
+    (void)state;
+    struct pair pair;
+    struct kit after;
+    kit_init(&pair.master, "master");
+    kit_init(&pair.slave, "slave");
+    pair.slave.options.role = STORE_ROLE_SLAVE;
+    pair.slave.options.checkpoint_bytes = 20000;
+    kit_open(&pair.master);
+    kit_start(&pair.slave);
+    kit_put_many(&pair.master, "A", 0, 900, 200);
+    follow(&pair, 30000);
+    kit_wait(is_checkpointed, &pair.slave);
+    kit_crash(&pair.slave, &after);
+    kit_open(&after);
+    assert_int_equal(store_appended_pos(after.store), store_appended_pos(pair.master.store));
+    assert_int_equal(kit_read_queue(&after, kit_queue(&after, "A", 0), 0), 200);
+    kit_release(&after);
+    pair_release(&pair);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -524,6 +589,8 @@ int main(void)
         cmocka_unit_test(bytes_end_with_their_file),
         cmocka_unit_test(cold_bytes_are_loaded),
         cmocka_unit_test(a_log_begins_where_the_master_does),
+        cmocka_unit_test(sync_flush_follows),
+        cmocka_unit_test(the_checkpoint_follows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
