@@ -20,6 +20,8 @@
 #define INDEX_NAP_US 10000 /* the loops dispatch; only keys are gathered for the index */
 #define RETRY_US 200000
 #define GAP_ENTRIES_MAX 1000000
+/* Its byte in the queue, and that of the end of its file, can be told. */
+#define QUEUE_OFFSET_MAX (INT64_MAX / QUEUE_ENTRY_BYTES / 2)
 
 struct dispatch_item {
     struct queue *queue;
@@ -204,11 +206,13 @@ static enum status add_entry(struct dispatcher *dispatcher, const struct record 
     int64_t pos = record->physical_offset;
     if (pos < dispatcher->queues_from)
         return STATUS_OK;
-    struct queue *queue =
-        queue_table_find(&store->queues, store, record->topic, record->queue_id, true);
+    struct queue *queue = NULL;
+    if (record->queue_offset >= 0 && record->queue_offset <= QUEUE_OFFSET_MAX)
+        queue = queue_table_find(&store->queues, store, record->topic, record->queue_id, true);
     if (queue == NULL) {
-        log_error("store", "a message has a topic or queue id that no queue can have; skipped",
-                  "pos=%lld", (long long)pos);
+        log_error("store",
+                  "a message has a topic, queue id or queue offset that no queue can have; skipped",
+                  "pos=%lld queue_offset=%lld", (long long)pos, (long long)record->queue_offset);
         return STATUS_OK;
     }
     if (pos < queue->last_end_pos || pos < queue->drop_before_pos)
