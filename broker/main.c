@@ -17,11 +17,13 @@
 #include "broker/proc/pop.h"
 #include "broker/proc/pull.h"
 #include "broker/proc/registrar.h"
+#include "broker/proc/role.h"
 #include "broker/proc/send.h"
 #include "broker/proc/topic_maker.h"
 #include "broker/proc/topic_routes.h"
 #include "broker/proc/transaction_asker.h"
 
+#include "broker/repl/replication.h"
 #include "broker/state/config_file.h"
 #include "broker/state/pop_log.h"
 #include "broker/state/pop_orders.h"
@@ -221,7 +223,7 @@ static void save_first_tables(struct broker *broker)
         status = groups_persist(broker->groups, &err);
     if (status == STATUS_OK && !is_there(broker, "consumerOffset.json"))
         status = offsets_persist(broker->offsets, &err);
-    if (status == STATUS_OK && broker->delay != NULL && !is_there(broker, "delayOffset.json"))
+    if (status == STATUS_OK && !is_there(broker, "delayOffset.json"))
         status = delay_persist(broker->delay, &err);
     if (status == STATUS_OK && broker->timer != NULL && !is_there(broker, "timerProgress.json"))
         status = timer_persist(broker->timer, &err);
@@ -274,9 +276,9 @@ static void load_tables(struct broker *broker)
         request_modes_load(config_path(broker, path, "messageRequestMode.json"), broker->vfs,
                            &broker->request_modes, &err) != STATUS_OK)
         die_of_files("a table of the store can not be loaded", &err);
-    if (!broker->slave && delay_load(config_path(broker, path, "delayOffset.json"), broker->vfs,
-                                     broker->store, broker->delay_levels_ms,
-                                     broker->delay_level_count, &broker->delay, &err) != STATUS_OK)
+    if (delay_load(config_path(broker, path, "delayOffset.json"), broker->vfs, broker->store,
+                   broker->delay_levels_ms, broker->delay_level_count, &broker->delay,
+                   &err) != STATUS_OK)
         die_of_files("the delay table of the store can not be loaded", &err);
     struct filters_options filters = {
         .path = config_path(broker, path, "consumerFilter.json"),
@@ -286,13 +288,14 @@ static void load_tables(struct broker *broker)
     if (filters_load(&filters, broker->vfs, broker->clock, &broker->filters, &err) != STATUS_OK)
         die_of_files("the filters of consumers can not be loaded", &err);
     broker->topic_stats = topic_stats_new(conf->brokerClusterName, broker->boot_ms);
-    if (broker->delay != NULL && conf->enableScheduleMessageStats)
+    if (conf->enableScheduleMessageStats)
         delay_set_stats(broker->delay, broker->topic_stats);
     if (!broker->slave && conf->timerWheelEnable)
         load_timers(broker);
     broker->clients = clients_new();
     broker->queue_locks = queue_locks_new(QUEUE_LOCK_MAX_LIVE_MS);
     broker->stats = stats_new(broker->boot_ms);
+    broker->replicas = replicas_new(broker->clock, acks_on_watermark, broker);
 }
 
 static void make_pops(struct broker *broker)
@@ -419,11 +422,58 @@ static void make_server(struct broker *broker)
     listen_on(broker, (int)conf->listenPort - 2, PORT_TAG_FAST);
 }
 
+static void on_appended(void *arg)
+{
+    const struct broker *broker = arg;
+    replication_appended(broker->replication);
+}
+
+static void on_flushed(void *arg)
+{
+    const struct broker *broker = arg;
+    acks_on_watermark(arg);
+    replication_flushed(broker->replication);
+}
+
+static void start_replication(struct broker *broker)
+{
+    const struct broker_conf *conf = &broker->conf;
+    struct err err = {0};
+    struct replication_options options = {
+        .store = broker->store,
+        .clock = broker->clock,
+        .replicas = broker->replicas,
+        .cluster_name = conf->brokerClusterName,
+        .broker_name = conf->brokerName,
+        .broker_id = conf->brokerId,
+        .segment_bytes = conf->mappedFileSizeCommitLog,
+        .slave = broker->slave,
+        .sync_flush = conf->flushDiskType == FLUSH_DISK_SYNC,
+        .bind_address = conf->bindAddress,
+        .port = (int)conf->haListenPort,
+        .transfer_bytes = conf->haTransferBatchSize,
+        .heartbeat_ms = conf->haSendHeartbeatInterval,
+        .silence_ms = conf->haHousekeepingInterval,
+        .on_changed = role_tables_changed,
+        .ctx = broker,
+    };
+    if (replication_start(&options, &broker->replication, &err) != STATUS_OK)
+        die("replication can not be started; another broker may be running here, else set "
+            "haListenPort",
+            &err);
+}
+
 static void start_threads(struct broker *broker, struct housekeeper **keeper)
 {
     struct err err = {0};
-    struct store_listener listener = {broker, broker_on_arrival, acks_on_flushed,
-                                      broker_may_expire};
+    struct store_listener listener = {.ctx = broker,
+                                      .on_arrival = broker_on_arrival,
+                                      .on_appended = on_appended,
+                                      .on_flushed = on_flushed,
+                                      .may_expire = broker_may_expire};
+    start_replication(broker);
+    if (role_start(broker, &err) != STATUS_OK)
+        die("a thread can not be started", &err);
     store_set_listener(broker->store, listener);
     if (store_start(broker->store, &err) != STATUS_OK ||
         housekeeper_start(broker, keeper, &err) != STATUS_OK)
@@ -482,6 +532,8 @@ static void stop(struct broker *broker, struct housekeeper *keeper)
         loop_stop(broker->loops[i]);
     appender_stop(broker->appender);
     housekeeper_stop(keeper);
+    replication_stop(broker->replication); /* slaves get what is left first */
+    role_stop(broker);
     store_stop(broker->store);
     housekeeper_free(keeper);
     /* What the store and the workers still posted; nobody posts any more, but the other loops to
@@ -513,8 +565,7 @@ static void tear_down(struct broker *broker)
     free(broker->per_loop);
     if (broker->transaction_asker != NULL)
         transaction_asker_free(broker->transaction_asker);
-    if (broker->delay != NULL)
-        delay_free(broker->delay);
+    delay_free(broker->delay);
     if (broker->timer != NULL)
         timer_free(broker->timer);
     if (!broker->slave) {
@@ -524,6 +575,8 @@ static void tear_down(struct broker *broker)
         pop_ledger_free(broker->pop_ledger);
     }
     store_close(broker->store);
+    replication_free(broker->replication);
+    replicas_free(broker->replicas);
     topic_stats_free(broker->topic_stats);
     stats_free(broker->stats);
     queue_locks_free(broker->queue_locks);
@@ -574,6 +627,8 @@ int main(int argc, char **argv)
     broker.clock = clock_real();
     broker.vfs = vfs_posix();
     broker.boot_ms = clock_wall_ms(broker.clock);
+    (void)snprintf(broker.boot_id, sizeof broker.boot_id, "%llx-%08x", (long long)broker.boot_ms,
+                   arc4random());
     atomic_store(&broker.conf_changed_ms, broker.boot_ms);
     broker.conf_path = broker_conf_rewrite_path(&broker.conf_table);
     broker.slave = broker.conf.brokerRole == BROKER_ROLE_SLAVE;

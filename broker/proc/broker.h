@@ -42,7 +42,11 @@ struct pop_orders;
 struct pop_polls;
 struct pop_revive;
 struct registrar;
+struct replicas;
+struct replication;
 struct request_modes;
+struct slave_sync;
+struct table_changes;
 struct topic_maker;
 struct topic_routes;
 struct transaction_asker;
@@ -55,7 +59,7 @@ struct broker_loop {
     struct hold_table *pops; /* pops that wait or read; only parked */
     uint32_t next_revive_queue;
     struct append_batch *batch;  /* what this turn's sends have put together; of `acks` */
-    struct acks *acks;           /* sends in `batch`, and those that wait for the disk */
+    struct acks *acks;           /* sends in `batch`, and those that wait for disk or slave */
     struct parked_sends *parked; /* sends whose topic is being created */
     struct topic_stats_view *meters;
     struct buf scratch; /* one message's property string */
@@ -69,6 +73,7 @@ struct broker {
     const struct clock *clock;
     struct vfs *vfs;
     int64_t boot_ms; /* wall clock */
+    char boot_id[32]; /* of this start; no other one has the same */
 
     struct host store_host; /* brokerIP1:listenPort, in every record and message id */
     char address[HOST_TEXT_BYTES];
@@ -83,9 +88,11 @@ struct broker {
     struct notifier *notifier;
     struct filters *filters;
     struct queue_locks *queue_locks;
-    struct delay *delay; /* NULL on a slave */
-    struct timer *timer; /* the same, and with timerWheelEnable=false */
+    struct delay *delay; /* on a slave: its master's progress */
+    struct timer *timer; /* NULL on a slave, and with timerWheelEnable=false */
     struct stats *stats;
+    struct replicas *replicas; /* who follows this broker's log; nobody on a slave */
+    struct replication *replication;
     struct topic_stats *topic_stats;
     struct pop_ledger *pop_ledger; /* the next four: NULL on a slave */
     struct pop_orders *pop_orders;
@@ -100,6 +107,8 @@ struct broker {
     struct hold_tables *holds;
     struct hold_tables *pop_holds;
     struct registrar *registrar;
+    struct slave_sync *slave_sync;       /* NULL on a master */
+    struct table_changes *table_changes; /* NULL on a slave */
     struct topic_maker *topic_maker;
     struct appender *appender;
     struct transaction_asker *transaction_asker; /* NULL on a slave */
@@ -116,6 +125,16 @@ struct broker {
     _Atomic int64_t conf_changed_ms; /* and its timestamp, at first the start's */
     _Atomic bool stopping;
 };
+
+/* Does it follow a master now? What differs by role asks this. Any thread. */
+static inline bool broker_is_slave(const struct broker *broker)
+{
+    return broker->slave;
+}
+
+/* A slave has heard who its master is. Its log is followed at ha_address unless haMasterAddress says
+ * another; of its tables copies are kept as long as `master` is not empty. Any thread. */
+void broker_follow(struct broker *broker, const char *master, const char *ha_address);
 
 /* The slot of the loop that a call came in on. Only while on that loop. */
 struct broker_loop *broker_loop_of(struct broker *broker, const struct call *call);
