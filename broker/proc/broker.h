@@ -42,6 +42,7 @@ struct pop_orders;
 struct pop_polls;
 struct pop_revive;
 struct registrar;
+struct replica_watch;
 struct replicas;
 struct replication;
 struct request_modes;
@@ -92,6 +93,7 @@ struct broker {
     struct timer *timer; /* NULL on a slave, and with timerWheelEnable=false */
     struct stats *stats;
     struct replicas *replicas; /* who follows this broker's log; nobody on a slave */
+    struct replica_watch *replica_watch;
     struct replication *replication;
     struct topic_stats *topic_stats;
     struct pop_ledger *pop_ledger; /* the next four: NULL on a slave */
