@@ -36,7 +36,7 @@ LANES = 2
 
 
 def main():
-    wanted = [name for name in CASES if not sys.argv[1:] or sys.argv[1] in name]
+    wanted = [name for name in CASES if sys.argv[1:] in ([], [name]) or sys.argv[1] in name]
     suite = store.Suite()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, store.give_up)
