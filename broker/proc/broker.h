@@ -73,7 +73,7 @@ struct broker {
     const char *conf_path;  /* the file that UPDATE_BROKER_CONFIG rewrites */
     const struct clock *clock;
     struct vfs *vfs;
-    int64_t boot_ms; /* wall clock */
+    int64_t boot_ms;  /* wall clock */
     char boot_id[32]; /* of this start; no other one has the same */
 
     struct host store_host; /* brokerIP1:listenPort, in every record and message id */
@@ -134,8 +134,8 @@ static inline bool broker_is_slave(const struct broker *broker)
     return broker->slave;
 }
 
-/* A slave has heard who its master is. Its log is followed at ha_address unless haMasterAddress says
- * another; of its tables copies are kept as long as `master` is not empty. Any thread. */
+/* A slave has heard who its master is. Its log is followed at ha_address unless haMasterAddress
+ * says another; of its tables copies are kept as long as `master` is not empty. Any thread. */
 void broker_follow(struct broker *broker, const char *master, const char *ha_address);
 
 /* The slot of the loop that a call came in on. Only while on that loop. */

@@ -8,8 +8,8 @@
 
 #include "broker/proc/broker.h"
 
-/* On a slave: follow haMasterAddress, or be ready to follow another (broker_follow). On a master: be
- * ready to tell slaves of changed tables. When the replication runs, before the loops do.
+/* On a slave: follow haMasterAddress, or be ready to follow another (broker_follow). On a master:
+ * be ready to tell slaves of changed tables. When the replication runs, before the loops do.
  * returns  OK | IO, BUSY */
 MUST_CHECK enum status role_start(struct broker *broker, struct err *err);
 
