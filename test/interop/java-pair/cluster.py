@@ -66,7 +66,10 @@ class Place(servers.Servers):
         self.start_broker(wait)
 
     def end(self, kill=False):
-        self.stop_broker(kill)
+        status = self.stop_broker(kill)
+        # Apache's may need longer than its stop is given here; its store is then as after a crash.
+        check(kill or self.apache or status == 0, "the broker %s ended with status %s\n%s" % (
+            self.name, status, self.logs()))
 
     def runtime(self):
         header, body = servers.call(self.broker, RUNTIME_INFO, timeout=10)
