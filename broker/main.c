@@ -100,8 +100,14 @@ static void start_log(const struct broker_conf *conf)
 {
     struct err err = {0};
     const char *path = conf->logFile;
+    bool to_stdout = strcmp(path, "-") == 0;
+    enum status status = to_stdout ? STATUS_OK : vfs_make_folder_of(vfs_posix(), path);
+    if (status != STATUS_OK) {
+        (void)err_set_errno(&err, status, "%s", path);
+        die_with(EXIT_FILES, "the folder of the log can not be made; set logFile", &err);
+    }
     struct log_options options = {
-        .path = strcmp(path, "-") == 0 ? NULL : path,
+        .path = to_stdout ? NULL : path,
         .file_bytes = conf->logFileBytes,
         .kept_files = (int)conf->logFilesKept,
         .level = (enum log_level)conf->logLevel,

@@ -46,7 +46,7 @@ static struct {
     const char *label;
     enum codec codec;
     int64_t connections, in_flight, threads, topics, queues, groups, body_bytes, batch, count, last,
-        pull_max, server_pid, launched_ms;
+        pull_max, server_pid, slave_pid, launched_ms;
     double rate, warm_up_s, duration_s, timeout_s, hold_s;
     bool create, keys, no_unique, reconnect, until_end, from_end, commit, check_crc, json;
 } options = {
@@ -103,6 +103,13 @@ static void sample(struct process_usage *usage)
     if (options.server_pid != 0 &&
         process_usage_read((int)options.server_pid, usage, &err) != STATUS_OK)
         fail(EXIT_FAILED, err.text);
+    struct process_usage slave;
+    if (options.slave_pid == 0)
+        return;
+    if (process_usage_read((int)options.slave_pid, &slave, &err) != STATUS_OK)
+        fail(EXIT_FAILED, err.text);
+    usage->user_s += slave.user_s;
+    usage->system_s += slave.system_s;
 }
 
 /* The broker's address: given, or the topic's (or TBW102's) master in the route. */
@@ -629,6 +636,7 @@ static const struct {
     {"launched-at", WHOLE, &options.launched_ms, 0, INT64_MAX,
      "ready: wall clock ms to count from"},
     {"server-pid", WHOLE, &options.server_pid, 1, INT32_MAX, "report CPU and memory of it"},
+    {"slave-pid", WHOLE, &options.slave_pid, 1, INT32_MAX, "count its CPU with the server's"},
     {"label", TEXT, &options.label, 0, 0, "text for the report"},
     {"json", YES, &options.json, 0, 0, "report as one JSON object"},
 };

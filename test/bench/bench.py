@@ -26,7 +26,7 @@ import traceback
 import cases
 import figures
 import machine
-from contender import MQBENCH, Contender, Failed, servers
+from contender import MQBENCH, Contender, Failed, PairContender, servers
 
 ROUNDS = int(os.environ.get("ROUNDS", "3"))
 RESULTS = os.path.join(servers.BUILD, "bench")
@@ -81,7 +81,8 @@ class Session:
         print("  note: %s" % text, flush=True)
 
     def run(self, settings, function, group_cases):
-        self.server = Contender(self.name == "apache", settings)
+        kind = PairContender if "brokerRole" in settings else Contender
+        self.server = kind(self.name == "apache", settings)
         try:
             self.started = self.server.begin("bench")
             function(self)

@@ -9,7 +9,7 @@ import time
 
 import figures
 import machine
-from contender import Failed
+from contender import Failed, cpu_s
 
 DURATION = os.environ.get("DURATION", "4")
 WARM_SECONDS = float(os.environ.get("WARM_SECONDS", "20"))
@@ -17,6 +17,9 @@ FILL_MB = int(os.environ.get("FILL_MB", "2048"))
 COLD_MB = int(os.environ.get("COLD_MB", "4096"))
 BACKLOG_MESSAGES = int(os.environ.get("BACKLOG_MESSAGES", "1000000"))
 CATCH_UP_PASSES = 3
+SLAVE_MB = int(os.environ.get("SLAVE_MB", "2048"))
+SLAVE_POLL_SECONDS = 0.02
+SLAVE_SECONDS = 600
 IDLE_CONNECTIONS = int(os.environ.get("IDLE_CONNECTIONS", "5000"))
 HELD_GROUPS = int(os.environ.get("HELD_GROUPS", "1000"))
 HELD_QUEUES = 10
@@ -64,6 +67,9 @@ CASES = {
                   % (HELD_GROUPS * HELD_QUEUES, HELD_GROUPS),
     "cold-catch-up": "5,000 sends/s beside a reader of %d MB that are not in the page cache"
                      % COLD_MB,
+    "pair-async-16x32": "16x32 with a slave attached, ASYNC_MASTER",
+    "pair-sync-16x32": "the same with SYNC_MASTER",
+    "slave-catch-up": "a slave that lacks %d MB of log comes back" % SLAVE_MB,
 }
 SETS = {
     "quick": ["idle-connections", "16x32", "16x1", "16x32-binary", "open-5000", "tail-5000"],
@@ -71,6 +77,7 @@ SETS = {
               "queues-5000", "memory", "restart-kill", "restart-clean", "restart-busy",
               "cold-catch-up"],
     "clients": ["held-pulls"],
+    "pair": ["pair-async-16x32", "pair-sync-16x32", "slave-catch-up"],
 }
 
 # case, member, title, format, scale: figures that are no rates
@@ -111,6 +118,13 @@ VALUES = [
     ("cold-catch-up", "cold_seconds", "seconds measured beside the cold reader", "%.1f", 1),
     ("cold-catch-up", "cold_share", "share not cached before the cold reader", "%.3f", 1),
     ("cold-catch-up", "cached_share", "share cached before the reader after it", "%.3f", 1),
+    ("pair-async-16x32", "behind_mb", "how far the slave was behind at the end, MB", "%.1f", 1),
+    ("pair-sync-16x32", "behind_mb", "how far the slave was behind at the end, MB", "%.1f", 1),
+    ("pair-sync-16x32", "to_async", "rate over that of pair-async-16x32", "%.3f", 1),
+    ("slave-catch-up", "mb_per_s", "bytes from first to last, MB/s", "%.0f", 1e-6),
+    ("slave-catch-up", "seconds", "launch of the slave to the last byte, s", "%.2f", 1),
+    ("slave-catch-up", "queues_seconds", "launch to its queues built, s", "%.2f", 1),
+    ("slave-catch-up", "cpu_s_per_gb", "processor time of both per 10^9 bytes, s", "%.2f", 1),
 ]
 
 # What the store is meant to reach: case, member, ratio to Apache 4.9.2 or value, relation, bound
@@ -132,6 +146,12 @@ GOALS = [
     ("held-pulls", "memory_mb", "value", "<=", 100),
     ("held-pulls", "elsewhere", "value", ">=", 0.8),
     ("held-pulls", "filtered", "value", ">=", 0.8),
+    ("pair-async-16x32", "msgs_per_s", "ratio", ">=", 4),
+    ("pair-async-16x32", "server_cpu_s_per_million", "ratio", "<=", 1 / 6),
+    ("pair-sync-16x32", "msgs_per_s", "ratio", ">=", 4),
+    ("pair-sync-16x32", "server_cpu_s_per_million", "ratio", "<=", 1 / 6),
+    ("pair-sync-16x32", "to_async", "value", ">=", 0.8),
+    ("slave-catch-up", "mb_per_s", "value", ">=", 500e6),
 ]
 
 
@@ -340,6 +360,66 @@ def run_held(session):
     session.note("held-pulls", found)
 
 
+# --- pairs ----------------------------------------------------------------------------------------
+
+
+def measure_pair(session, case):
+    """Sends beside a slave that has everything when they begin."""
+    warm_up(session, WARM_SENDS[:1])
+    session.server.await_slave()
+    figure = measure(session, case, PRODUCE + SHAPE)
+    if figure is not None:
+        # At once; what the slave still lacks then costs it processor time that is not counted.
+        session.add(case, "behind_mb", session.server.behind_bytes() / 1e6)
+        session.server.await_slave()
+    return figure
+
+
+def run_pair_async(session):
+    measure_pair(session, "pair-async-16x32")
+    if "slave-catch-up" in session.chosen:
+        catch_up(session)
+
+
+def run_pair_sync(session):
+    figure = measure_pair(session, "pair-sync-16x32")
+    beside = session.journal.results[session.name].get("pair-async-16x32")
+    if figure is not None and beside:
+        session.add("pair-sync-16x32", "to_async", figure["msgs_per_s"] / beside[-1]["msgs_per_s"])
+
+
+def catch_up(session):
+    """The slave is away while the backlog is written. It has seen the log's begin: an empty slave of
+    4.9.2 would get the last segment only."""
+    server = session.server
+    server.slave.stop_broker()
+    began_at = server.log_bytes()
+    fill(session, "backlog", target_bytes=SLAVE_MB << 20)
+    settle(session)
+    end = server.log_bytes()
+    before_s = cpu_s(server.broker_pid)
+    launched = time.monotonic()
+    server.slave.start_broker(wait=False)
+    first = None  # (when, position): the first time that something had come
+    while True:
+        now, pos = time.monotonic(), server.slave.end_pos()
+        if pos is not None and pos > began_at and first is None:
+            first = now, pos
+        if pos is not None and pos >= end:
+            break
+        if now - launched > SLAVE_SECONDS:
+            raise Failed("the slave has come to %s of %d within %d s" % (pos, end, SLAVE_SECONDS))
+        time.sleep(SLAVE_POLL_SECONDS)
+    took = max(now - first[0], SLAVE_POLL_SECONDS)
+    used_s = cpu_s(server.broker_pid) - before_s + cpu_s(server.slave.broker_pid)
+    while server.slave.told("dispatchBehindBytes") != 0:
+        time.sleep(SLAVE_POLL_SECONDS)
+    session.note("slave-catch-up", {
+        "mode": "slave", "mb_per_s": (end - first[1]) / took, "bytes": end - began_at,
+        "seconds": now - launched, "queues_seconds": time.monotonic() - launched,
+        "cpu_s_per_gb": used_s / ((end - began_at) / 1e9)})
+
+
 # --- cold catch-up --------------------------------------------------------------------------------
 
 
@@ -434,5 +514,8 @@ GROUPS = [
     ("busy", {}, run_busy, ["restart-busy"]),
     ("held", {}, run_held, ["held-pulls"]),
     ("cold", {}, run_cold, ["cold-catch-up"]),
+    ("pair-async", {"brokerRole": "ASYNC_MASTER"}, run_pair_async,
+     ["pair-async-16x32", "slave-catch-up"]),
+    ("pair-sync", {"brokerRole": "SYNC_MASTER"}, run_pair_sync, ["pair-sync-16x32"]),
 ]
 SETS.update({name: group_cases for name, _, _, group_cases in GROUPS})

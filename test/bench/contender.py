@@ -17,6 +17,7 @@ READY_SECONDS = int(os.environ.get("READY_SECONDS", "180"))
 DISPATCH_SECONDS = 120
 INFO_SECONDS = 20
 LOAD_SECONDS = 1800
+SLAVE_SECONDS = 300
 
 
 class Failed(Exception):
@@ -160,3 +161,76 @@ class Contender(servers.Servers):
         for folder, _, names in os.walk(os.path.join(self.folder, "store", "consumequeue", topic)):
             found += [os.path.join(folder, name) for name in names]
         return found
+
+
+class Slave(servers.Servers):
+    """The slave of a pair. What it shares with its master are the name server and the kind."""
+
+    def __init__(self, apache, settings, folder):
+        super().__init__(apache, settings=dict(settings, brokerRole="SLAVE", brokerId="1",
+                                               brokerIP2="127.0.0.1"), heap=HEAP, folder=folder)
+
+    def prepare(self, namesrv):
+        os.makedirs(self.folder, exist_ok=True)
+        port = servers.free_ports([-2, 0, 1])
+        self.broker = "127.0.0.1:%d" % port
+        self.namesrv = namesrv
+        self._write_files(port)
+
+    def told(self, name):
+        """A number of its runtime information; None: it does not answer yet."""
+        try:
+            _, body = servers.call(self.broker, RUNTIME_INFO, timeout=INFO_SECONDS)
+            return int(json.loads(body)["table"][name])
+        except (OSError, ValueError, KeyError):
+            return None
+
+    def end_pos(self):
+        """The end of its log."""
+        return self.told("commitLogMaxOffset")
+
+
+class PairContender(Contender):
+    """A master with a slave attached; settings name the master's brokerRole. Processor time is that
+    of both."""
+
+    def __init__(self, apache, settings):
+        super().__init__(apache, dict(settings, brokerIP2="127.0.0.1"))
+        self.slave = Slave(apache, settings, os.path.join(self.folder, "slave"))
+
+    def begin(self, topic):
+        self.start(wait=False)
+        self.slave.prepare(self.namesrv)
+        self.slave.start_broker(wait=False)
+        self.mqbench(["ready", "--create", "--topic", topic, "--timeout", str(READY_SECONDS)])
+        self.await_slave()
+        return None
+
+    def stop(self, keep=False):
+        self.slave.stop(keep=True)
+        super().stop(keep)
+
+    def command(self, arguments, through_route=False):
+        command = super().command(arguments, through_route)
+        if self.slave.processes:
+            command += ["--slave-pid", str(self.slave.broker_pid)]
+        return command
+
+    def behind_bytes(self):
+        return self.log_bytes() - (self.slave.end_pos() or 0)
+
+    def await_slave(self):
+        """Until the slave has all of the log."""
+        deadline = time.monotonic() + SLAVE_SECONDS
+        while self.behind_bytes() > 0:
+            if time.monotonic() > deadline:
+                raise Failed("the slave is still %d bytes behind after %d s\n%s" % (
+                    self.behind_bytes(), SLAVE_SECONDS, self.slave.logs()))
+            time.sleep(0.05)
+
+
+def cpu_s(pid):
+    """Processor time of a process so far, user and system."""
+    with open("/proc/%d/stat" % pid) as file:
+        fields = file.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -208,6 +208,28 @@ class Runs(unittest.TestCase):
             self.assertGreater(figure["elsewhere"], 0)
             self.assertGreater(figure["filtered"], 0)
 
+    def test_pairs(self):
+        result = self.bench(CASES="pair", ROUNDS="2", DURATION="0.2", SLAVE_MB="24")
+        self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
+        found = {}
+        for figure in self.figures_of("*.jsonl"):
+            found.setdefault(figure.get("case"), []).append(figure)
+        for case in ("pair-async-16x32", "pair-sync-16x32"):
+            rates = [figure for figure in found[case] if "msgs_per_s" in figure]
+            self.assertEqual(len(rates), 2)
+            for figure in rates:
+                self.assertGreater(figure["msgs_per_s"], 0)
+                self.assertEqual(figure["refused"], 0)
+            self.assertEqual(sum("behind_mb" in figure for figure in found[case]), 2)
+        self.assertEqual(sum("to_async" in figure for figure in found["pair-sync-16x32"]), 2)
+        self.assertEqual(len(found["slave-catch-up"]), 2)
+        for figure in found["slave-catch-up"]:
+            self.assertAlmostEqual(figure["bytes"] / (24 << 20), 1, delta=0.2)
+            self.assertGreater(figure["mb_per_s"], 0)
+            self.assertGreaterEqual(figure["queues_seconds"], figure["seconds"])
+        self.assertRegex(result.stdout, r"(?m)^pair-sync-16x32 +to_async +>= 0.8 +measured \d")
+        self.assertEqual(os.listdir(self.stores), [])
+
     def test_a_case_that_cannot_run_is_said(self):
         broker = os.path.join(self.build, "bin", "mqbroker")
         os.unlink(broker)

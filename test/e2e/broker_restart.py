@@ -430,6 +430,23 @@ class Ends(RestartTest):
         self.assertIn("storePathRootDir", output)
         self.assertEqual(broker.read("file"), "not a folder")
 
+    def test_the_folder_of_the_log_is_made(self):
+        """On a host of its own no name server has made it."""
+        broker = self.broker()
+        broker.options["logFile"] = broker.path("logs/rocketmqlogs/broker.log")
+        broker.start()
+        self.assertIn("boot success", broker.read("logs/rocketmqlogs/broker.log"))
+
+    def test_a_log_whose_folder_cannot_be_made(self):
+        broker = self.broker()
+        with open(broker.path("file"), "w", encoding="ascii") as file:
+            file.write("not a folder")
+        broker.options["logFile"] = broker.path("file/broker.log")
+        status, output = self.launch(broker)
+        self.assertEqual(status, 5)
+        self.assertIn(broker.options["logFile"], output)
+        self.assertIn("set logFile", output)
+
     @unittest.skipIf(os.geteuid() == 0, "root may write everywhere")
     def test_a_folder_that_may_not_be_written(self):
         broker = self.broker()
