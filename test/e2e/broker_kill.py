@@ -16,7 +16,7 @@ import unittest
 
 import rocketmq
 from broker import Broker, SUCCESS
-from rocketmq import build_folder
+from rocketmq import build_folder, wait_until
 
 ROUNDS = int(os.environ.get("KILL_ROUNDS", "4"))
 SEED = int(os.environ.get("KILL_SEED", random.randrange(1 << 32)))
@@ -42,10 +42,13 @@ class KillTest(unittest.TestCase):
                                                    *kind), stdout=out, stderr=out)
                        for kind in moments.sample(kinds, 2)]
             time.sleep(moments.uniform(0.05, 0.9))
+            if before == 0:  # on a busy machine the senders may not have come to anything yet
+                wait_until(lambda: os.path.exists(self.ledger) and os.path.getsize(self.ledger) > 0,
+                           "a message is acknowledged")
             self.broker.kill()
             for sender in senders:
                 try:
-                    sender.wait(20)
+                    sender.wait(120)
                 except subprocess.TimeoutExpired:
                     sender.kill()
                     sender.wait()
@@ -61,7 +64,7 @@ class KillTest(unittest.TestCase):
         self.broker.start()
 
     def verify(self):
-        done = subprocess.run(self.bench("verify", "--timeout", "120", "--json"),
+        done = subprocess.run(self.bench("verify", "--timeout", "240", "--json"),
                               capture_output=True, text=True, timeout=300)
         self.assertEqual(done.returncode, 0, f"seed {SEED}: {done.stdout} {done.stderr}")
         return json.loads(done.stdout)

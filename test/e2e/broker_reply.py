@@ -14,7 +14,7 @@ import rocketmq
 from broker import (BrokerTest, HEARTBEAT, NO_PERMISSION, SEND_V2, SUCCESS, SYSTEM_ERROR,
                     TOPIC_NOT_EXIST, UNREGISTER_CLIENT, UPDATE_CONFIG, heartbeat, long_header,
                     send_header, split_properties)
-from rocketmq import JSON, PROTOBUF, ROCKETMQ, wait_until
+from rocketmq import JSON, PROTOBUF, ROCKETMQ, wait_until, with_times, within
 
 REPLY, REPLY_V2, PUSH_REPLY = 324, 325, 326
 TOPIC = "DefaultCluster_REPLY_TOPIC"
@@ -248,7 +248,8 @@ class Replies(ReplyTest):
         self.assertEqual((answer.code, answer.ext),
                          (SUCCESS, {**REGION, "msgId": "0", "queueId": "0", "queueOffset": "0"}))
 
-    def test_a_requester_with_pulled_messages_on_their_way(self):
+    @with_times(10000, 10000, 10000)  # for which the broker waits
+    def test_a_requester_with_pulled_messages_on_their_way(self, time_ms):
         """More of them than the broker likes to have queued: the reply waits behind them."""
         requester = self.requester("pulls")
         topic = self.topic()
@@ -258,11 +259,14 @@ class Replies(ReplyTest):
         pulls = [requester.start_pull(topic, 0, i) for i in range(12)]
         # The pulls are answered in the order asked, on another connection than this.
         self.sent(topic)
-        opaque = self.start_reply("pulls")
-        for pull in pulls:
-            self.assertEqual(requester.read_answer(pull).code, SUCCESS)
-        requester.answer(requester.read_push())
-        self.assertEqual(self.client.read_answer(opaque).code, SUCCESS)
+        with within(time_ms):
+            opaque = self.start_reply("pulls")
+            for pull in pulls:
+                self.assertEqual(requester.read_answer(pull).code, SUCCESS)
+            requester.answer(requester.read_push())
+            answer = self.client.read_answer(opaque)
+        requester.close()
+        self.assertEqual(answer.code, SUCCESS)
 
     def test_a_requester_that_does_not_read(self):
         """It gets no more than a bounded number of bytes; the replier hears so at once, and others

@@ -155,7 +155,7 @@ class AfterAKill(TablesTest):
         with broker.client() as client:
             self.assertEqual(client.create_topic("T").code, SUCCESS)
             end = time.monotonic() + 2
-            while time.monotonic() < end:
+            while time.monotonic() < end or len(bodies) < 50:
                 bodies.append(b"%d" % len(bodies))
                 self.assertEqual(client.produce("T", bodies[-1], properties={"DELAY": "1"}).code,
                                  SUCCESS)
