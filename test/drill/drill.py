@@ -3,7 +3,8 @@
 """Drills: a cluster of 3 name servers and 2 groups of a master and a slave, each daemon on a host of
 its own, clients that write down what they are told, and faults. See docs/drills.md.
 
-The last line is `drill: N passed, N failed, N skipped`; exit status 0 when none failed."""
+The last line is `drill: N passed, N failed, N skipped`; exit status 0 when none failed, 77 when all
+were skipped."""
 import argparse
 import os
 import signal
@@ -48,42 +49,37 @@ def parse_arguments():
 def rehearse(fault, options):
     """All rounds of one fault; a row of the report, or None when it cannot be had here."""
     began = time.monotonic()
+    run, row = None, {"complaints": ["the drill broke off"]}
     try:
-        run = Run(options, fault.small_disks)
+        run = Run(options, fault)
+        row = all_rounds(fault, run, options.rounds or fault.rounds)
     except hosts.NotHere as error:
-        return skip(fault, error)
-    rounds, complaints = options.rounds or fault.rounds, []
+        print("skipped %s: %s" % (fault.name, error), flush=True)
+        return None
+    finally:
+        if run:
+            run.remove(options.keep and row["complaints"])
+    print("%s %s: %d rounds, %d answers SEND_OK, %d lost, %.0f s" % (
+        "FAILED" if row["complaints"] else "ok", fault.name, row["rounds"], row["acked"],
+        row["lost"], time.monotonic() - began), flush=True)
+    for text in row["complaints"]:
+        print("    " + text.replace("\n", "\n    "), flush=True)
+    return row
+
+
+def all_rounds(fault, run, rounds):
     try:
-        if fault.cuts and not run.hosts.can_cut:
-            return skip(fault, "hosts are loopback addresses, which cannot be cut off")
         run.start()
         for run.round in range(1, rounds + 1):
             fault.run(run, run.cluster.groups[run.round % len(run.cluster.groups)])
             say_round(fault, run, rounds)
         complaints = run.finish()
-    except hosts.NotHere as error:
-        return skip(fault, error)
     except DrillError as error:
         complaints = run.complaints + ["[stuck] round %d: %s" % (run.round, error)]
-        complaints += ["[log] %s" % node.tail(8) for node in run.cluster.nodes()[3:]]
-    finally:
-        acked, lost = run.lost()
-        row = dict({"fault": fault.name, "rounds": run.round, "acked": acked, "lost": lost,
-                    "complaints": complaints, "hosts": run.hosts.kind}, **run.pauses())
-        keep = options.keep and bool(complaints)
-        run.remove(keep)
-        if keep:
-            print("kept: %s" % run.cluster.folder)
-    print("%s %s: %d rounds, %d answers SEND_OK, %d lost, %.0f s" % (
-        "FAILED" if complaints else "ok", fault.name, row["rounds"], acked, lost,
-        time.monotonic() - began), flush=True)
-    for text in complaints:
-        print("    " + text.replace("\n", "\n    "), flush=True)
-    return row
-
-
-def skip(fault, why):
-    print("skipped %s: %s" % (fault.name, why), flush=True)
+        complaints += ["[log] %s" % broker.tail(8) for broker in run.cluster.brokers.values()]
+    acked, lost = run.lost()
+    return dict({"fault": fault.name, "rounds": run.round, "acked": acked, "lost": lost,
+                 "complaints": complaints, "hosts": run.hosts.kind}, **run.pauses())
 
 
 def say_round(fault, run, rounds):
@@ -123,9 +119,12 @@ def main():
         with open(options.report + ".json", "w", encoding="utf-8") as file:
             file.write(report.as_json(done, about(options)))
     failed = sum(bool(row["complaints"]) for row in done)
+    if not done:
+        print("drill: nothing could be rehearsed here")
+        return 77
     print("drill: %d passed, %d failed, %d skipped" % (len(done) - failed, failed,
                                                        len(rows) - len(done)))
-    return 1 if failed or not done else 0
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -14,22 +14,23 @@ HOLD_S = 4
 
 
 class Fault:
-    def __init__(self, run, rounds, cuts, small_disks, ours_only):
-        self.run, self.rounds = run, rounds
+    def __init__(self, run, rounds, cuts, small_disks, ours_only, java):
+        self.run, self.rounds, self.java = run, rounds, java
         self.cuts, self.small_disks, self.ours_only = cuts, small_disks, ours_only
         self.name = run.__name__.replace("_", "-")
         self.summary = run.__doc__.split("\n", 1)[0]
 
 
-def fault(rounds=2, cuts=False, small_disks=False, ours_only=False):
+def fault(rounds=2, cuts=False, small_disks=False, ours_only=False, java=False):
     """
     rounds       of a run that does not say how many
     cuts         hosts must be namespaces
     small_disks  brokers have small file systems of their own
     ours_only    Apache's servers are known not to do that
+    java         Apache's Java client takes part
     """
     def enter(function):
-        one = Fault(function, rounds, cuts, small_disks, ours_only)
+        one = Fault(function, rounds, cuts, small_disks, ours_only, java)
         FAULTS[one.name] = one
         return function
     return enter
@@ -61,6 +62,25 @@ def kill_master(run, group):
         run.complain("reads", "consumers have read nothing from the slave")
     master.start()
     run.await_sends(group)
+    run.healed()
+
+
+@fault(java=True)
+def java_clients(run, group):
+    """kill -9 of a master under Apache's Java client: it sends to the other group, reads from the slave"""
+    master = run.cluster.master(group)
+    run.hold_consumers()
+    run.await_lane("jp-roaming", group)
+    run.fault("java-clients", group, held=True, lane="jp-roaming")
+    master.kill()
+    run.check_slave(group)
+    for other in run.cluster.groups:
+        if other != group:
+            run.await_lane("jp-roaming", other)
+    run.release_consumers()
+    run.await_read(group)
+    master.start()
+    run.await_lane("jp-roaming", group)
     run.healed()
 
 

@@ -5,6 +5,7 @@ in a round and at the end. The faults themselves are in faults.py.
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,27 +17,43 @@ import ledger
 import stores
 from broker import Client, SUCCESS
 from cluster import (Cluster, DrillError, GROUPS, HERE, NAME_SERVERS, names, wait_until)
-from servers import BUILD
+from servers import BUILD, ROOT
 
 TOPIC, QUEUES, CONSUMERS = "drill", 4, "drill-readers"
 SETTLE_S = 0.3  # answers that were on their way when a broker died
 AGAIN = 20      # so many answers SEND_OK say that a group is well again
 SMALL_DISK = 192 << 20
-# So that the drill need not wait long for what is not its subject; and a full disk must not make a
-# broker delete old messages, which would look as if they were lost.
+JAVA = os.path.join(ROOT, "test", "interop", "java")
+JAVA_CLASSES = "%s/target/interop.jar:%s/target/lib/*" % (JAVA, JAVA)
+# So that a drill need not wait long for what is not its subject; and a full disk must not make a broker
+# delete old messages, which would look as if they were lost.
 SETTINGS = {"syncFlushTimeout": 1500, "cleanFileForciblyEnable": "false",
             "haSendHeartbeatInterval": 1000, "haHousekeepingInterval": 5000}
 
 
+def build_java():
+    """Apache's Java client, with what makes it a member of a drill."""
+    if shutil.which("javac") is None or shutil.which("mvn") is None:
+        raise hosts.NotHere("a JDK and Maven (mvn) are needed")
+    done = subprocess.run(["sh", os.path.join(JAVA, "build")], capture_output=True, text=True,
+                          check=False)
+    if done.returncode != 0:
+        raise hosts.NotHere("the Java client could not be built: " + done.stdout[-300:])
+
+
 class Run:
-    def __init__(self, options, small_disks=False):
+    def __init__(self, options, fault):
         self.options = options
         servers, groups = NAME_SERVERS[:options.name_servers], GROUPS[:options.groups]
+        if fault.java:
+            build_java()  # before this process is on a host that has no way out
         self.hosts = hosts.make(names(servers, groups), options.hosts)
+        if fault.cuts and not self.hosts.can_cut:
+            raise hosts.NotHere("hosts are loopback addresses, which cannot be cut off")
         self.cluster = Cluster(self.hosts, servers, groups, role=options.role, flush=options.flush,
                                settings=SETTINGS, apache=options.apache,
                                ip_version=options.ip_version)
-        self.small_disks = small_disks
+        self.needs = fault
         self.folder = os.path.join(self.cluster.folder, "history")
         os.makedirs(self.folder)
         self.history = ledger.Writer(os.path.join(self.folder, "driver.history"))
@@ -51,17 +68,30 @@ class Run:
     # --- the frame ---
 
     def start(self):
-        for broker in self.cluster.brokers.values():
-            if self.small_disks and not broker.mount_small_disk(SMALL_DISK):
-                raise hosts.NotHere("a small file system cannot be mounted here")
+        if self.needs.small_disks:
+            for broker in self.cluster.brokers.values():
+                if not broker.mount_small_disk(SMALL_DISK):
+                    raise hosts.NotHere("a small file system cannot be mounted here")
         self.cluster.start()
         for group in self.cluster.groups:
             self.create_topic(group)
         self.start_member("produce", name="p")
         self.start_member("consume", name="c", group=CONSUMERS)
-        for group in self.cluster.groups:
-            self.await_sends(group)
+        self.await_all_sends()
+        if self.needs.java:
+            self.start_java()
         return self
+
+    def start_java(self):
+        servers = self.cluster.name_server_list()
+        for words in (["produce", "jp", servers, TOPIC], ["consume", "jc", servers, TOPIC]):
+            words.append(os.path.join(self.folder, words[1] + ".history"))
+            self.start_process(words[1], ["java", "-Xmx256m", "-Duser.home=" + self.cluster.folder,
+                                          "-Drocketmq.client.logUseSlf4j=true", "-cp", JAVA_CLASSES,
+                                          "org.cometmq.drill.Member"] + words + ["drill-java-readers"])
+        for group in self.cluster.groups:
+            self.await_lane("jp-roaming", group)
+            self.await_read(group)
 
     def create_topic(self, group):
         with Client(*self.cluster.master(group).address) as client:
@@ -80,10 +110,12 @@ class Run:
         settings = dict(settings, topic=TOPIC, queues=QUEUES, groups=self.cluster.groups,
                         name_servers=[server.address for server in self.cluster.name_servers],
                         history=os.path.join(self.folder, settings["name"] + ".history"))
-        with open(os.path.join(self.cluster.folder, settings["name"] + ".out"), "ab") as out:
-            self.members[settings["name"]] = self.hosts.popen(
-                "client", [sys.executable, os.path.join(HERE, "members.py"), role,
-                           json.dumps(settings)], stdout=out, stderr=out)
+        self.start_process(settings["name"], [sys.executable, os.path.join(HERE, "members.py"), role,
+                                              json.dumps(settings)])
+
+    def start_process(self, name, command):
+        with open(os.path.join(self.cluster.folder, name + ".out"), "ab") as out:
+            self.members[name] = self.hosts.popen("client", command, stdout=out, stderr=out)
 
     def stop_member(self, name):
         process = self.members.pop(name)
@@ -94,11 +126,14 @@ class Run:
         except subprocess.TimeoutExpired:
             process.kill()
             status = process.wait()
-        if status != 0:
+        if status not in (0, 143):  # 143: a JVM that has ended well
             with open(os.path.join(self.cluster.folder, name + ".out"), encoding="utf-8") as out:
                 raise DrillError("client %s ended with %s: %s" % (name, status, out.read()[-2000:]))
 
     def remove(self, keep=False):
+        """End everything. keep: leave the files, and say where."""
+        if keep:
+            print("kept: %s" % self.cluster.folder)
         for name in list(self.members):
             with contextlib.suppress(DrillError):
                 self.stop_member(name)
@@ -136,12 +171,23 @@ class Run:
         for group in self.cluster.groups:
             self.await_sends(group)
 
+    def await_lane(self, lane, group, count=AGAIN):
+        """Until a sender has so many more answers SEND_OK of that group."""
+        before = self.tail.update().by_lane[(lane, group)]
+        wait_until(lambda: self.tail.update().by_lane[(lane, group)] >= before + count,
+                   "%d answers SEND_OK of group %s for %s" % (count, group, lane))
+
+    def consumers(self):
+        return [name for name in ("c", "jc") if name in self.members]
+
     def hold_consumers(self):
         """They leave messages unread until `release_consumers`."""
-        self.members["c"].send_signal(signal.SIGSTOP)
+        for name in self.consumers():
+            self.members[name].send_signal(signal.SIGSTOP)
 
     def release_consumers(self):
-        self.members["c"].send_signal(signal.SIGCONT)
+        for name in self.consumers():
+            self.members[name].send_signal(signal.SIGCONT)
 
     def check_slave(self, group):
         """Whatever was answered SEND_OK until now is in the files of the group's slave."""
@@ -161,16 +207,20 @@ class Run:
         wanted = {}
         for one in self.tail.update().acked[group]:
             wanted[one["queue"]] = max(wanted.get(one["queue"], 0), one["offset"] + 1)
-        def is_read():
+        self.await_offsets(group, wanted)
+
+    def await_offsets(self, group, wanted):
+        """Every consumer has come to these offsets of a group's queues."""
+        def behind():
             self.tail.update()
-            return all(self.tail.next.get(("c", TOPIC, group, queue), 0) >= offset
-                       for queue, offset in wanted.items())
+            return [(name, queue, self.tail.next.get((name, TOPIC, group, queue), 0), offset)
+                    for name in self.consumers() for queue, offset in wanted.items()
+                    if self.tail.next.get((name, TOPIC, group, queue), 0) < offset]
         try:
-            wait_until(is_read, "")
+            wait_until(lambda: not behind(), "")
         except DrillError:
-            raise DrillError("consumers did not come to %s of group %s, but to %s" % (
-                wanted, group, {place[3]: offset for place, offset in self.tail.next.items()
-                                if place[2] == group})) from None
+            raise DrillError("consumers did not come to where they should in group %s: (consumer, "
+                             "queue, is at, should be at) %s" % (group, behind())) from None
 
     def read_from(self, group, number):
         """How many messages consumers have got from that broker so far."""
@@ -190,11 +240,14 @@ class Run:
 
     def finish(self):
         """Everything that can be asked when all is whole again; complaints."""
-        self.stop_member("p")
+        for name in ("p", "jp"):
+            if name in self.members:
+                self.stop_member(name)
         for group in self.cluster.groups:
             self.await_level(group)
             self.await_end(group)
-        self.stop_member("c")
+        for name in self.consumers():
+            self.stop_member(name)
         for node in self.cluster.nodes():
             node.stop()
         contents = {}
@@ -208,15 +261,9 @@ class Run:
 
     def await_end(self, group):
         """Consumers have come to the end of each queue."""
-        ends = {}
         with Client(*self.cluster.master(group).address) as client:
-            for queue in range(QUEUES):
-                ends[queue] = client.max_offset(TOPIC, queue)
-        def is_read():
-            self.tail.update()
-            return all(self.tail.next.get(("c", TOPIC, group, queue), 0) >= end
-                       for queue, end in ends.items())
-        wait_until(is_read, "consumers have read %s of group %s" % (ends, group))
+            ends = {queue: client.max_offset(TOPIC, queue) for queue in range(QUEUES)}
+        self.await_offsets(group, ends)
 
     def check_pair(self, group, content):
         """Both brokers have ended."""

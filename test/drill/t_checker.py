@@ -114,6 +114,14 @@ class Promises(unittest.TestCase):
         story.got("m1", 3)
         self.assertEqual(story.rules(), ["twice"])
 
+    def test_a_client_that_sends_again_may_have_stored_it_twice(self):
+        story = three()
+        story.send("r", 3, retried=True)
+        story.contents["a"][(0, 4)] = ("r", "sum-r")
+        story.got("r", 3)
+        story.got("r", 4)
+        self.assertEqual(story.rules(), [])
+
     def test_gap(self):
         story = three(read=0)
         story.send("m4", 4)
@@ -142,6 +150,15 @@ class Consumers(unittest.TestCase):
     def test_read_again(self):
         story = three()
         story.got("m2", 2, source=1)
+        self.assertEqual(story.rules(), ["skip"])
+
+    def test_may_read_again_but_not_go_past(self):
+        story = three(read=2)
+        story.got("m1", 1, again=True)
+        story.got("m2", 2, again=True)
+        self.assertEqual(story.rules(), [])
+        story = three(read=1)
+        story.got("m2", 2, again=True)
         self.assertEqual(story.rules(), ["skip"])
 
     def test_unread(self):
