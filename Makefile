@@ -54,7 +54,7 @@ LINK_mqstore := mqstore state filter store net conf proto sys base
 library = $(BUILD)/lib$(1).a
 objects = $(patsubst %.c,$(BUILD)/%.o,$(1))
 
-GENERATED := $(patsubst %,$(BUILD)/gen/proto/%.pb-c.c,header body command)
+GENERATED := $(patsubst %,$(BUILD)/gen/proto/%.pb-c.c,header body command repl)
 GENERATED_HEADERS := $(GENERATED:.c=.h)
 
 BINARIES := $(BUILD)/bin/mqnamesrv $(BUILD)/bin/mqbroker $(BUILD)/bin/mqstore \

@@ -22,6 +22,7 @@
 #include "broker/proc/topic_routes.h"
 #include "broker/proc/transaction_asker.h"
 
+#include "broker/repl/replication.h"
 #include "broker/state/config_file.h"
 #include "broker/state/pop_log.h"
 #include "broker/state/pop_orders.h"
@@ -293,6 +294,7 @@ static void load_tables(struct broker *broker)
     broker->clients = clients_new();
     broker->queue_locks = queue_locks_new(QUEUE_LOCK_MAX_LIVE_MS);
     broker->stats = stats_new(broker->boot_ms);
+    broker->replicas = replicas_new(broker->clock, acks_on_watermark, broker);
 }
 
 static void make_pops(struct broker *broker)
@@ -419,15 +421,60 @@ static void make_server(struct broker *broker)
     listen_on(broker, (int)conf->listenPort - 2, PORT_TAG_FAST);
 }
 
+static void on_appended(void *arg)
+{
+    const struct broker *broker = arg;
+    replication_appended(broker->replication);
+}
+
+static void on_flushed(void *arg)
+{
+    const struct broker *broker = arg;
+    acks_on_watermark(arg);
+    replication_flushed(broker->replication);
+}
+
+static void start_replication(struct broker *broker)
+{
+    const struct broker_conf *conf = &broker->conf;
+    struct err err = {0};
+    struct replication_options options = {
+        .store = broker->store,
+        .clock = broker->clock,
+        .replicas = broker->replicas,
+        .cluster_name = conf->brokerClusterName,
+        .broker_name = conf->brokerName,
+        .broker_id = conf->brokerId,
+        .segment_bytes = conf->mappedFileSizeCommitLog,
+        .slave = broker->slave,
+        .sync_flush = conf->flushDiskType == FLUSH_DISK_SYNC,
+        .bind_address = conf->bindAddress,
+        .port = (int)conf->haListenPort,
+        .transfer_bytes = conf->haTransferBatchSize,
+        .heartbeat_ms = conf->haSendHeartbeatInterval,
+        .silence_ms = conf->haHousekeepingInterval,
+    };
+    if (replication_start(&options, &broker->replication, &err) != STATUS_OK)
+        die("replication can not be started; another broker may be running here, else set "
+            "haListenPort",
+            &err);
+}
+
 static void start_threads(struct broker *broker, struct housekeeper **keeper)
 {
     struct err err = {0};
-    struct store_listener listener = {broker, broker_on_arrival, acks_on_flushed,
-                                      broker_may_expire};
+    struct store_listener listener = {.ctx = broker,
+                                      .on_arrival = broker_on_arrival,
+                                      .on_appended = on_appended,
+                                      .on_flushed = on_flushed,
+                                      .may_expire = broker_may_expire};
+    start_replication(broker);
     store_set_listener(broker->store, listener);
     if (store_start(broker->store, &err) != STATUS_OK ||
         housekeeper_start(broker, keeper, &err) != STATUS_OK)
         die("a thread can not be started", &err);
+    if (broker->slave)
+        replication_follow(broker->replication, broker->conf.haMasterAddress);
     for (int i = 0; i < broker->loop_count; i++)
         if (loop_start(broker->loops[i], &err) != STATUS_OK)
             die("an I/O loop can not be started", &err);
@@ -482,6 +529,7 @@ static void stop(struct broker *broker, struct housekeeper *keeper)
         loop_stop(broker->loops[i]);
     appender_stop(broker->appender);
     housekeeper_stop(keeper);
+    replication_stop(broker->replication); /* slaves get what is left first */
     store_stop(broker->store);
     housekeeper_free(keeper);
     /* What the store and the workers still posted; nobody posts any more, but the other loops to
@@ -524,6 +572,8 @@ static void tear_down(struct broker *broker)
         pop_ledger_free(broker->pop_ledger);
     }
     store_close(broker->store);
+    replication_free(broker->replication);
+    replicas_free(broker->replicas);
     topic_stats_free(broker->topic_stats);
     stats_free(broker->stats);
     queue_locks_free(broker->queue_locks);

@@ -3,9 +3,11 @@
  * The list of sends on their way to being acknowledged.
  *
  * `turn` holds the sends of the batch that is being put together, in the order of its records.
- * acks_commit appends the batch, then answers each send or moves it to `waiting`, a first-in-
- * first-out ring: log positions grow along it, so one comparison with the flushed watermark tells
- * how many may be answered. Nothing here blocks; the flush thread's news arrives as a posted task.
+ * acks_commit appends the batch, then answers each send or has it wait in a first-in-first-out
+ * ring: log positions grow along it, so one comparison with each watermark, of the disk and of the
+ * slaves, tells how many may be answered. What waits for a slave has a ring of its own, so that a
+ * slave that hangs or has left holds up nobody who does not wait for it. Nothing here blocks; news
+ * of a watermark arrives as a posted task.
  *
  * While the disk is slow (appender.h) batches are handed over instead, and wait in `handed` in
  * their order; as long as one is there later ones go the same way, so that the order of a
@@ -13,12 +15,17 @@
  * and answered SYSTEM_BUSY, like those that wait while the page cache is busy (BrokerFastFailure
  * of 4.9.2).
  *
- * An entry of `waiting` that the disk does not reach within syncFlushTimeout is answered
- * FLUSH_DISK_TIMEOUT: the message is stored, but its durability was not confirmed in time.
+ * An entry whose promise (promise.h) is not kept within syncFlushTimeout is answered
+ * FLUSH_DISK_TIMEOUT or FLUSH_SLAVE_TIMEOUT: the message is stored, but its durability was not
+ * confirmed in time. When no slave is in reach nobody waits for one: SLAVE_NOT_AVAILABLE.
+ *
+ * What is no send (the end of a transaction, a message sent back, a recall) waits like one, and
+ * is as good with a slave that is late or missing as without: 4.9.2 answers it SUCCESS.
  */
 #include "broker/proc/acks.h"
 
 #include "broker/proc/appender.h"
+#include "broker/proc/promise.h"
 #include "broker/proc/send_answer.h"
 #include "common/base/buf.h"
 #include "common/base/check.h"
@@ -69,20 +76,27 @@ struct sends {
     int64_t since_ms; /* when the first came */
 };
 
-/* A send that is in the log and waits for the disk. */
+/* A send that is in the log and waits for the disk or a slave. */
 struct waiting_send {
     struct reply_to to;
-    bool bare; /* no send: the answer has no fields, only `end_pos` and `deadline_ms` count */
+    bool bare; /* no send: the answer has no fields, only `promise` and `deadline_ms` count */
     int32_t queue_id;
     int64_t queue_offset;
     int64_t pos;
-    int64_t end_pos;
+    struct promise promise;
     int64_t deadline_ms;
     char *batch_ids; /* malloc'ed list of message ids for more than one record, else NULL */
     acks_told told;  /* instead of an answer; NULL: none */
     void *told_ctx;
     bool recall;
     char *timer_text; /* as above */
+};
+
+struct ring {
+    struct waiting_send *sends;
+    size_t first;
+    size_t count;
+    size_t capacity; /* a power of two */
 };
 
 /* Stored and not counted yet. */
@@ -106,22 +120,20 @@ struct acks {
     bool queue_timer_set;
     _Atomic int64_t handed_sends;    /* for acks_queue, on any thread */
     _Atomic int64_t handed_since_ms; /* since when the oldest waits */
-    struct waiting_send *waiting;    /* ring; capacity is a power of two */
-    size_t first;
-    size_t waiting_count;
-    size_t waiting_capacity;
+    struct ring for_slave;           /* and for the disk, too, with SYNC_FLUSH */
+    struct ring for_disk;
     struct loop_timer *timer;
     bool timer_set;
-    struct loop_task flushed_task;
-    _Atomic bool flushed_posted;
+    struct loop_task news_task;
+    _Atomic bool news_posted;
     _Atomic bool anyone_waits;
 };
 
 static struct sends *sends_new(struct acks *acks);
 static void sends_free(struct sends *sends);
 static void check_queue(void *ctx);
-static void answer_flushed(struct acks *acks);
-static void flushed_run(struct loop_task *task);
+static void answer_waiting(struct acks *acks);
+static void news_run(struct loop_task *task);
 static void deadline_check(void *ctx);
 static void turn_end(void *ctx);
 
@@ -129,7 +141,7 @@ struct acks *acks_new(struct broker_loop *bl)
 {
     struct acks *acks = xcalloc(1, sizeof *acks);
     acks->bl = bl;
-    acks->flushed_task.run = flushed_run;
+    acks->news_task.run = news_run;
     acks->timer = loop_timer_new(bl->loop, deadline_check, acks);
     acks->queue_timer = loop_timer_new(bl->loop, check_queue, acks);
     acks->handed_last = &acks->handed;
@@ -139,29 +151,34 @@ struct acks *acks_new(struct broker_loop *bl)
     return acks;
 }
 
-void acks_free(struct acks *acks)
+static void ring_release(struct ring *ring)
 {
-    for (size_t i = 0; i < acks->waiting_count; i++) {
-        struct waiting_send *send =
-            &acks->waiting[(acks->first + i) & (acks->waiting_capacity - 1)];
+    for (size_t i = 0; i < ring->count; i++) {
+        struct waiting_send *send = &ring->sends[(ring->first + i) & (ring->capacity - 1)];
         free(send->batch_ids);
         free(send->timer_text);
         if (send->told != NULL)
             send->told(send->told_ctx, NULL);
     }
+    free(ring->sends);
+}
+
+void acks_free(struct acks *acks)
+{
+    ring_release(&acks->for_slave);
+    ring_release(&acks->for_disk);
     CHECK(acks->handed == NULL);
     loop_timer_free(acks->timer);
     loop_timer_free(acks->queue_timer);
     sends_free(acks->turn);
     sends_free(acks->spare);
-    free(acks->waiting);
     free(acks);
 }
 
 bool acks_full(const struct acks *acks, int64_t under_way)
 {
     int64_t capacity = acks->bl->broker->conf.sendThreadPoolQueueCapacity;
-    int64_t sends = (int64_t)acks->turn->count + (int64_t)acks->waiting_count +
+    int64_t sends = (int64_t)(acks->turn->count + acks->for_slave.count + acks->for_disk.count) +
                     atomic_load_explicit(&acks->handed_sends, memory_order_relaxed);
     bool crowded = sends >= capacity - capacity / 4;
     return sends >= capacity || (crowded && under_way > capacity / 8) ||
@@ -262,17 +279,9 @@ void acks_add_silent(struct acks *acks, int records)
     turn_push(acks, (struct pending_send){.records = records, .silent = true});
 }
 
-static void answer(const struct broker *broker, const struct waiting_send *send, int32_t code)
+static void answer_send(const struct broker *broker, const struct waiting_send *send, int32_t code)
 {
     char id[MESSAGE_ID_TEXT_BYTES];
-    if (send->told != NULL) {
-        send->told(send->told_ctx, &(struct stored_place){send->pos, send->queue_offset});
-        return;
-    }
-    if (send->recall) {
-        recall_answer(broker, send->to, send->timer_text, code == RESPONSE_SUCCESS);
-        return;
-    }
     struct slice ids = send->batch_ids != NULL
                            ? slice_of_cstr(send->batch_ids)
                            : slice_of(id, message_id_format(&broker->store_host, send->pos, id));
@@ -287,20 +296,21 @@ static void answer_bare(struct reply_to to, bool flushed)
     net_reply(to, &response);
 }
 
-/* The code of a send that is in the log and as durable as it asked for.
- * wait  for a slave, too; a recall does not, as in 5.3.3 */
-static int32_t accepted_code(const struct broker *broker, bool wait)
+/* The promise is kept, or the time is up. Frees what the send holds. */
+static void answer(const struct broker *broker, struct waiting_send *send,
+                   const struct durable *durable)
 {
-    if (wait && broker->conf.brokerRole == BROKER_ROLE_SYNC_MASTER)
-        return RESPONSE_SLAVE_NOT_AVAILABLE;
-    return RESPONSE_SUCCESS;
-}
-
-/* As in 4.9.2 the slave's fault hides the disk's. */
-static int32_t timeout_code(const struct broker *broker)
-{
-    return broker->conf.brokerRole == BROKER_ROLE_SYNC_MASTER ? RESPONSE_SLAVE_NOT_AVAILABLE
-                                                              : RESPONSE_FLUSH_DISK_TIMEOUT;
+    bool flushed = promise_kept_by_disk(&send->promise, durable);
+    if (send->told != NULL)
+        send->told(send->told_ctx, &(struct stored_place){send->pos, send->queue_offset});
+    else if (send->bare)
+        answer_bare(send->to, flushed);
+    else if (send->recall)
+        recall_answer(broker, send->to, send->timer_text, flushed);
+    else
+        answer_send(broker, send, promise_code(&send->promise, durable));
+    free(send->batch_ids);
+    free(send->timer_text);
 }
 
 static char *batch_ids(const struct broker *broker, const struct append_result *results, int count)
@@ -316,39 +326,32 @@ static char *batch_ids(const struct broker *broker, const struct append_result *
     return ids;
 }
 
-static void waiting_push(struct acks *acks, const struct waiting_send *send)
+static void ring_push(struct ring *ring, const struct waiting_send *send)
 {
-    if (acks->waiting_count == acks->waiting_capacity) {
-        size_t capacity = acks->waiting_capacity == 0 ? 256 : acks->waiting_capacity * 2;
-        struct waiting_send *ring = xmalloc(capacity * sizeof *ring);
-        for (size_t i = 0; i < acks->waiting_count; i++)
-            ring[i] = acks->waiting[(acks->first + i) & (acks->waiting_capacity - 1)];
-        free(acks->waiting);
-        acks->waiting = ring;
-        acks->waiting_capacity = capacity;
-        acks->first = 0;
+    if (ring->count == ring->capacity) {
+        size_t capacity = ring->capacity == 0 ? 256 : ring->capacity * 2;
+        struct waiting_send *sends = xmalloc(capacity * sizeof *sends);
+        for (size_t i = 0; i < ring->count; i++)
+            sends[i] = ring->sends[(ring->first + i) & (ring->capacity - 1)];
+        free(ring->sends);
+        ring->sends = sends;
+        ring->capacity = capacity;
+        ring->first = 0;
     }
-    acks->waiting[(acks->first + acks->waiting_count++) & (acks->waiting_capacity - 1)] = *send;
+    ring->sends[(ring->first + ring->count++) & (ring->capacity - 1)] = *send;
 }
 
-static struct waiting_send *waiting_front(struct acks *acks)
+static struct waiting_send *ring_front(const struct ring *ring)
 {
-    return acks->waiting_count == 0 ? NULL : &acks->waiting[acks->first];
+    return ring->count == 0 ? NULL : &ring->sends[ring->first];
 }
 
-/* Answer the first one. flushed  the disk has it, else its time is up */
-static void waiting_pop(struct acks *acks, bool flushed)
+/* Answer the first one. */
+static void answer_front(const struct acks *acks, struct ring *ring, const struct durable *durable)
 {
-    struct broker *broker = acks->bl->broker;
-    struct waiting_send *send = &acks->waiting[acks->first];
-    if (send->bare)
-        answer_bare(send->to, flushed);
-    else
-        answer(broker, send, flushed ? accepted_code(broker, !send->recall) : timeout_code(broker));
-    free(send->batch_ids);
-    free(send->timer_text);
-    acks->first = (acks->first + 1) & (acks->waiting_capacity - 1);
-    acks->waiting_count--;
+    answer(acks->bl->broker, &ring->sends[ring->first], durable);
+    ring->first = (ring->first + 1) & (ring->capacity - 1);
+    ring->count--;
 }
 
 /* Sends to one topic come in runs, which are counted together. */
@@ -372,7 +375,19 @@ static void count(struct acks *acks, const struct pending_send *pending, int64_t
     acks->run.requests++;
 }
 
-/* One send of the batch has its results: answer it or let it wait for the disk. */
+/* It is in the log, and would have been answered by now. */
+static void wait_or_answer(struct acks *acks, struct waiting_send *send)
+{
+    const struct broker *broker = acks->bl->broker;
+    if (send->promise.disk || send->promise.slave) {
+        send->deadline_ms = loop_now_ms(acks->bl->loop) + broker->conf.syncFlushTimeout;
+        ring_push(send->promise.slave ? &acks->for_slave : &acks->for_disk, send);
+    } else {
+        answer(broker, send, &(struct durable){0});
+    }
+}
+
+/* One send of the batch has its results: answer it or let it wait. */
 static void settle(struct acks *acks, const struct pending_send *pending,
                    const struct append_result *results)
 {
@@ -402,25 +417,16 @@ static void settle(struct acks *acks, const struct pending_send *pending,
         .queue_id = pending->queue_id,
         .queue_offset = results[0].queue_offset,
         .pos = results[0].pos,
-        .end_pos = results[pending->records - 1].end_pos,
         .told = pending->told,
         .told_ctx = pending->told_ctx,
         .recall = pending->recall,
         .timer_text = pending->timer_text,
     };
+    if (pending->wait)
+        send.promise = promise_make(broker, results[pending->records - 1].end_pos);
     if (pending->records > 1 && !pending->bare)
         send.batch_ids = batch_ids(broker, results, pending->records);
-    if (pending->wait && broker->conf.flushDiskType == FLUSH_DISK_SYNC) {
-        send.deadline_ms = loop_now_ms(acks->bl->loop) + broker->conf.syncFlushTimeout;
-        waiting_push(acks, &send);
-        return;
-    }
-    if (pending->bare)
-        answer_bare(pending->to, true);
-    else
-        answer(broker, &send, accepted_code(broker, pending->wait && !pending->recall));
-    free(send.batch_ids);
-    free(send.timer_text);
+    wait_or_answer(acks, &send);
 }
 
 /* A batch is in the log, or was refused. */
@@ -435,11 +441,7 @@ static void settle_all(struct acks *acks, struct sends *sends, const struct appe
     stats_put_time(acks->bl->broker->stats, (int64_t)sends->count, took_ms);
     sends->count = 0;
     append_batch_clear(sends->batch);
-    if (acks->waiting_count > 0) {
-        atomic_store(&acks->anyone_waits, true);
-        /* The flush thread may have passed before anyone_waits was set. */
-        answer_flushed(acks);
-    }
+    answer_waiting(acks);
 }
 
 /* Append on the loop. False, and nothing has happened, when that might take long. */
@@ -595,7 +597,7 @@ struct stored_call {
     struct loop_task task;
     struct acks *acks;
     struct reply_to to;
-    int64_t end_pos;
+    struct promise promise;
 };
 
 /* It may lie before what waits already, and is then answered along with it: late, never early. */
@@ -603,27 +605,22 @@ static void stored_run(struct loop_task *task)
 {
     struct stored_call *stored = (struct stored_call *)(void *)task;
     struct acks *acks = stored->acks;
-    struct waiting_send send = {
-        .to = stored->to,
-        .bare = true,
-        .end_pos = stored->end_pos,
-        .deadline_ms = loop_now_ms(acks->bl->loop) + acks->bl->broker->conf.syncFlushTimeout,
-    };
+    struct waiting_send send = {.to = stored->to, .bare = true, .promise = stored->promise};
     free(stored);
-    waiting_push(acks, &send);
-    atomic_store(&acks->anyone_waits, true);
-    answer_flushed(acks);
+    wait_or_answer(acks, &send);
+    answer_waiting(acks);
 }
 
 void acks_answer_stored(struct broker *broker, struct reply_to to, int64_t end_pos)
 {
-    if (broker->conf.flushDiskType != FLUSH_DISK_SYNC || to.conn.loop == NULL) {
+    struct promise promise = promise_make(broker, end_pos);
+    if (!(promise.disk || promise.slave) || to.conn.loop == NULL) {
         answer_bare(to, true);
         return;
     }
     struct stored_call *stored = xmalloc(sizeof *stored);
     *stored = (struct stored_call){
-        {NULL, stored_run}, broker->per_loop[loop_index(to.conn.loop)].acks, to, end_pos};
+        {NULL, stored_run}, broker->per_loop[loop_index(to.conn.loop)].acks, to, promise};
     loop_post(to.conn.loop, &stored->task);
 }
 
@@ -632,14 +629,24 @@ static void turn_end(void *ctx)
     acks_commit(ctx);
 }
 
-/* Answer everything that the disk has; keep an eye on the deadlines of the rest. */
-static void answer_flushed(struct acks *acks)
+static void answer_ring(const struct acks *acks, struct ring *ring, int64_t now_ms)
 {
-    int64_t flushed = store_flushed_pos(acks->bl->broker->store);
+    struct durable durable = promise_durable(acks->bl->broker);
     struct waiting_send *send;
-    while ((send = waiting_front(acks)) != NULL && send->end_pos <= flushed)
-        waiting_pop(acks, true);
-    if (acks->waiting_count == 0) {
+    while ((send = ring_front(ring)) != NULL &&
+           (promise_kept(&send->promise, &durable) || send->deadline_ms <= now_ms))
+        answer_front(acks, ring, &durable);
+}
+
+/* Answer everything whose promise is kept, or whose time is up; keep an eye on the rest. */
+static void answer_waiting(struct acks *acks)
+{
+    if (acks->for_slave.count + acks->for_disk.count == 0)
+        return;
+    atomic_store(&acks->anyone_waits, true); /* before looking: what moves meanwhile is told */
+    answer_ring(acks, &acks->for_slave, loop_now_ms(acks->bl->loop));
+    answer_ring(acks, &acks->for_disk, loop_now_ms(acks->bl->loop));
+    if (acks->for_slave.count + acks->for_disk.count == 0) {
         atomic_store(&acks->anyone_waits, false);
     } else if (!acks->timer_set) {
         acks->timer_set = true;
@@ -647,31 +654,27 @@ static void answer_flushed(struct acks *acks)
     }
 }
 
-static void flushed_run(struct loop_task *task)
+static void news_run(struct loop_task *task)
 {
-    struct acks *acks = (struct acks *)(void *)((char *)task - offsetof(struct acks, flushed_task));
-    /* Before looking, so that a flush during the look posts again. */
-    atomic_store(&acks->flushed_posted, false);
-    answer_flushed(acks);
+    struct acks *acks = (struct acks *)(void *)((char *)task - offsetof(struct acks, news_task));
+    /* Before looking, so that what moves during the look posts again. */
+    atomic_store(&acks->news_posted, false);
+    answer_waiting(acks);
 }
 
 static void deadline_check(void *ctx)
 {
     struct acks *acks = ctx;
-    int64_t now_ms = loop_now_ms(acks->bl->loop);
-    struct waiting_send *send;
     acks->timer_set = false;
-    answer_flushed(acks);
-    while ((send = waiting_front(acks)) != NULL && send->deadline_ms <= now_ms)
-        waiting_pop(acks, false);
+    answer_waiting(acks);
 }
 
-void acks_on_flushed(void *ctx)
+void acks_on_watermark(void *ctx)
 {
     struct broker *broker = ctx;
     for (int i = 0; i < broker->loop_count; i++) {
         struct acks *acks = broker->per_loop[i].acks;
-        if (atomic_load(&acks->anyone_waits) && !atomic_exchange(&acks->flushed_posted, true))
-            loop_post(acks->bl->loop, &acks->flushed_task);
+        if (atomic_load(&acks->anyone_waits) && !atomic_exchange(&acks->news_posted, true))
+            loop_post(acks->bl->loop, &acks->news_task);
     }
 }

@@ -2,9 +2,12 @@
  *
  * The acknowledgement of sends: from "in this turn's batch" over "in the log" to "answered". One
  * per loop. An answer leaves only when what it promises is true:
- * - appended, and
- * - with SYNC_FLUSH, below the store's flushed watermark, unless the message said WAIT=false, and
- * - with SYNC_MASTER, on a slave (none exists before replication is built: SLAVE_NOT_AVAILABLE).
+ * - appended, and, unless the message said WAIT=false,
+ * - with SYNC_FLUSH, below the store's flushed watermark, and
+ * - with SYNC_MASTER, on a slave, below the watermark of the replicas.
+ * What the broker writes for itself waits for nobody, as in 4.9.2: copies of half messages, markers
+ * and dead letters of their check, delayed messages and timers that are delivered, checkpoints of
+ * pops.
  */
 #ifndef BROKER_PROC_ACKS_H
 #define BROKER_PROC_ACKS_H
@@ -36,7 +39,7 @@ typedef void (*acks_told)(void *ctx, const struct stored_place *place);
 void acks_add_told(struct acks *acks, struct slice topic, bool wait, acks_told told, void *ctx);
 
 /* The same for another request than a send: it is answered without fields, SUCCESS once the records
- * are as durable as flushDiskType promises, else as send_refuse_bare does. */
+ * are as durable as a send's, or a slave is late or missing, else as send_refuse_bare does. */
 void acks_add_bare(struct acks *acks, struct reply_to to, int records);
 
 /* Have the answer to the send added last name the handle of its timer.
@@ -52,10 +55,11 @@ void acks_add_recall(struct acks *acks, struct reply_to to, struct slice topic,
 void acks_add_silent(struct acks *acks, int records);
 
 /* A worker has appended something for a call, up to end_pos: answer SUCCESS, without fields, once
- * it is as durable as flushDiskType promises, else SYSTEM_ERROR. Any thread. */
+ * it is as durable as a send, or a slave is late or missing, and SYSTEM_ERROR when the disk is
+ * late. Any thread. */
 void acks_answer_stored(struct broker *broker, struct reply_to to, int64_t end_pos);
 
-/* As many sends of the loop wait for the disk as may (sendThreadPoolQueueCapacity), or their
+/* As many sends of the loop wait for disk and slave as may (sendThreadPoolQueueCapacity), or their
  * bytes. The last quarter is for connections that have little under way, so that one that has much
  * cannot take all.
  * under_way  struct call's, of the send in question */
@@ -73,7 +77,8 @@ void acks_commit(struct acks *acks);
  * has been added as a whole. */
 void acks_commit_large(struct acks *acks);
 
-/* store_listener.on_flushed for the whole broker; any thread. */
-void acks_on_flushed(void *broker);
+/* The log is durable further than before: store_listener.on_flushed, and `moved` of the replicas,
+ * for the whole broker; any thread. */
+void acks_on_watermark(void *broker);
 
 #endif

@@ -42,6 +42,8 @@ struct pop_orders;
 struct pop_polls;
 struct pop_revive;
 struct registrar;
+struct replicas;
+struct replication;
 struct request_modes;
 struct topic_maker;
 struct topic_routes;
@@ -55,7 +57,7 @@ struct broker_loop {
     struct hold_table *pops; /* pops that wait or read; only parked */
     uint32_t next_revive_queue;
     struct append_batch *batch;  /* what this turn's sends have put together; of `acks` */
-    struct acks *acks;           /* sends in `batch`, and those that wait for the disk */
+    struct acks *acks;           /* sends in `batch`, and those that wait for disk or slave */
     struct parked_sends *parked; /* sends whose topic is being created */
     struct topic_stats_view *meters;
     struct buf scratch; /* one message's property string */
@@ -86,6 +88,8 @@ struct broker {
     struct delay *delay; /* NULL on a slave */
     struct timer *timer; /* the same, and with timerWheelEnable=false */
     struct stats *stats;
+    struct replicas *replicas; /* who follows this broker's log; nobody on a slave */
+    struct replication *replication;
     struct topic_stats *topic_stats;
     struct pop_ledger *pop_ledger; /* the next four: NULL on a slave */
     struct pop_orders *pop_orders;

@@ -29,7 +29,8 @@ struct replication_options {
     struct replicas *replicas; /* master: where slaves are entered */
     const char *cluster_name;  /* these strings are borrowed for the replication's life */
     const char *broker_name;
-    int64_t broker_id; /* 0: master */
+    int64_t broker_id;     /* 0: master */
+    int64_t segment_bytes; /* mappedFileSizeCommitLog */
     bool slave;
     bool sync_flush;          /* slave: report what is on disk only */
     const char *bind_address; /* master: as of the other ports */
@@ -61,6 +62,10 @@ void replication_appended(struct replication *replication);
 void replication_changed(struct replication *replication, unsigned tables);
 
 /* --- slave --- */
+
+/* store_flushed_pos has moved (store_listener.on_flushed): with sync_flush there is something to
+ * report. Any thread. */
+void replication_flushed(struct replication *replication);
 
 /* Follow that master: "ip:port" of its HA listener, from haMasterAddress or the name server's
  * answer; NULL or empty: none is known. The same as before: nothing happens. Any thread. */

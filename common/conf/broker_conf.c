@@ -93,17 +93,12 @@ static enum status finish_role(const struct finish *finish, struct err *err)
                            "brokerId = %lld: a broker with brokerRole = SLAVE needs a brokerId "
                            "above 0, one that no other slave of %s has",
                            (long long)values->brokerId, values->brokerName);
-        warn(finish, "brokerRole = SLAVE: replication is not built yet; this broker gets no "
-                     "messages from its master");
         return STATUS_OK;
     }
     if (values->brokerId != 0) {
         warn(finish, "brokerId: a master's is always 0; set brokerRole = SLAVE for a slave");
         set_number(finish, "brokerId", 0, "a master's is always 0");
     }
-    if (values->brokerRole == BROKER_ROLE_SYNC_MASTER)
-        warn(finish, "brokerRole = SYNC_MASTER: replication is not built yet; sends are answered "
-                     "as if no slave were there");
     return STATUS_OK;
 }
 
@@ -173,6 +168,16 @@ static enum status check_namesrv_addr(const char *list, struct err *err)
         at += *at == ';';
     }
     return STATUS_OK;
+}
+
+static enum status check_master_address(const char *address, struct err *err)
+{
+    if (address[0] == '\0' || is_address(slice_of_cstr(address)))
+        return STATUS_OK;
+    return err_set(err, STATUS_INVALID,
+                   "haMasterAddress = \"%.200s\" is not host:port; write the master's brokerIP2 "
+                   "and haListenPort",
+                   address);
 }
 
 /* --- store --- */
@@ -268,6 +273,8 @@ enum status broker_conf_finish(struct conf *conf, conf_warn warn_function, void 
     enum status status = refuse_missing_features(values, err);
     if (status == STATUS_OK)
         status = check_namesrv_addr(values->namesrvAddr, err);
+    if (status == STATUS_OK)
+        status = check_master_address(values->haMasterAddress, err);
     if (status == STATUS_OK)
         status = check_delete_when(values->deleteWhen, err);
     if (status != STATUS_OK)

@@ -13,6 +13,7 @@
 #include "common/base/limits.h"
 #include "common/net/address.h"
 #include "common/net/conn.h"
+#include "common/net/listen.h"
 #include "common/net/loop_private.h"
 #include "common/net/outcall.h"
 
@@ -26,7 +27,6 @@
 #include <unistd.h>
 
 #define LISTENERS_MAX 8
-#define BACKLOG 1024        /* as 4.9.2 */
 #define ACCEPTS_PER_TURN 64 /* a storm of connections must not hold up the loop */
 #define ACCEPT_PAUSE_MS 100 /* after running out of descriptors */
 #define DRAIN_CHECK_MS 5
@@ -233,100 +233,17 @@ static void on_acceptable(int listener_fd, short what, void *arg)
 
 /* --- listening --- */
 
-static void set_buffers(int fd, const struct net_options *options)
-{
-    /* On the listener, because the window scale is agreed upon before accept returns. */
-    int send_bytes = options->send_buffer_bytes;
-    int receive_bytes = options->receive_buffer_bytes;
-    if (send_bytes > 0)
-        (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send_bytes, sizeof send_bytes);
-    if (receive_bytes > 0)
-        (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_bytes, sizeof receive_bytes);
-}
-
-/* returns  the descriptor, or -1 with errno */
-static int open_listener(const struct address *address, bool dual_stack,
-                         const struct net_options *options)
-{
-    int family = address->storage.ss_family;
-    int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd == -1)
-        return -1;
-    int one = 1;
-    int v6_only = dual_stack ? 0 : 1;
-    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    set_buffers(fd, options);
-    if ((family == AF_INET6 &&
-         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6_only, sizeof v6_only) == -1) ||
-        bind(fd, (const struct sockaddr *)&address->storage, address->size) == -1 ||
-        listen(fd, BACKLOG) == -1) {
-        int saved = errno;
-        (void)close(fd);
-        errno = saved;
-        return -1;
-    }
-    return fd;
-}
-
-static bool is_missing_ipv6(int error)
-{
-    return error == EAFNOSUPPORT || error == EADDRNOTAVAIL || error == EPROTONOSUPPORT;
-}
-
-/* Every address: one IPv6 socket that takes IPv4 too; IPv4 alone where there is no IPv6. */
-static int open_any(int port, const struct net_options *options)
-{
-    struct sockaddr_in6 v6 = {
-        .sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port), .sin6_addr = IN6ADDR_ANY_INIT};
-    struct address address = {.size = sizeof v6};
-    memcpy(&address.storage, &v6, sizeof v6);
-    int fd = open_listener(&address, true, options);
-    if (fd != -1 || !is_missing_ipv6(errno))
-        return fd;
-    struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    memset(&address.storage, 0, sizeof address.storage);
-    memcpy(&address.storage, &v4, sizeof v4);
-    address.size = sizeof v4;
-    return open_listener(&address, false, options);
-}
-
-static int port_of(int fd)
-{
-    struct sockaddr_storage bound;
-    socklen_t size = sizeof bound;
-    CHECK(getsockname(fd, (struct sockaddr *)&bound, &size) == 0);
-    return address_to_host(&bound).port;
-}
-
-static enum status listen_failed(const char *host, int port, struct err *err)
-{
-    if (errno == EADDRINUSE)
-        return err_set_errno(err, STATUS_EXISTS,
-                             "port %d is taken; stop the other server or choose another port",
-                             port);
-    return err_set_errno(err, STATUS_IO, "cannot listen on %s port %d", host, port);
-}
-
 enum status server_listen(struct server *server, const char *host, int port, int port_tag,
                           int *bound_port, struct err *err)
 {
-    bool any = host == NULL || *host == '\0';
-    const char *name = any ? "every address" : host;
-    if (server->listener_count == LISTENERS_MAX || port < 0 || port > 65535)
-        return err_set(err, STATUS_INVALID, "cannot listen on %s port %d: %s", name, port,
-                       port < 0 || port > 65535 ? "no such port" : "too many listeners");
-    int fd = -1;
-    if (any) {
-        fd = open_any(port, &server->totals.options);
-    } else {
-        struct address found[ADDRESSES_MAX];
-        const char *problem;
-        if (address_lookup(host, port, false, true, found, &problem) == 0)
-            return err_set(err, STATUS_INVALID, "cannot listen on %s: %s", host, problem);
-        fd = open_listener(&found[0], false, &server->totals.options);
-    }
-    if (fd == -1)
-        return listen_failed(name, port, err);
+    if (server->listener_count == LISTENERS_MAX)
+        return err_set(err, STATUS_INVALID, "cannot listen on port %d: too many listeners", port);
+    struct listen_buffers buffers = {server->totals.options.send_buffer_bytes,
+                                     server->totals.options.receive_buffer_bytes};
+    int fd;
+    enum status status = listen_open(host, port, buffers, &fd, bound_port, err);
+    if (status != STATUS_OK)
+        return status;
     struct listener *listener = &server->listeners[server->listener_count++];
     struct loop *loop = server->loops[0];
     listener->server = server;
@@ -336,8 +253,6 @@ enum status server_listen(struct server *server, const char *host, int port, int
     CHECK(event_assign(&listener->event, loop_event_base(loop), fd, EV_READ | EV_PERSIST,
                        on_acceptable, listener) == 0);
     CHECK(event_add(&listener->event, NULL) == 0);
-    if (bound_port != NULL)
-        *bound_port = port_of(fd);
     return STATUS_OK;
 }
 

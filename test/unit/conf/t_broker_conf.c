@@ -303,6 +303,16 @@ static void test_the_replication_port(void **state)
     assert_warned(f, "haListenPort: is not listenPort + 1");
 }
 
+static void test_the_master_of_a_slave(void **state)
+{
+    struct fixture *f = *state;
+    set(f, "haMasterAddress", "master.example:10912");
+    assert_int_equal(finish(f), STATUS_OK);
+    set(f, "haMasterAddress", "master.example");
+    assert_int_equal(finish(f), STATUS_INVALID);
+    assert_non_null(strstr(f->err.text, "haMasterAddress = \"master.example\" is not host:port"));
+}
+
 static void test_the_first_and_the_last_port(void **state)
 {
     struct fixture *f = *state;
@@ -583,6 +593,7 @@ int main(void)
         TEST(test_what_depends_on_the_machine),
         TEST(test_what_is_set_stays),
         TEST(test_the_replication_port),
+        TEST(test_the_master_of_a_slave),
         TEST(test_the_first_and_the_last_port),
         TEST(test_roles_and_ids),
         TEST(test_values_out_of_range_are_brought_in),

@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A connection from a slave: the thread that drives ha_master.h with the socket, the clock and the
+ * store, and enters the slave among the replicas. It may wait for the disk.
+ *
+ * Waking. The thread says wants_more, then looks at the end of the log once more, then waits; an
+ * append moves the end, then looks at wants_more. So one of the two sees the other, and an append
+ * makes a system call only when somebody has sent all there was.
+ */
+#include "broker/repl/ha_wire.h"
+#include "broker/repl/replication_internal.h"
+#include "common/base/check.h"
+#include "common/sys/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define READ_BYTES 65536
+#define REFUSED_AGAIN_MS (10 * 60 * 1000) /* the same words are logged again after that */
+
+struct sender {
+    struct ha_connection *connection;
+    struct replication *replication;
+    struct store *store;
+    struct ha_wire wire;
+    struct ha_master machine;
+    int slot; /* among the replicas; -1: none */
+    char peer[HOST_TEXT_BYTES];
+    uint8_t read_buffer[READ_BYTES];
+};
+
+static struct ha_bounds bounds_of(const struct sender *sender)
+{
+    return (struct ha_bounds){store_min_pos(sender->store), store_appended_pos(sender->store)};
+}
+
+/* --- admission --- */
+
+/* Nobody else may have the slave's id; a connection that the same slave has left is ended. */
+static bool claim_id(struct sender *sender, char other[HOST_TEXT_BYTES])
+{
+    struct replication *replication = sender->replication;
+    struct ha_connection *self = sender->connection;
+    const struct ha_hello *slave = &sender->machine.slave;
+    bool free = true;
+    CHECK(pthread_mutex_lock(&replication->lock) == 0);
+    for (int i = 0; i < HA_CONNECTIONS_MAX; i++) {
+        struct ha_connection *connection = &replication->connections[i];
+        if (connection == self || connection->use != HA_CONNECTION_OPEN || !connection->joined ||
+            connection->replaced || connection->broker_id != slave->broker_id)
+            continue;
+        if (connection->boot_id != slave->boot_id) {
+            host_format(&connection->peer, other);
+            free = false;
+        } else {
+            connection->replaced = true;
+            if (connection->fd != -1)
+                (void)shutdown(connection->fd, SHUT_RDWR);
+        }
+    }
+    if (free) {
+        self->joined = true;
+        self->broker_id = slave->broker_id;
+        self->boot_id = slave->boot_id;
+    }
+    CHECK(pthread_mutex_unlock(&replication->lock) == 0);
+    return free;
+}
+
+/* Is the slave's last record in our log? Where nothing can be said, because that part has expired,
+ * the positions have to do. */
+static bool is_of_this_log(struct sender *sender)
+{
+    const struct ha_name *last = &sender->machine.slave.last;
+    struct log_name name = {last->pos, last->end_pos, last->crc};
+    if (sender->machine.protocol == 1 || last->end_pos == 0)
+        return true;
+    return store_has_record(sender->store, &name) != STATUS_CORRUPT;
+}
+
+static void admit(struct sender *sender, int64_t start_pos)
+{
+    struct ha_master *machine = &sender->machine;
+    char other[HOST_TEXT_BYTES] = "";
+    if (!is_of_this_log(sender)) {
+        ha_master_admit(machine, HA_FOREIGN_LOG, NULL);
+        return;
+    }
+    if (machine->protocol == 2 && !claim_id(sender, other)) {
+        ha_master_admit(machine, HA_ID_TAKEN, other);
+        return;
+    }
+    struct replica_identity identity = {
+        .broker_id = machine->slave.broker_id,
+        .flushes = machine->slave.sync_flush,
+        .begins_pos = machine->slave.end_pos == 0 ? start_pos : machine->slave.min_pos,
+        .address = sender->connection->peer,
+    };
+    sender->slot = replicas_join(sender->replication->options.replicas, &identity, start_pos);
+    if (sender->slot == -1) {
+        ha_master_admit(machine, HA_TOO_MANY, NULL);
+        return;
+    }
+    CHECK(pthread_mutex_lock(&sender->replication->lock) == 0);
+    sender->connection->joined = true;
+    CHECK(pthread_mutex_unlock(&sender->replication->lock) == 0);
+    ha_master_admit(machine, HA_ADMITTED, NULL);
+    log_info("replication", "slave joined",
+             "slave=%s brokerId=%lld protocol=%d from=%lld behind=%lld", sender->peer,
+             (long long)machine->slave.broker_id, machine->protocol, (long long)start_pos,
+             (long long)(store_appended_pos(sender->store) - start_pos));
+}
+
+/* --- doing what the machine says --- */
+
+static void send_block(struct sender *sender, int64_t pos, int64_t size)
+{
+    struct log_range range = {NULL, 0, NULL};
+    struct err err = {0};
+    enum status status = store_log_bytes(sender->store, pos, (size_t)size, &range);
+    if (status == STATUS_OK && range.size == 0)
+        status = STATUS_NOT_FOUND;
+    if (status == STATUS_NOT_FOUND)
+        (void)err_set(&err, status, "position %lld is not in the log any more", (long long)pos);
+    else if (!store_log_in_memory(sender->store, &range))
+        status = store_load_log(sender->store, &range, &err);
+    if (status == STATUS_OK) {
+        ha_wire_send_block(&sender->wire, pos, &range);
+        ha_master_block(&sender->machine, (int64_t)range.size);
+        return;
+    }
+    if (range.segment != NULL)
+        log_range_release(&range);
+    ha_master_fail(&sender->machine, "the log can not be read for it: %.300s", err.text);
+}
+
+static void count_ack(struct sender *sender, int64_t pos)
+{
+    if (!replicas_acked(sender->replication->options.replicas, sender->slot, pos,
+                        store_appended_pos(sender->store)))
+        ha_master_fail(&sender->machine, "it reports position %lld, which it can not have",
+                       (long long)pos);
+}
+
+static void flush(struct sender *sender)
+{
+    size_t log_bytes;
+    enum status status = ha_wire_flush(&sender->wire, &log_bytes);
+    if (log_bytes > 0) {
+        ha_master_sent(&sender->machine, (int64_t)log_bytes);
+        replicas_sent(sender->replication->options.replicas, sender->slot,
+                      sender->machine.sent_pos);
+    }
+    if (status == STATUS_NOT_FOUND)
+        ha_master_fail(&sender->machine,
+                       "the log can not be read for it at position %lld; look at the disk",
+                       (long long)sender->machine.sent_pos);
+    else if (status != STATUS_OK && status != STATUS_BUSY)
+        ha_master_fail(&sender->machine, "the connection is gone (%s)", strerror(errno));
+}
+
+/* returns  whether anything came */
+static bool receive(struct sender *sender, int64_t now_ms)
+{
+    size_t got = 0;
+    enum status status =
+        ha_wire_read(&sender->wire, sender->read_buffer, sizeof sender->read_buffer, &got);
+    if (status == STATUS_OK)
+        ha_master_input(&sender->machine, slice_of(sender->read_buffer, got), now_ms);
+    else if (status == STATUS_UNSUPPORTED)
+        ha_master_fail(&sender->machine, "it speaks TLS, which replication does not");
+    else if (status != STATUS_BUSY)
+        ha_master_fail(&sender->machine, "it has closed the connection");
+    return status == STATUS_OK;
+}
+
+static void take_changes(struct sender *sender)
+{
+    uint32_t tables = atomic_exchange(&sender->connection->changed, 0);
+    if (sender->machine.state == HA_MASTER_STREAMING && tables != 0)
+        ha_master_changed(&sender->machine, tables);
+}
+
+/* Nothing can be done: wait for bytes, the log to grow, the time. */
+static void rest(struct sender *sender, int64_t until_ms, int64_t now_ms)
+{
+    struct ha_connection *connection = sender->connection;
+    struct replication *replication = sender->replication;
+    bool busy = ha_wire_busy(&sender->wire);
+    bool wants_more = !busy && sender->machine.state == HA_MASTER_STREAMING;
+    if (wants_more) {
+        atomic_store(&connection->wants_more, true);
+        atomic_fetch_add(&replication->wanting, 1);
+        atomic_thread_fence(memory_order_seq_cst);
+    }
+    bool more = (wants_more && store_appended_pos(sender->store) > sender->machine.next_pos) ||
+                atomic_load(&connection->changed) != 0;
+    if (!more)
+        ha_wire_wait(&sender->wire, busy, until_ms - now_ms);
+    if (wants_more && atomic_exchange(&connection->wants_more, false))
+        atomic_fetch_sub(&replication->wanting, 1);
+}
+
+/* The master stops: what it has is sent first, to those that are about to have it. */
+static bool may_leave(const struct sender *sender, int64_t now_ms)
+{
+    const struct ha_master *machine = &sender->machine;
+    return machine->state != HA_MASTER_STREAMING ||
+           machine->acked_pos >= store_appended_pos(sender->store) ||
+           now_ms >= atomic_load(&sender->replication->stop_by_ms);
+}
+
+/* Let the words of a refusal leave, if the slave reads them. */
+static void say_goodbye(struct sender *sender)
+{
+    size_t log_bytes;
+    if (!sender->machine.refused)
+        return;
+    if (ha_wire_busy(&sender->wire)) {
+        ha_wire_wait(&sender->wire, true, HA_FAREWELL_MS);
+        (void)ha_wire_flush(&sender->wire, &log_bytes);
+    }
+    ha_wire_linger(&sender->wire);
+}
+
+/* returns  false: the connection is over */
+static bool do_next(struct sender *sender)
+{
+    struct ha_master_action action;
+    int64_t now_ms = clock_monotonic_ms(sender->replication->options.clock);
+    bool stopping = atomic_load(&sender->replication->stopping);
+    if (stopping && may_leave(sender, now_ms)) {
+        ha_master_fail(&sender->machine, "the master stops");
+        return false;
+    }
+    bool heard = receive(sender, now_ms);
+    if (ha_wire_busy(&sender->wire))
+        flush(sender);
+    take_changes(sender);
+    ha_master_step(&sender->machine, bounds_of(sender), !ha_wire_busy(&sender->wire), now_ms,
+                   &action);
+    switch (action.what) {
+    case HA_MASTER_WAIT:
+        if (stopping && action.until_ms > atomic_load(&sender->replication->stop_by_ms))
+            action.until_ms = atomic_load(&sender->replication->stop_by_ms);
+        if (!heard)
+            rest(sender, action.until_ms, now_ms);
+        return true;
+    case HA_MASTER_ADMIT:
+        admit(sender, action.pos);
+        return true;
+    case HA_MASTER_SEND:
+        ha_wire_send(&sender->wire, action.frame);
+        break;
+    case HA_MASTER_SEND_LOG:
+        send_block(sender, action.pos, action.size);
+        break;
+    case HA_MASTER_ACKED:
+        count_ack(sender, action.pos);
+        return true;
+    case HA_MASTER_CLOSE:
+        say_goodbye(sender);
+        return false;
+    }
+    if (ha_wire_busy(&sender->wire))
+        flush(sender);
+    return true;
+}
+
+/* A slave that is refused tries again every few seconds: the same words are logged once. */
+static void log_refused(struct sender *sender)
+{
+    struct replication *replication = sender->replication;
+    const char *why = sender->machine.why;
+    int64_t now_ms = clock_monotonic_ms(replication->options.clock);
+    CHECK(pthread_mutex_lock(&replication->lock) == 0);
+    bool known = strcmp(replication->refused, why) == 0 &&
+                 now_ms - replication->refused_ms < REFUSED_AGAIN_MS;
+    if (!known) {
+        (void)snprintf(replication->refused, sizeof replication->refused, "%s", why);
+        replication->refused_ms = now_ms;
+    }
+    CHECK(pthread_mutex_unlock(&replication->lock) == 0);
+    if (!known)
+        log_error("replication", "slave refused", "slave=%s cause=\"%s\"", sender->peer, why);
+}
+
+static void log_end(struct sender *sender)
+{
+    static struct log_gate gate;
+    const struct ha_master *machine = &sender->machine;
+    int64_t suppressed;
+    if (machine->refused)
+        log_refused(sender);
+    else if (sender->slot != -1)
+        log_warn("replication", "slave left", "slave=%s brokerId=%lld acked=%lld why=\"%s\"",
+                 sender->peer, (long long)machine->slave.broker_id, (long long)machine->acked_pos,
+                 machine->why);
+    else if (log_gate_open(&gate, &suppressed))
+        log_warn("replication", "connection closed before it was a slave's",
+                 "peer=%s why=\"%s\" suppressed=%lld", sender->peer, machine->why,
+                 (long long)suppressed);
+}
+
+static void leave(struct sender *sender)
+{
+    struct replication *replication = sender->replication;
+    CHECK(pthread_mutex_lock(&replication->lock) == 0);
+    sender->connection->fd = -1;
+    CHECK(pthread_mutex_unlock(&replication->lock) == 0);
+    ha_wire_close(&sender->wire);
+    log_end(sender);
+    if (sender->slot != -1)
+        replicas_leave(replication->options.replicas, sender->slot);
+    CHECK(pthread_mutex_lock(&replication->lock) == 0);
+    sender->connection->joined = false;
+    CHECK(pthread_mutex_unlock(&replication->lock) == 0);
+}
+
+void ha_sender_run(struct ha_connection *connection)
+{
+    struct replication *replication = connection->replication;
+    struct ha_master_options options = {
+        .self = &replication->self,
+        .transfer_bytes = replication->options.transfer_bytes,
+        .heartbeat_ms = replication->options.heartbeat_ms,
+        .silence_ms = replication->options.silence_ms,
+    };
+    struct sender *sender = xcalloc(1, sizeof *sender);
+    sender->connection = connection;
+    sender->replication = replication;
+    sender->store = replication->options.store;
+    sender->slot = -1;
+    host_format(&connection->peer, sender->peer);
+    atomic_store(&connection->changed, 0);
+    ha_wire_init(&sender->wire, connection->fd, true, connection->wake_fd);
+    ha_master_init(&sender->machine, &options, clock_monotonic_ms(replication->options.clock));
+    while (do_next(sender))
+        ;
+    leave(sender);
+    free(sender);
+}

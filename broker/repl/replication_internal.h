@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Replication inside: the master's side (ha_listener.c, ha_sender.c) and the slave's
+ * (ha_follower.c) of one struct.
+ */
+#ifndef BROKER_REPL_REPLICATION_INTERNAL_H
+#define BROKER_REPL_REPLICATION_INTERNAL_H
+
+#include "broker/repl/ha_master.h"
+#include "broker/repl/replication.h"
+#include "common/net/address.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+/* Connections that are open at a time: slaves, those that were slaves a moment ago, and what else
+ * finds the port. When there are more, the oldest that has not said what it is goes first. */
+#define HA_CONNECTIONS_MAX 32
+
+/* How long slaves have to take what is left of the log when the master stops. */
+#define HA_FAREWELL_MS 1000
+
+enum ha_connection_use { HA_CONNECTION_FREE, HA_CONNECTION_OPEN, HA_CONNECTION_ENDED };
+
+/* A place for a connection from a slave, with a thread of its own while it is used. */
+struct ha_connection {
+    struct replication *replication;
+    int wake_fd; /* for the replication's life */
+    /* The thread waits for the log to grow: replication_appended has to wake it. */
+    _Atomic bool wants_more;
+    _Atomic uint32_t changed; /* tables of replication_changed that are still to be told */
+
+    /* Under replication.lock: */
+    enum ha_connection_use use;
+    pthread_t thread;
+    int fd; /* for shutdown by others; -1: the thread is closing it */
+    int64_t opened_ms;
+    bool joined;
+    bool replaced; /* by a newer connection of the same slave */
+    int64_t broker_id;
+    uint64_t boot_id;
+
+    struct host peer; /* set before the thread is started */
+};
+
+struct replication {
+    struct replication_options options;
+    struct ha_hello self;
+    atomic_bool stopping;
+    _Atomic int64_t stop_by_ms; /* monotonic; from replication_stop on */
+    pthread_mutex_t lock;       /* docs/locks.md: replication */
+    bool started;
+
+    /* Master. */
+    int listen_fd;
+    int listen_wake_fd;
+    pthread_t listen_thread;
+    atomic_int wanting; /* connections that want more */
+    struct ha_connection connections[HA_CONNECTIONS_MAX];
+    char refused[HA_TEXT_BYTES]; /* under lock: what was logged last about a slave */
+    int64_t refused_ms;
+
+    /* Slave. */
+    int follow_wake_fd;
+    pthread_t follow_thread;
+    atomic_uint follow_version;           /* counts changes of state.master */
+    _Atomic bool wants_flush;             /* the thread waits for store_flushed_pos to move */
+    struct replication_slave_state state; /* under lock */
+};
+
+/* The master's threads. start: returns as replication_start. */
+enum status ha_listener_start(struct replication *replication, struct err *err);
+void ha_listener_stop(struct replication *replication);
+
+/* Serve one slave until it has gone; the connection's thread. */
+void ha_sender_run(struct ha_connection *connection);
+
+enum status ha_follower_start(struct replication *replication, struct err *err);
+void ha_follower_stop(struct replication *replication);
+
+#endif
