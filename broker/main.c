@@ -17,6 +17,7 @@
 #include "broker/proc/pop.h"
 #include "broker/proc/pull.h"
 #include "broker/proc/registrar.h"
+#include "broker/proc/role.h"
 #include "broker/proc/send.h"
 #include "broker/proc/topic_maker.h"
 #include "broker/proc/topic_routes.h"
@@ -222,7 +223,7 @@ static void save_first_tables(struct broker *broker)
         status = groups_persist(broker->groups, &err);
     if (status == STATUS_OK && !is_there(broker, "consumerOffset.json"))
         status = offsets_persist(broker->offsets, &err);
-    if (status == STATUS_OK && broker->delay != NULL && !is_there(broker, "delayOffset.json"))
+    if (status == STATUS_OK && !is_there(broker, "delayOffset.json"))
         status = delay_persist(broker->delay, &err);
     if (status == STATUS_OK && broker->timer != NULL && !is_there(broker, "timerProgress.json"))
         status = timer_persist(broker->timer, &err);
@@ -275,9 +276,9 @@ static void load_tables(struct broker *broker)
         request_modes_load(config_path(broker, path, "messageRequestMode.json"), broker->vfs,
                            &broker->request_modes, &err) != STATUS_OK)
         die_of_files("a table of the store can not be loaded", &err);
-    if (!broker->slave && delay_load(config_path(broker, path, "delayOffset.json"), broker->vfs,
-                                     broker->store, broker->delay_levels_ms,
-                                     broker->delay_level_count, &broker->delay, &err) != STATUS_OK)
+    if (delay_load(config_path(broker, path, "delayOffset.json"), broker->vfs, broker->store,
+                   broker->delay_levels_ms, broker->delay_level_count, &broker->delay,
+                   &err) != STATUS_OK)
         die_of_files("the delay table of the store can not be loaded", &err);
     struct filters_options filters = {
         .path = config_path(broker, path, "consumerFilter.json"),
@@ -287,7 +288,7 @@ static void load_tables(struct broker *broker)
     if (filters_load(&filters, broker->vfs, broker->clock, &broker->filters, &err) != STATUS_OK)
         die_of_files("the filters of consumers can not be loaded", &err);
     broker->topic_stats = topic_stats_new(conf->brokerClusterName, broker->boot_ms);
-    if (broker->delay != NULL && conf->enableScheduleMessageStats)
+    if (conf->enableScheduleMessageStats)
         delay_set_stats(broker->delay, broker->topic_stats);
     if (!broker->slave && conf->timerWheelEnable)
         load_timers(broker);
@@ -478,6 +479,8 @@ static void start_threads(struct broker *broker, struct housekeeper **keeper)
     for (int i = 0; i < broker->loop_count; i++)
         if (loop_start(broker->loops[i], &err) != STATUS_OK)
             die("an I/O loop can not be started", &err);
+    if (role_start(broker, &err) != STATUS_OK)
+        die("a thread can not be started", &err);
 }
 
 static void announce_boot(const struct broker *broker)
@@ -528,6 +531,7 @@ static void stop(struct broker *broker, struct housekeeper *keeper)
     for (int i = 0; i < broker->loop_count; i++)
         loop_stop(broker->loops[i]);
     appender_stop(broker->appender);
+    role_stop(broker);
     housekeeper_stop(keeper);
     replication_stop(broker->replication); /* slaves get what is left first */
     store_stop(broker->store);
@@ -561,8 +565,7 @@ static void tear_down(struct broker *broker)
     free(broker->per_loop);
     if (broker->transaction_asker != NULL)
         transaction_asker_free(broker->transaction_asker);
-    if (broker->delay != NULL)
-        delay_free(broker->delay);
+    delay_free(broker->delay);
     if (broker->timer != NULL)
         timer_free(broker->timer);
     if (!broker->slave) {
@@ -624,6 +627,8 @@ int main(int argc, char **argv)
     broker.clock = clock_real();
     broker.vfs = vfs_posix();
     broker.boot_ms = clock_wall_ms(broker.clock);
+    (void)snprintf(broker.boot_id, sizeof broker.boot_id, "%llx-%08x", (long long)broker.boot_ms,
+                   arc4random());
     atomic_store(&broker.conf_changed_ms, broker.boot_ms);
     broker.conf_path = broker_conf_rewrite_path(&broker.conf_table);
     broker.slave = broker.conf.brokerRole == BROKER_ROLE_SLAVE;

@@ -71,6 +71,13 @@ static void log_registered(const struct route_registration *r, const struct rout
                  "cluster=%.*s broker=%.*s id=%lld address=%.*s ha=%.*s",
                  SLICE_ARGS(r->cluster_name), SLICE_ARGS(r->broker_name), (long long)r->broker_id,
                  SLICE_ARGS(r->broker_addr), SLICE_ARGS(r->ha_server_addr));
+    if (done->rival_is_new)
+        log_error("namesrv", "two brokers claim the same name and id",
+                  "cluster=%.*s broker=%.*s id=%lld address=%.*s other=%.*s mend=\"whichever "
+                  "registers last gets the clients; give one of them another %s\"",
+                  SLICE_ARGS(r->cluster_name), SLICE_ARGS(r->broker_name), (long long)r->broker_id,
+                  SLICE_ARGS(r->broker_addr), SLICE_ARGS(done->rival),
+                  r->broker_id == ROUTE_MASTER_ID ? "brokerName, or make it a slave" : "brokerId");
     if (done->topics_added != 0 || done->topics_changed != 0)
         log_info("namesrv", "topics registered", "broker=%.*s added=%zu changed=%zu",
                  SLICE_ARGS(r->broker_name), done->topics_added, done->topics_changed);
@@ -91,6 +98,8 @@ static void answer_registered(struct handlers *handlers, const struct call *call
         header.ha_server_addr = arena_cstr(call->arena, done->ha_server_addr);
     }
     answer_header(call, out, &header, sizeof header);
+    if (done->rival.size != 0) /* our own; others do not look at it */
+        ext_append(&out->ext, call->arena, SLICE_LITERAL("rivalAddr"), done->rival);
     struct buf body = BUF_EMPTY;
     tables_lock(handlers);
     (void)kv_encode_namespace(handlers->kv, SLICE_LITERAL(KV_ORDER_TOPICS), &body);

@@ -44,8 +44,10 @@ static void texts_free(char **texts, size_t count)
 
 static void broker_free(struct route_broker *broker)
 {
-    for (size_t i = 0; i < broker->address_count; i++)
+    for (size_t i = 0; i < broker->address_count; i++) {
         free(broker->addresses[i].text);
+        free(broker->addresses[i].rival);
+    }
     free(broker->addresses);
     free(broker->cluster);
     free(broker->name);
@@ -273,6 +275,7 @@ static void broker_take_out(struct route_broker *broker, struct route_address *a
 {
     size_t index = (size_t)(address - broker->addresses);
     free(address->text);
+    free(address->rival);
     memmove(address, address + 1, (broker->address_count - index - 1) * sizeof *address);
     broker->address_count--;
 }
@@ -286,8 +289,26 @@ static void broker_insert(struct route_broker *broker, int64_t id, struct slice 
         xrealloc(broker->addresses, (broker->address_count + 1) * sizeof *broker->addresses);
     memmove(&broker->addresses[at + 1], &broker->addresses[at],
             (broker->address_count - at) * sizeof *broker->addresses);
-    broker->addresses[at] = (struct route_address){id, text_copy(text)};
+    broker->addresses[at] = (struct route_address){id, text_copy(text), NULL};
     broker->address_count++;
+}
+
+/* Who else claims the id that `r` registers for; before that is done. A broker that has moved is no
+ * rival of itself: its old connection has gone, or is the same one. */
+static char *rival_of(const struct route *route, struct route_broker *broker,
+                      const struct route_registration *r, bool *is_new)
+{
+    const struct route_address *slot = broker_find_id(broker, r->broker_id);
+    if (slot == NULL)
+        return NULL;
+    bool same = text_is(slot->text, r->broker_addr);
+    const char *other = same ? slot->rival : slot->text;
+    const struct route_live *live =
+        other == NULL ? NULL : map_get(&route->lives, slice_of_cstr(other));
+    if (live == NULL || conn_ref_equal(live->conn, r->conn))
+        return NULL;
+    *is_new = !same && (slot->rival == NULL || !text_is(slot->rival, r->broker_addr));
+    return xstrdup(other);
 }
 
 /* Put `text` under `id`; the same address under another id of this name goes (a slave that has
@@ -469,7 +490,13 @@ enum status route_register(struct route *route, const struct route_registration 
     struct route_broker *broker = map_get(&route->brokers, r->broker_name);
     if (broker == NULL)
         broker = broker_add(route, r->cluster_name, r->broker_name);
+    char *rival = rival_of(route, broker, r, &out->rival_is_new);
     broker_set_address(route, broker, r->broker_id, r->broker_addr);
+    struct route_address *slot = broker_find_id(broker, r->broker_id);
+    free(slot->rival);
+    slot->rival = rival;
+    if (rival != NULL)
+        out->rival = arena_copy(arena, slice_of_cstr(rival));
 
     if (wants_topics)
         for (size_t i = 0; i < r->topic_count; i++)

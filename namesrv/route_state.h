@@ -19,9 +19,11 @@
 
 struct route_body;
 
+/* rival  the address of another live broker that claims the same name and id; NULL: none does */
 struct route_address {
     int64_t id;
     char *text;
+    char *rival;
 };
 
 struct route_broker {

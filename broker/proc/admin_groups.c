@@ -86,7 +86,6 @@ void handle_get_all_delay_offset(struct broker *broker, struct call *call)
 {
     DelayOffsetSerializeWrapper body;
     delay_offset_serialize_wrapper__init(&body);
-    if (broker->delay != NULL)
-        delay_wrap(broker->delay, call->arena, &body);
+    delay_wrap(broker->delay, call->arena, &body);
     call_succeed_body(call, NULL, &body.base);
 }

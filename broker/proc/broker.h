@@ -44,6 +44,7 @@ struct pop_revive;
 struct registrar;
 struct replicas;
 struct replication;
+struct slave_sync;
 struct request_modes;
 struct topic_maker;
 struct topic_routes;
@@ -71,6 +72,7 @@ struct broker {
     const struct clock *clock;
     struct vfs *vfs;
     int64_t boot_ms; /* wall clock */
+    char boot_id[32]; /* of this start; no other one has the same */
 
     struct host store_host; /* brokerIP1:listenPort, in every record and message id */
     char address[HOST_TEXT_BYTES];
@@ -85,8 +87,8 @@ struct broker {
     struct notifier *notifier;
     struct filters *filters;
     struct queue_locks *queue_locks;
-    struct delay *delay; /* NULL on a slave */
-    struct timer *timer; /* the same, and with timerWheelEnable=false */
+    struct delay *delay; /* on a slave: its master's progress */
+    struct timer *timer; /* NULL on a slave, and with timerWheelEnable=false */
     struct stats *stats;
     struct replicas *replicas; /* who follows this broker's log; nobody on a slave */
     struct replication *replication;
@@ -104,6 +106,7 @@ struct broker {
     struct hold_tables *holds;
     struct hold_tables *pop_holds;
     struct registrar *registrar;
+    struct slave_sync *slave_sync; /* NULL on a master */
     struct topic_maker *topic_maker;
     struct appender *appender;
     struct transaction_asker *transaction_asker; /* NULL on a slave */
@@ -120,6 +123,16 @@ struct broker {
     _Atomic int64_t conf_changed_ms; /* and its timestamp, at first the start's */
     _Atomic bool stopping;
 };
+
+/* Does it follow a master now? What differs by role asks this. Any thread. */
+static inline bool broker_is_slave(const struct broker *broker)
+{
+    return broker->slave;
+}
+
+/* A slave has heard who its master is. Its log is followed at ha_address unless haMasterAddress says
+ * another; of its tables copies are kept as long as `master` is not empty. Any thread. */
+void broker_follow(struct broker *broker, const char *master, const char *ha_address);
 
 /* The slot of the loop that a call came in on. Only while on that loop. */
 struct broker_loop *broker_loop_of(struct broker *broker, const struct call *call);

@@ -88,7 +88,8 @@ void handle_on_worker(struct broker *broker, struct call *call, broker_handler h
     X(CHANGE_MESSAGE_INVISIBLETIME, handle_change_message_invisibletime)                 \
     X(NOTIFICATION, handle_notification)                                                 \
     X(POLLING_INFO, handle_polling_info)                                                 \
-    X(BATCH_ACK_MESSAGE, handle_batch_ack_message)
+    X(BATCH_ACK_MESSAGE, handle_batch_ack_message)                                       \
+    X(GET_REPLICATED_TABLES, handle_get_replicated_tables)
 
 #define X(name, function) void function(struct broker *broker, struct call *call);
 BROKER_HANDLERS(X)

@@ -97,8 +97,7 @@ static void save_offsets(struct housekeeper *keeper)
 static void save_delays(struct housekeeper *keeper)
 {
     struct err err = {0};
-    if (keeper->broker->delay != NULL)
-        complain("delay offsets", delay_persist(keeper->broker->delay, &err), &err);
+    complain("delay offsets", delay_persist(keeper->broker->delay, &err), &err);
     if (keeper->broker->timer != NULL)
         complain("timers", timer_persist(keeper->broker->timer, &err), &err);
 }
@@ -117,8 +116,7 @@ static void write_journals(struct housekeeper *keeper)
     struct err err = {0};
     struct broker *broker = keeper->broker;
     complain_of_journal(what, offsets_journal_step(broker->offsets, &err), &err);
-    if (broker->delay != NULL)
-        complain_of_journal(what, delay_journal_step(broker->delay, &err), &err);
+    complain_of_journal(what, delay_journal_step(broker->delay, &err), &err);
     if (broker->timer != NULL)
         complain_of_journal(what, timer_journal_step(broker->timer, &err), &err);
 }
@@ -131,8 +129,6 @@ static void sync_journals(struct housekeeper *keeper)
     complain_of_journal(what, offsets_journal_sync(broker->offsets, &err), &err);
     if (offsets_journal_is_due(broker->offsets))
         save_offsets(keeper);
-    if (broker->delay == NULL)
-        return;
     complain_of_journal(what, delay_journal_sync(broker->delay, &err), &err);
     bool due = delay_journal_is_due(broker->delay);
     if (broker->timer != NULL) {
@@ -288,19 +284,26 @@ static void *keep_journals(void *arg)
     return NULL;
 }
 
+/* What only a master does: it appends to the log. */
+static enum status start_master_threads(struct housekeeper *keeper, struct err *err)
+{
+    enum status status = thread_start(&keeper->deliverer, "deliverer", deliver, keeper, err);
+    if (status == STATUS_OK)
+        status = thread_start(&keeper->asker, "asker", ask, keeper, err);
+    if (status == STATUS_OK && keeper->broker->timer != NULL)
+        status = thread_start(&keeper->timers, "timers", run_timers, keeper, err);
+    if (status == STATUS_OK)
+        status = thread_start(&keeper->pop_keeper, "pop-keeper", keep_pops, keeper, err);
+    return status;
+}
+
 static enum status start_threads(struct housekeeper *keeper, struct err *err)
 {
     enum status status = thread_start(&keeper->thread, "housekeeper", keep, keeper, err);
     if (status == STATUS_OK)
         status = thread_start(&keeper->journal, "journal", keep_journals, keeper, err);
-    if (status == STATUS_OK && keeper->broker->delay != NULL)
-        status = thread_start(&keeper->deliverer, "deliverer", deliver, keeper, err);
-    if (status == STATUS_OK && keeper->broker->transaction_asker != NULL)
-        status = thread_start(&keeper->asker, "asker", ask, keeper, err);
-    if (status == STATUS_OK && keeper->broker->timer != NULL)
-        status = thread_start(&keeper->timers, "timers", run_timers, keeper, err);
-    if (status == STATUS_OK && keeper->broker->pop_revive != NULL)
-        status = thread_start(&keeper->pop_keeper, "pop-keeper", keep_pops, keeper, err);
+    if (status == STATUS_OK && !broker_is_slave(keeper->broker))
+        status = start_master_threads(keeper, err);
     return status;
 }
 

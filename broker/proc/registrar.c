@@ -14,6 +14,7 @@
  */
 #include "broker/proc/registrar.h"
 
+#include "broker/proc/master_words.h"
 #include "common/base/check.h"
 #include "common/base/crc32.h"
 #include "common/sys/log.h"
@@ -22,9 +23,10 @@
 #include "proto/header.pb-c.h"
 #include "proto/register_body.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
-#define NAME_SERVERS_MAX 32
+#define NAME_SERVERS_MAX MASTER_WORDS_MAX
 #define ADDRESS_BYTES 256
 #define RETRY_MS 3000
 #define PERIOD_MIN_MS 10000
@@ -40,6 +42,7 @@ struct name_server {
     bool missed;     /* a round came meanwhile */
     int64_t calling; /* the requests that the call under way serves */
     int64_t served;  /* and the last one that has ended, well or not */
+    char rival[ADDRESS_BYTES]; /* who else claims our name and id, as it says; empty: nobody */
 };
 
 /* Somebody who wants to know when their round is over. */
@@ -78,6 +81,7 @@ struct registrar {
     bool unanswered; /* nobody has answered it yet */
     bool order_due;  /* no name server has answered it well yet */
 
+    struct master_words masters; /* a slave's; word i is of servers[i] */
     struct name_server servers[NAME_SERVERS_MAX];
     int server_count;
 };
@@ -244,6 +248,8 @@ static void read_addresses(struct registrar *registrar)
                 memcpy(server->address, rest, size);
                 server->address[size] = '\0';
                 server->known = false;
+                server->rival[0] = '\0';
+                master_words_set(&registrar->masters, (size_t)count, false, NULL, NULL);
             }
             server->registrar = registrar;
             count++;
@@ -252,6 +258,7 @@ static void read_addresses(struct registrar *registrar)
         rest += *rest == ';';
     }
     registrar->server_count = count;
+    registrar->masters.count = (size_t)count;
 }
 
 /* The farewell is on its way: nothing may be registered behind it. */
@@ -328,6 +335,54 @@ static void take_order_table(struct registrar *registrar, struct slice body, str
         topics_set_order(registrar->broker->topics, &table);
 }
 
+/* Our own name servers tell a broker that another one registers under its name and id. */
+static void note_rival(struct name_server *server, const struct command *response,
+                       struct arena *arena)
+{
+    const struct broker *broker = server->registrar->broker;
+    struct slice value = SLICE_EMPTY;
+    (void)ext_find(&response->ext, SLICE_LITERAL("rivalAddr"), &value);
+    const char *rival = value.size < ADDRESS_BYTES ? arena_cstr(arena, value) : "";
+    if (strcmp(rival, server->rival) == 0)
+        return;
+    (void)snprintf(server->rival, sizeof server->rival, "%s", rival);
+    if (rival[0] != '\0')
+        log_error("registrar", "another broker registers under this one's name and id",
+                  "broker=%s id=%lld address=%s other=%s name_server=%s mend=\"give one of them "
+                  "another brokerName or brokerId: clients reach whichever registered last\"",
+                  (const char *)broker->conf.brokerName, (long long)broker->conf.brokerId,
+                  broker->address, rival, server->address);
+}
+
+/* What the name servers say of this slave's master may have changed. */
+static void follow(struct registrar *registrar)
+{
+    struct master_words *masters = &registrar->masters;
+    bool disagreed = masters->disagree;
+    enum master_change change = master_words_decide(masters);
+    if (masters->disagree && !disagreed)
+        log_error("registrar", "the name servers name different masters for this slave",
+                  "broker=%s followed=%s mend=\"see which of them register with each name server: "
+                  "only one may be %s with id 0\"",
+                  (const char *)registrar->broker->conf.brokerName, masters->followed.master,
+                  (const char *)registrar->broker->conf.brokerName);
+    if (change != MASTER_SAME)
+        broker_follow(registrar->broker, masters->followed.master, masters->followed.ha_address);
+}
+
+static void take_master(struct name_server *server, const struct command *response,
+                        struct arena *arena)
+{
+    struct registrar *registrar = server->registrar;
+    RegisterBrokerResponseHeader header;
+    register_broker_response_header__init(&header);
+    bool heard = response != NULL && ext_to_message(&response->ext, arena, &header.base, NULL) ==
+                                         STATUS_OK;
+    master_words_set(&registrar->masters, (size_t)(server - registrar->servers), heard,
+                     header.master_addr, header.ha_server_addr);
+    follow(registrar);
+}
+
 static void call_server(struct name_server *server);
 
 static void answered(void *ctx, enum status status, const struct command *response,
@@ -341,6 +396,10 @@ static void answered(void *ctx, enum status status, const struct command *respon
                                                           : "");
     server->called = false;
     server->served = server->calling;
+    if (ok)
+        note_rival(server, response, arena);
+    if (broker_is_slave(registrar->broker))
+        take_master(server, ok ? response : NULL, arena);
     if (ok && server->calling == registrar->serves)
         take_order_table(registrar, body, arena);
     if (!ok)

@@ -157,8 +157,6 @@ static void put_cold_reads(struct info *info)
 static void put_delays(struct info *info)
 {
     struct broker *broker = info->broker;
-    if (broker->delay == NULL)
-        return;
     for (int level = 1; level <= broker->delay_level_count; level++) {
         struct queue *queue =
             store_queue(broker->store, SLICE_LITERAL(TOPIC_SCHEDULE), level - 1, false);

@@ -530,6 +530,31 @@ void delay_wrap(const struct delay *delay, struct arena *arena, DelayOffsetSeria
     snapshot_wrap(&snapshot, arena, out);
 }
 
+int64_t delay_wrap_proof(const struct delay *delay, struct arena *arena,
+                         DelayOffsetSerializeWrapper *out)
+{
+    struct snapshot snapshot;
+    snapshot_take(delay, &snapshot);
+    snapshot_wrap(&snapshot, arena, out);
+    return snapshot.delivered_pos > delay->settle_pos ? snapshot.delivered_pos : delay->settle_pos;
+}
+
+enum status delay_adopt(struct delay *delay, const DelayOffsetSerializeWrapper *body,
+                        int64_t proof_pos)
+{
+    for (size_t i = 0; i < body->n_offset_table; i++) {
+        const IntOffsetEntry *level = body->offset_table[i];
+        if (level->key < 1 || level->key > DELAY_LEVELS_MAX || level->value < 0)
+            return STATUS_MALFORMED;
+    }
+    /* Before the offsets that it covers: snapshot_take reads in the other order. */
+    atomic_store_explicit(&delay->delivered_pos, proof_pos, memory_order_release);
+    for (size_t i = 0; i < body->n_offset_table; i++)
+        level_set_offset(&delay->levels[body->offset_table[i]->key - 1],
+                         body->offset_table[i]->value);
+    return STATUS_OK;
+}
+
 static enum status snapshot_message(const void *table, struct arena *arena, uint64_t saved_changes,
                                     uint64_t *changes, const ProtobufCMessage **message,
                                     struct err *err)

@@ -48,6 +48,19 @@ void delay_wrap(const struct delay *delay, struct arena *arena, DelayOffsetSeria
 /* Next offset of a level (1..count), 0 while it has no message; any thread. */
 int64_t delay_offset(const struct delay *delay, int level);
 
+/* The same, for a slave.
+ * returns  how far its log must reach for that to be true: the end of the newest message that was
+ *          delivered, or that the log held at the start */
+int64_t delay_wrap_proof(const struct delay *delay, struct arena *arena,
+                         DelayOffsetSerializeWrapper *out);
+
+/* On a slave, which delivers nothing: have the progress of its master. One thread; never while
+ * delay_step is called.
+ * proof_pos  what delay_wrap_proof returned there; the log has reached it
+ * returns    OK | MALFORMED (a level or an offset is impossible: nothing is changed) */
+MUST_CHECK enum status delay_adopt(struct delay *delay, const DelayOffsetSerializeWrapper *body,
+                                   int64_t proof_pos);
+
 /* Write the file when something changed since the last time; before that, have the log flushed and
  * wait up to 2 s until what was delivered is on disk, for a progress that outlived a delivery would
  * lose messages. Worker threads only.

@@ -7,7 +7,6 @@
 #include "broker/state/groups.h"
 
 #include "broker/state/config_file.h"
-#include "broker/state/data_version.h"
 #include "common/base/check.h"
 #include "common/base/limits.h"
 #include "common/base/map.h"
@@ -210,6 +209,63 @@ bool groups_remove(struct groups *groups, struct slice name)
         log_info("state", "subscription group removed", "group=%.*s", SLICE_ARGS(name));
     free(group);
     return group != NULL;
+}
+
+struct data_version groups_version(const struct groups *groups, uint64_t *changes)
+{
+    groups_lock(groups);
+    struct data_version version = groups->version;
+    *changes = groups->changes;
+    groups_unlock(groups);
+    return version;
+}
+
+static bool is_possible(struct slice name)
+{
+    if (name.size > 0 && name.size <= GROUP_BYTES_MAX)
+        return true;
+    log_warn("state", "group of the master left out, its name is impossible", "bytes=%zu",
+             name.size);
+    return false;
+}
+
+/* Groups of the table that are not among the `named` go. The lock is held. */
+static void remove_others(struct groups *groups, const struct map *named)
+{
+    size_t cursor = 0;
+    for (struct map_entry *entry; (entry = map_next(&groups->table, &cursor)) != NULL;)
+        if (map_get(named, entry->key) == NULL)
+            free(map_remove(&groups->table, entry->key));
+}
+
+enum status groups_replace(struct groups *groups, const SubscriptionGroupWrapper *body,
+                           struct err *err)
+{
+    if (body->data_version == NULL || body->n_subscription_group_table == 0)
+        return err_set(err, STATUS_MALFORMED, "it has no %s",
+                       body->data_version == NULL ? "dataVersion" : "group");
+    if (body->n_subscription_group_table > GROUPS_MAX)
+        return err_set(err, STATUS_MALFORMED, "it has %zu groups; %d are allowed",
+                       body->n_subscription_group_table, GROUPS_MAX);
+    struct map named = MAP_EMPTY;
+    size_t cursor = 0;
+    for (size_t i = 0; i < body->n_subscription_group_table; i++) {
+        const SubscriptionGroupConfigEntry *entry = body->subscription_group_table[i];
+        if (is_possible(slice_of_cstr(entry->key)))
+            (void)map_put(&named, slice_of_cstr(entry->key), entry->value);
+    }
+    groups_lock(groups);
+    remove_others(groups, &named);
+    for (struct map_entry *entry; (entry = map_next(&named, &cursor)) != NULL;) {
+        struct group_config config;
+        group_config_from_body(entry->value, &config);
+        set(groups, entry->key, &config);
+    }
+    groups->changes++;
+    data_version_assign(&groups->version, body->data_version);
+    groups_unlock(groups);
+    map_release(&named);
+    return STATUS_OK;
 }
 
 /* --- snapshots --- */

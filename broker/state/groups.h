@@ -6,6 +6,7 @@
 #ifndef BROKER_STATE_GROUPS_H
 #define BROKER_STATE_GROUPS_H
 
+#include "broker/state/data_version.h"
 #include "common/base/arena.h"
 #include "common/base/status.h"
 #include "common/sys/clock.h"
@@ -49,6 +50,14 @@ bool groups_remove(struct groups *groups, struct slice name);
 
 struct group_config group_config_default(void);
 void group_config_from_body(const SubscriptionGroupConfig *body, struct group_config *out);
+
+/* The data version now, and a count that moves with every change. */
+struct data_version groups_version(const struct groups *groups, uint64_t *changes);
+
+/* Become what a master's table is, as topics_replace.
+ * returns  OK | MALFORMED (no data version, no group, or more than GROUPS_MAX) */
+MUST_CHECK enum status groups_replace(struct groups *groups, const SubscriptionGroupWrapper *body,
+                                      struct err *err);
 
 /* The table of code 201 and of the file; memory from `arena`. */
 void groups_wrap(const struct groups *groups, struct arena *arena, SubscriptionGroupWrapper *out);

@@ -14,70 +14,18 @@
  */
 #include "broker/state/offsets.h"
 
-#include "broker/state/config_file.h"
+#include "broker/state/offsets_private.h"
 #include "common/base/check.h"
-#include "common/base/limits.h"
-#include "common/base/map.h"
 #include "common/sys/log.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 
-#define SEPARATOR '@'
-
-/* Marked queues that are collected for the journal with one hold of the lock, some hundred
- * microseconds when none of them is in the cache, and for one block. */
-#define COLLECT_QUEUES_MAX 1024
-#define BLOCK_QUEUES_MAX 8192
-
-/* A retry topic's name is its group's with a prefix. */
-#define KEY_TOPIC_BYTES_MAX (GROUP_BYTES_MAX + 16)
-#define KEY_BYTES_MAX (KEY_TOPIC_BYTES_MAX + 1 + GROUP_BYTES_MAX)
-
-struct queue_offset {
-    int32_t queue_id;
-    bool marked; /* changed since the last step of the journal */
-    int64_t offset;
-};
-
-struct group_offsets {
-    size_t count;
-    size_t capacity;
-    struct queue_offset *queues; /* sorted by queue_id, each once */
-
-    struct group_offsets *next_marked;
-    size_t marked_count; /* queues */
-    int32_t marked_from; /* none below this id is marked */
-    bool listed;         /* in the list of marked keys */
-    bool forget;         /* marked: the journal must forget the key, then take its queues */
-    bool dead;           /* removed */
-    size_t key_size;
-    uint8_t key[];
-};
-
-struct offsets {
-    pthread_mutex_t lock; /* docs/locks.md: offsets */
-    struct map table;     /* topic@group -> struct group_offsets, dead ones too */
-    size_t queue_count;   /* over all keys */
-    uint64_t changes;
-    struct group_offsets *first_marked;
-    struct group_offsets **last_marked; /* where the next one goes */
-    size_t listed_count;
-    struct config_file file;
-    struct buf block; /* of the journal's thread */
-};
-
-struct key {
-    uint8_t bytes[KEY_BYTES_MAX];
-    size_t size;
-};
-
-static void offsets_lock(const struct offsets *offsets)
+void offsets_lock(const struct offsets *offsets)
 {
     CHECK(pthread_mutex_lock((pthread_mutex_t *)(uintptr_t)&offsets->lock) == 0);
 }
 
-static void offsets_unlock(const struct offsets *offsets)
+void offsets_unlock(const struct offsets *offsets)
 {
     CHECK(pthread_mutex_unlock((pthread_mutex_t *)(uintptr_t)&offsets->lock) == 0);
 }
@@ -133,7 +81,7 @@ static bool holds(const struct group_offsets *group, size_t at, int32_t queue_id
     return at < group->count && group->queues[at].queue_id == queue_id;
 }
 
-static void insert(struct group_offsets *group, size_t at, int32_t queue_id, int64_t offset)
+void offsets_insert(struct group_offsets *group, size_t at, int32_t queue_id, int64_t offset)
 {
     if (group->count == group->capacity) {
         group->capacity = group->capacity == 0 ? 4 : group->capacity * 2;
@@ -147,13 +95,14 @@ static void insert(struct group_offsets *group, size_t at, int32_t queue_id, int
 
 static void group_offsets_free(struct group_offsets *group)
 {
+    list_remove(&group->in_recent);
     free(group->queues);
     free(group);
 }
 
 /* --- the table, with the lock held --- */
 
-static enum status full(struct slice key)
+enum status offsets_refuse(struct slice key)
 {
     static struct log_gate gate;
     int64_t suppressed;
@@ -164,24 +113,34 @@ static enum status full(struct slice key)
     return STATUS_BUSY;
 }
 
-static struct group_offsets *find_live(const struct offsets *offsets, struct slice key)
+struct group_offsets *offsets_find(const struct offsets *offsets, struct slice key)
 {
     struct group_offsets *group = map_get(&offsets->table, key);
     return group == NULL || group->dead ? NULL : group;
 }
 
 /* Also brings a dead one back. */
-static struct group_offsets *find_or_add(struct offsets *offsets, struct slice key)
+struct group_offsets *offsets_find_or_add(struct offsets *offsets, struct slice key)
 {
     struct group_offsets *group = map_get(&offsets->table, key);
     if (group == NULL) {
         group = xcalloc(1, sizeof *group + key.size);
         group->key_size = key.size;
         memcpy(group->key, key.data, key.size);
+        list_append(offsets->recent.next, &group->in_recent); /* before all that have changed */
         (void)map_put(&offsets->table, key, group);
     }
     group->dead = false;
     return group;
+}
+
+/* The key has changed. */
+void offsets_touch(struct offsets *offsets, struct group_offsets *group)
+{
+    offsets->changes++;
+    group->changed_at = offsets->changes;
+    list_remove(&group->in_recent);
+    list_append(&offsets->recent, &group->in_recent);
 }
 
 static struct slice key_of(const struct group_offsets *group)
@@ -200,7 +159,7 @@ static void list_marked(struct offsets *offsets, struct group_offsets *group)
     offsets->listed_count++;
 }
 
-static void mark(struct offsets *offsets, struct group_offsets *group, size_t at)
+void offsets_mark(struct offsets *offsets, struct group_offsets *group, size_t at)
 {
     struct queue_offset *queue = &group->queues[at];
     if (queue->marked)
@@ -225,26 +184,27 @@ static enum status set(struct offsets *offsets, struct slice key, int32_t queue_
     if (group != NULL && holds(group, at, queue_id)) {
         if (group->queues[at].offset != offset) {
             group->queues[at].offset = offset;
-            mark(offsets, group, at);
-            offsets->changes++;
+            offsets_mark(offsets, group, at);
+            offsets_touch(offsets, group);
         }
         return STATUS_OK;
     }
     if (offsets->queue_count >= OFFSET_QUEUES_MAX ||
         (group == NULL && offsets->table.count >= OFFSET_KEYS_MAX))
-        return full(key);
-    group = find_or_add(offsets, key);
-    insert(group, at, queue_id, offset);
-    mark(offsets, group, at);
+        return offsets_refuse(key);
+    group = offsets_find_or_add(offsets, key);
+    offsets_insert(group, at, queue_id, offset);
+    offsets_mark(offsets, group, at);
     offsets->queue_count++;
-    offsets->changes++;
+    offsets_touch(offsets, group);
     return STATUS_OK;
 }
 
-static void drop(struct offsets *offsets, struct group_offsets *group)
+void offsets_drop(struct offsets *offsets, struct group_offsets *group)
 {
     offsets->queue_count -= group->count;
-    offsets->changes++;
+    offsets_touch(offsets, group);
+    offsets->dropped_at = offsets->changes;
     free(group->queues);
     group->queues = NULL;
     group->count = 0;
@@ -310,17 +270,17 @@ static void mark_again(struct offsets *offsets, struct slice changes)
         struct group_offsets *group = map_get(&offsets->table, change.key);
         if (change.forget) {
             if (group == NULL) {
-                group = find_or_add(offsets, change.key);
+                group = offsets_find_or_add(offsets, change.key);
                 group->dead = true;
             }
             mark_forget(offsets, group);
             for (size_t at = 0; at < group->count; at++)
-                mark(offsets, group, at);
+                offsets_mark(offsets, group, at);
         }
         while (group != NULL && journal_queue_next(&change.queues, &queue)) {
             size_t at = position(group, queue.queue_id);
             if (holds(group, at, queue.queue_id))
-                mark(offsets, group, at);
+                offsets_mark(offsets, group, at);
         }
     }
 }
@@ -342,7 +302,7 @@ static void merge(struct offsets *offsets, struct group_offsets *group, int32_t 
         group->queues[at].offset = offset;
         return;
     }
-    insert(group, at, queue_id, offset);
+    offsets_insert(group, at, queue_id, offset);
     offsets->queue_count++;
 }
 
@@ -356,7 +316,7 @@ static void merge_body(struct offsets *offsets, const ConsumerOffsetSerializeWra
                      "key=%.*s... bytes=%zu", KEY_BYTES_MAX, entry->key, key.size);
             continue;
         }
-        struct group_offsets *group = find_or_add(offsets, key);
+        struct group_offsets *group = offsets_find_or_add(offsets, key);
         for (size_t j = 0; j < entry->n_value; j++)
             merge(offsets, group, entry->value[j]->key, entry->value[j]->value);
     }
@@ -379,7 +339,7 @@ static bool merge_changes(void *ctx, int64_t log_pos, struct slice changes)
             }
             continue;
         }
-        struct group_offsets *group = find_or_add(offsets, change.key);
+        struct group_offsets *group = offsets_find_or_add(offsets, change.key);
         while (journal_queue_next(&change.queues, &queue))
             merge(offsets, group, queue.queue_id, queue.offset);
     }
@@ -395,6 +355,7 @@ enum status offsets_load(const char *path, struct vfs *vfs, struct offsets **out
 
     CHECK(pthread_mutex_init(&offsets->lock, NULL) == 0);
     offsets->last_marked = &offsets->first_marked;
+    list_init(&offsets->recent);
     config_file_init(&offsets->file, path, vfs);
     offsets->file.journal = offset_journal_new(path, vfs);
     arena_init(&arena, 65536);
@@ -441,6 +402,7 @@ enum status offsets_commit(struct offsets *offsets, struct slice topic, struct s
         return STATUS_INVALID;
     offsets_lock(offsets);
     enum status status = set(offsets, slice_of(key.bytes, key.size), queue_id, queue_offset);
+    offsets->commits++;
     offsets_unlock(offsets);
     return status;
 }
@@ -475,8 +437,9 @@ void offsets_remove_group(struct offsets *offsets, struct slice group)
             continue;
         struct group_offsets *doomed = entry->value;
         removed += !doomed->dead;
+        offsets->commits++;
         if (!doomed->dead)
-            drop(offsets, doomed);
+            offsets_drop(offsets, doomed);
     }
     offsets_unlock(offsets);
     log_info("state", "consumer offsets of a group removed", "group=%.*s topics=%zu",
@@ -487,11 +450,11 @@ static void copy_queues(struct offsets *offsets, const struct group_offsets *sou
                         struct group_offsets *copy)
 {
     for (size_t i = 0; i < source->count; i++) {
-        insert(copy, i, source->queues[i].queue_id, source->queues[i].offset);
-        mark(offsets, copy, i);
+        offsets_insert(copy, i, source->queues[i].queue_id, source->queues[i].offset);
+        offsets_mark(offsets, copy, i);
     }
     offsets->queue_count += copy->count;
-    offsets->changes++;
+    offsets_touch(offsets, copy);
 }
 
 enum status offsets_clone(struct offsets *offsets, struct slice from_group, struct slice to_group,
@@ -504,17 +467,18 @@ enum status offsets_clone(struct offsets *offsets, struct slice from_group, stru
     struct slice to_key = slice_of(to.bytes, to.size);
     enum status status = STATUS_OK;
     offsets_lock(offsets);
-    const struct group_offsets *source = find_live(offsets, slice_of(from.bytes, from.size));
+    const struct group_offsets *source = offsets_find(offsets, slice_of(from.bytes, from.size));
     struct group_offsets *old = map_get(&offsets->table, to_key);
     if (source != NULL && source != old) {
         size_t old_count = old == NULL ? 0 : old->count;
         if (offsets->queue_count - old_count + source->count > OFFSET_QUEUES_MAX ||
             (old == NULL && offsets->table.count >= OFFSET_KEYS_MAX)) {
-            status = full(to_key);
+            status = offsets_refuse(to_key);
         } else {
             if (old != NULL)
-                drop(offsets, old);
-            copy_queues(offsets, source, find_or_add(offsets, to_key));
+                offsets_drop(offsets, old);
+            offsets->commits++;
+            copy_queues(offsets, source, offsets_find_or_add(offsets, to_key));
         }
     }
     offsets_unlock(offsets);
@@ -633,9 +597,19 @@ size_t offsets_of(const struct offsets *offsets, struct slice topic, struct slic
     return count;
 }
 
+QueueOffsetsEntry *offsets_wrap_key(const struct group_offsets *group, struct arena *arena)
+{
+    QueueOffsetsEntry *wrapped = arena_alloc(arena, sizeof *wrapped);
+    queue_offsets_entry__init(wrapped);
+    wrapped->key = arena_cstr(arena, key_of(group));
+    wrapped->n_value = group->count;
+    wrapped->value = wrap_queues(group, arena);
+    return wrapped;
+}
+
 /* With the lock held. */
-static void wrap(const struct offsets *offsets, struct arena *arena,
-                 ConsumerOffsetSerializeWrapper *out)
+void offsets_wrap_locked(const struct offsets *offsets, struct arena *arena,
+                         ConsumerOffsetSerializeWrapper *out)
 {
     consumer_offset_serialize_wrapper__init(out);
     out->offset_table = arena_alloc(arena, offsets->table.count * sizeof *out->offset_table);
@@ -644,12 +618,7 @@ static void wrap(const struct offsets *offsets, struct arena *arena,
         const struct group_offsets *group = entry->value;
         if (group->dead)
             continue;
-        QueueOffsetsEntry *wrapped = arena_alloc(arena, sizeof *wrapped);
-        queue_offsets_entry__init(wrapped);
-        wrapped->key = arena_cstr(arena, entry->key);
-        wrapped->n_value = group->count;
-        wrapped->value = wrap_queues(group, arena);
-        out->offset_table[out->n_offset_table++] = wrapped;
+        out->offset_table[out->n_offset_table++] = offsets_wrap_key(group, arena);
     }
 }
 
@@ -658,7 +627,7 @@ static int by_key(const void *a, const void *b)
     return strcmp((*(QueueOffsetsEntry *const *)a)->key, (*(QueueOffsetsEntry *const *)b)->key);
 }
 
-static void sort(ConsumerOffsetSerializeWrapper *body)
+void offsets_sort(ConsumerOffsetSerializeWrapper *body)
 {
     qsort(body->offset_table, body->n_offset_table, sizeof *body->offset_table, by_key);
 }
@@ -667,9 +636,9 @@ void offsets_wrap(const struct offsets *offsets, struct arena *arena,
                   ConsumerOffsetSerializeWrapper *out)
 {
     offsets_lock(offsets);
-    wrap(offsets, arena, out);
+    offsets_wrap_locked(offsets, arena, out);
     offsets_unlock(offsets);
-    sort(out);
+    offsets_sort(out);
 }
 
 static enum status snapshot(const void *table, struct arena *arena, uint64_t saved_changes,
@@ -682,11 +651,11 @@ static enum status snapshot(const void *table, struct arena *arena, uint64_t sav
     *changes = offsets->changes;
     if (*changes != saved_changes) {
         body = arena_alloc(arena, sizeof *body);
-        wrap(offsets, arena, body);
+        offsets_wrap_locked(offsets, arena, body);
     }
     offsets_unlock(offsets);
     if (body != NULL) {
-        sort(body);
+        offsets_sort(body);
         *message = &body->base;
     }
     return STATUS_OK;

@@ -62,6 +62,26 @@ size_t offsets_of(const struct offsets *offsets, struct slice topic, struct slic
 /* The table of code 43 and of the file; memory from `arena`. */
 void offsets_wrap(const struct offsets *offsets, struct arena *arena,
                   ConsumerOffsetSerializeWrapper *out);
+/* --- copies on slaves --- */
+
+/* What a copy lacks that was made at the version `known`: the keys that have changed since, each
+ * with all of its queues. All keys, and *whole is true, when keys have been removed since, or when
+ * `known` is no version of this table, as -1 is: then the copy drops those that are not in it.
+ * returns  the version now; it counts from 0 at each start */
+int64_t offsets_wrap_since(const struct offsets *offsets, int64_t known, struct arena *arena,
+                           ConsumerOffsetSerializeWrapper *out, bool *whole);
+int64_t offsets_version(const struct offsets *offsets);
+
+/* Take over what a master has: the queues of each key of `body` in place of those that the key had,
+ * as 4.9.2's slaves do. Impossible names and queue ids are left out, with a warning.
+ * whole    keys that are not in it go
+ * returns  OK | BUSY (OFFSET_KEYS_MAX or OFFSET_QUEUES_MAX reached: some were not taken) */
+MUST_CHECK enum status offsets_merge(struct offsets *offsets,
+                                     const ConsumerOffsetSerializeWrapper *body, bool whole);
+
+/* How many changes were made by others than offsets_merge: clients that committed here. */
+uint64_t offsets_commits(const struct offsets *offsets);
+
 /* Write the file when something changed since the last time. Worker threads only.
  * returns  OK | IO | FULL | BUSY */
 MUST_CHECK enum status offsets_persist(struct offsets *offsets, struct err *err);

@@ -10,7 +10,6 @@
 #include "common/base/limits.h"
 #include "common/base/map.h"
 #include "common/sys/log.h"
-#include "proto/body.pb-c.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -197,6 +196,49 @@ static void wrap(const struct request_modes *modes, struct arena *arena,
         last->value->table[last->value->n_table++] =
             wrap_group(last->key, topic + strlen(topic) + 1, entries[i]->value, arena);
     }
+}
+
+uint64_t request_modes_wrap(const struct request_modes *modes, struct arena *arena,
+                            MessageRequestModeSerializeWrapper *out)
+{
+    modes_lock(modes);
+    uint64_t changes = modes->changes;
+    wrap(modes, arena, out);
+    modes_unlock(modes);
+    return changes;
+}
+
+uint64_t request_modes_version(const struct request_modes *modes)
+{
+    modes_lock(modes);
+    uint64_t changes = modes->changes;
+    modes_unlock(modes);
+    return changes;
+}
+
+static size_t count_of(const MessageRequestModeSerializeWrapper *body)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < body->n_message_request_mode_map; i++)
+        count += body->message_request_mode_map[i]->value->n_table;
+    return count;
+}
+
+enum status request_modes_replace(struct request_modes *modes,
+                                  const MessageRequestModeSerializeWrapper *body, struct err *err)
+{
+    size_t count = count_of(body);
+    size_t cursor = 0;
+    if (count > REQUEST_MODES_MAX)
+        return err_set(err, STATUS_MALFORMED, "it has %zu request modes; %d are allowed", count,
+                       REQUEST_MODES_MAX);
+    modes_lock(modes);
+    for (struct map_entry *entry; (entry = map_next(&modes->table, &cursor)) != NULL;)
+        free(map_remove(&modes->table, entry->key));
+    modes->changes++;
+    modes_unlock(modes);
+    merge_body(modes, body);
+    return STATUS_OK;
 }
 
 static enum status snapshot(const void *table, struct arena *arena, uint64_t saved_changes,

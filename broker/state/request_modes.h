@@ -11,6 +11,7 @@
 #include "common/base/bytes.h"
 #include "common/base/status.h"
 #include "common/sys/vfs.h"
+#include "proto/body.pb-c.h"
 
 #include <stdbool.h>
 
@@ -33,6 +34,17 @@ bool request_modes_get(const struct request_modes *modes, struct slice topic, st
 /* returns  OK | INVALID (an empty or overlong name) | BUSY (REQUEST_MODES_MAX are there) */
 MUST_CHECK enum status request_modes_put(struct request_modes *modes, struct slice topic,
                                          struct slice group, const struct request_mode *mode);
+
+/* A count that moves with every change, and the table of the file; memory from `arena`. */
+uint64_t request_modes_wrap(const struct request_modes *modes, struct arena *arena,
+                            MessageRequestModeSerializeWrapper *out);
+uint64_t request_modes_version(const struct request_modes *modes);
+
+/* Become what a master's table is. Impossible names are left out.
+ * returns  OK | MALFORMED (more than REQUEST_MODES_MAX; nothing is changed) */
+MUST_CHECK enum status request_modes_replace(struct request_modes *modes,
+                                             const MessageRequestModeSerializeWrapper *body,
+                                             struct err *err);
 
 /* Write the file when something changed since the last time. Worker threads only.
  * returns  OK | IO | FULL */

@@ -453,6 +453,11 @@ void timer_wrap_metrics(struct timer *timer, struct arena *arena, TimerMetricsSe
     timer_progress_wrap(&timer->progress, arena, out);
 }
 
+int64_t timer_copy_progress(struct timer *timer, struct arena *arena, TimerProgress *out)
+{
+    return timer_progress_copy(&timer->progress, arena, out);
+}
+
 enum status timer_persist(struct timer *timer, struct err *err)
 {
     return timer_progress_save(&timer->progress, err);

@@ -70,6 +70,10 @@ void timer_figures(struct timer *timer, struct timer_figures *out);
 void timer_wrap_metrics(struct timer *timer, struct arena *arena,
                         TimerMetricsSerializeWrapper *out);
 
+/* The progress for a slave's config/timerProgress.json (broker/state/timer_copy.h); any thread.
+ * returns  how far its log must reach for it to be true */
+int64_t timer_copy_progress(struct timer *timer, struct arena *arena, TimerProgress *out);
+
 /* Write the progress when something changed since the last time; before that, make the timer files
  * durable and have the log flushed. Then remove files whose time is over. Worker threads only.
  * returns  OK | TIMEOUT | IO | FULL | BUSY */

@@ -398,6 +398,19 @@ enum status timer_progress_save(struct timer_progress *progress, struct err *err
     return STATUS_OK;
 }
 
+int64_t timer_progress_copy(struct timer_progress *progress, struct arena *arena,
+                            TimerProgress *out)
+{
+    timer_progress__init(out);
+    progress_lock(progress);
+    fill(&progress->state, out);
+    out->version = (int64_t)progress->changes;
+    int64_t proof_pos = progress->proof_pos;
+    out->n_timing_count = wrap_topics(progress, arena, &out->timing_count);
+    progress_unlock(progress);
+    return proof_pos;
+}
+
 /* --- the journal --- */
 
 static void put_topics(struct timer_progress *progress)

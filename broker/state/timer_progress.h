@@ -96,6 +96,10 @@ MUST_CHECK enum status timer_progress_save(struct timer_progress *progress, stru
 MUST_CHECK enum status timer_progress_journal(struct timer_progress *progress, struct err *err);
 void timer_progress_wrap(struct timer_progress *progress, struct arena *arena,
                          TimerMetricsSerializeWrapper *out);
+/* What was published, for a slave: without files, which it makes from its own log.
+ * returns  how far the log must reach for it to be true */
+int64_t timer_progress_copy(struct timer_progress *progress, struct arena *arena,
+                            TimerProgress *out);
 int64_t timer_progress_pending(struct timer_progress *progress);
 
 #endif

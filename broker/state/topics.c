@@ -12,7 +12,6 @@
 #include "broker/state/topics.h"
 
 #include "broker/state/config_file.h"
-#include "broker/state/data_version.h"
 #include "common/base/check.h"
 #include "common/base/limits.h"
 #include "common/base/map.h"
@@ -165,21 +164,25 @@ static void boot_topics(struct topics *topics, const struct topics_options *opti
     buf_release(&reply);
 }
 
+static struct topic_config config_of(const TopicConfig *value)
+{
+    return (struct topic_config){
+        .read_queues = value->read_queue_nums,
+        .write_queues = value->write_queue_nums,
+        .perm = value->perm,
+        .sys_flag = value->topic_sys_flag,
+        .multi_tag = strcmp(value->topic_filter_type, FILTER_MULTI_TAG) == 0,
+        .order = value->order,
+    };
+}
+
 static void merge_body(struct topics *topics, const TopicConfigSerializeWrapper *body)
 {
     for (size_t i = 0; i < body->n_topic_config_table; i++) {
         const TopicConfigEntry *entry = body->topic_config_table[i];
-        const TopicConfig *value = entry->value;
         if (!is_storable(slice_of_cstr(entry->key), topics->file.path))
             continue;
-        struct topic_config config = {
-            .read_queues = value->read_queue_nums,
-            .write_queues = value->write_queue_nums,
-            .perm = value->perm,
-            .sys_flag = value->topic_sys_flag,
-            .multi_tag = strcmp(value->topic_filter_type, FILTER_MULTI_TAG) == 0,
-            .order = value->order,
-        };
+        struct topic_config config = config_of(entry->value);
         (void)set(topics, slice_of_cstr(entry->key), &config);
     }
     data_version_assign(&topics->version, body->data_version);
@@ -429,6 +432,75 @@ void topics_touch_version(struct topics *topics)
     topics_lock(topics);
     changed(topics);
     topics_unlock(topics);
+}
+
+struct data_version topics_version(const struct topics *topics, uint64_t *changes)
+{
+    topics_lock(topics);
+    struct data_version version = topics->version;
+    *changes = topics->changes;
+    topics_unlock(topics);
+    return version;
+}
+
+/* Topics of the table that are not among the `named` go. The lock is held. */
+static void remove_others(struct topics *topics, const struct map *named)
+{
+    size_t cursor = 0;
+    for (struct map_entry *entry; (entry = map_next(&topics->table, &cursor)) != NULL;) {
+        struct topic *topic = entry->value;
+        if (topic->exists && map_get(named, entry->key) == NULL) {
+            topic->exists = false;
+            topics->count--;
+        }
+    }
+}
+
+/* The lock is held. */
+static enum status replace(struct topics *topics, const struct map *named,
+                           const DataVersion *version)
+{
+    size_t cursor = 0;
+    size_t fresh = 0;
+    for (struct map_entry *entry; (entry = map_next(named, &cursor)) != NULL;)
+        fresh += map_get(&topics->table, entry->key) == NULL;
+    if (topics->table.count + fresh > ENTRIES_MAX)
+        return STATUS_BUSY;
+    remove_others(topics, named);
+    cursor = 0;
+    for (struct map_entry *entry; (entry = map_next(named, &cursor)) != NULL;) {
+        struct topic_config config = config_of(entry->value);
+        (void)set(topics, entry->key, &config);
+    }
+    topics->changes++;
+    data_version_assign(&topics->version, version);
+    return STATUS_OK;
+}
+
+enum status topics_replace(struct topics *topics, const TopicConfigSerializeWrapper *body,
+                           struct err *err)
+{
+    if (body->data_version == NULL || body->n_topic_config_table == 0)
+        return err_set(err, STATUS_MALFORMED, "it has no %s",
+                       body->data_version == NULL ? "dataVersion" : "topic");
+    if (body->n_topic_config_table > TOPICS_MAX)
+        return err_set(err, STATUS_MALFORMED, "it has %zu topics; %d are allowed",
+                       body->n_topic_config_table, TOPICS_MAX);
+    struct map named = MAP_EMPTY;
+    for (size_t i = 0; i < body->n_topic_config_table; i++) {
+        const TopicConfigEntry *entry = body->topic_config_table[i];
+        if (is_storable(slice_of_cstr(entry->key), "master"))
+            (void)map_put(&named, slice_of_cstr(entry->key), entry->value);
+    }
+    topics_lock(topics);
+    enum status status = replace(topics, &named, body->data_version);
+    topics_unlock(topics);
+    map_release(&named);
+    if (status != STATUS_OK)
+        return err_set(err, status,
+                       "more than %d topics have come and gone since the start; restart this broker",
+                       ENTRIES_MAX);
+    return STATUS_OK;
 }
 
 /* --- snapshots --- */

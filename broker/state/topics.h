@@ -7,6 +7,7 @@
 #ifndef BROKER_STATE_TOPICS_H
 #define BROKER_STATE_TOPICS_H
 
+#include "broker/state/data_version.h"
 #include "common/base/arena.h"
 #include "common/base/buf.h"
 #include "common/base/status.h"
@@ -113,6 +114,16 @@ void topics_set_order(struct topics *topics, const KVTable *order_table);
 
 /* The data version moves without a change of topics (an update of brokerPermission, TP-11). */
 void topics_touch_version(struct topics *topics);
+
+/* The data version now, and a count that moves with every change. */
+struct data_version topics_version(const struct topics *topics, uint64_t *changes);
+
+/* Become what a master's table is: topics that are not in it go, the others are as they are there,
+ * and the data version is the master's, as on 4.9.2's slaves. All of it or nothing.
+ * returns  OK | MALFORMED (no data version, no topic, or more than TOPICS_MAX: that is no master's
+ *          table; err says which) | BUSY (too many topics have come and gone since the start) */
+MUST_CHECK enum status topics_replace(struct topics *topics, const TopicConfigSerializeWrapper *body,
+                                      struct err *err);
 
 /* Fill the wrapper for registration, code 21 and the file; memory from `arena`.
  * only        NULL: all topics; else just that one, with the full data version (TP-07)
