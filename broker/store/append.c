@@ -6,14 +6,14 @@
  * current segment. A run is patched with offsets, positions and the time, and written by one
  * pwritev, together with the filler when the next run needs a new segment. Only then appended_pos
  * moves. When the write fails nothing has happened: queue offsets are taken back and the end of the
- * log stays; the bytes that may have arrived are zeroed, at the latest before the next append, so
- * that they can never be taken for records.
+ * log stays (log_end.h).
  *
  * A record is never written unless 8 bytes remain behind it: the filler always fits.
  */
 #include "broker/store/append_batch.h"
 #include "broker/store/commitlog.h"
 #include "broker/store/consumequeue.h"
+#include "broker/store/log_end.h"
 #include "common/base/check.h"
 #include "common/sys/log.h"
 #include "common/sys/thread.h"
@@ -93,57 +93,12 @@ static void refuse_from(struct append_batch *batch, size_t first, size_t end,
     }
 }
 
-static void write_failed(struct commitlog *log, enum status status, int64_t pos, int64_t bytes)
-{
-    int kept = errno;
-    if (pos + bytes > log->garbage_end)
-        log->garbage_end = pos + bytes;
-    if (status == STATUS_FULL)
-        health_refuse(log->health, REFUSAL_NO_SPACE,
-                      "no space left to write the commit log in %s: free disk space, or lower "
-                      "fileReservedTime",
-                      log->current->directory);
-    else if (status == STATUS_BUSY)
-        health_refuse(log->health, REFUSAL_NO_SPACE, "the commit log in %s cannot be written: %s",
-                      log->current->directory, strerror(kept));
-    else
-        health_fail(log->health,
-                    "writing the commit log in %s at position %lld failed: %s. "
-                    "Check the disk, then restart",
-                    log->current->directory, (long long)pos, strerror(kept));
-}
-
-/* Zero what a failed write left behind the end. */
-static enum status clear_garbage(struct commitlog *log, int64_t pos)
-{
-    if (log->garbage_end <= pos)
-        return STATUS_OK;
-    enum status status = log->vfs->ops->zero(log->vfs, log->current->fd, pos - log->current->base,
-                                             log->garbage_end - pos, true);
-    if (status == STATUS_OK)
-        log->garbage_end = pos;
-    else
-        write_failed(log, status, pos, 0);
-    return status;
-}
-
-/* Bytes that are being filled with zeros must not take a record first. That is far ahead of the end
- * unless a megabyte was appended while one slice was written. */
-static void wait_for_zeros(struct commitlog *log, int64_t end_pos)
-{
-    if (end_pos <= atomic_load(&log->zeroing_pos))
-        return;
-    (void)pthread_mutex_lock(&log->zero_lock);
-    (void)pthread_mutex_unlock(&log->zero_lock);
-}
-
 static enum status run_write(struct commitlog *log, struct append_batch *batch,
                              const struct run *run, int64_t pos, bool fill)
 {
     uint8_t filler[RECORD_FILLER_BYTES];
     struct iovec parts[2];
     int count = 0;
-    int64_t bytes = run->bytes;
     if (run->end > run->first)
         parts[count++] =
             (struct iovec){batch->bytes.data + batch->records[run->first].at, (size_t)run->bytes};
@@ -151,38 +106,8 @@ static enum status run_write(struct commitlog *log, struct append_batch *batch,
         put_u32(filler, (uint32_t)(segment_end(log->current) - pos - run->bytes));
         put_u32(filler + 4, RECORD_FILLER_MAGIC);
         parts[count++] = (struct iovec){filler, sizeof filler};
-        bytes += RECORD_FILLER_BYTES;
     }
-    wait_for_zeros(log, pos + bytes);
-    enum status status =
-        log->vfs->ops->pwritev(log->vfs, log->current->fd, parts, count, pos - log->current->base);
-    if (status != STATUS_OK)
-        write_failed(log, status, pos, bytes);
-    return status;
-}
-
-/* Make sure there is a segment to go on in. The keeper makes it ahead of need; when appends are
- * faster than it, it is made here. */
-static enum status ensure_next(struct commitlog *log)
-{
-    struct err err;
-    enum status status = commitlog_prepare(log, &err);
-    if (status != STATUS_OK)
-        health_refuse(log->health, REFUSAL_NO_SPACE, "the next commit log file: %s", err.text);
-    return status;
-}
-
-static void roll(struct commitlog *log)
-{
-    (void)pthread_mutex_lock(&log->prepare_lock);
-    struct segment *next = log->next;
-    CHECK(next != NULL && next->base == segment_end(log->current));
-    commitlog_install(log, next);
-    log->next = NULL;
-    atomic_store(&log->next_wanted, true);
-    (void)pthread_mutex_unlock(&log->prepare_lock);
-    log->current = next;
-    log->garbage_end = next->base;
+    return log_end_write(log, parts, count);
 }
 
 /* Write one run. On failure every record from run->first on is refused. */
@@ -190,22 +115,17 @@ static bool append_run(struct commitlog *log, struct append_batch *batch, const 
                        bool fill, int64_t now_ms)
 {
     int64_t pos = atomic_load_explicit(&log->appended_pos, memory_order_relaxed);
-    enum status status = clear_garbage(log, pos);
-    if (status == STATUS_OK) {
-        run_stamp(batch, run, pos, now_ms);
-        status = run_write(log, batch, run, pos, fill);
-        if (status != STATUS_OK) {
-            run_take_back(batch, run);
-            (void)clear_garbage(log, pos); /* else a restart takes what arrived for messages */
-        }
-    }
-    if (status != STATUS_OK) {
+    run_stamp(batch, run, pos, now_ms);
+    if (run_write(log, batch, run, pos, fill) != STATUS_OK) {
+        run_take_back(batch, run);
         refuse_from(batch, run->first, batch->count, PUT_SERVICE_NOT_AVAILABLE);
         return false;
     }
+    if (run->end > run->first)
+        log->last_record_pos = batch->results[run->end - 1].pos;
     pos += run->bytes;
     if (fill) {
-        roll(log);
+        log_end_roll(log);
         pos = log->current->base;
     }
     atomic_store_explicit(&log->appended_pos, pos, memory_order_seq_cst);
@@ -257,7 +177,7 @@ static void append_locked(struct commitlog *log, struct append_batch *batch, int
     size_t first = 0;
     while (first < batch->count) {
         struct plan plan = plan_run(log, batch, first);
-        bool stuck = plan.fill && ensure_next(log) != STATUS_OK;
+        bool stuck = plan.fill && log_end_ensure_next(log) != STATUS_OK;
         if (stuck)
             plan.fill = false;
         if ((plan.run.end > first || plan.fill) &&

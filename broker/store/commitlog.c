@@ -26,6 +26,7 @@ void commitlog_init(struct commitlog *log, struct log_paths paths, int64_t segme
     log->health = health;
     log->paths = paths;
     log->segment_bytes = segment_bytes;
+    log->last_record_pos = -1;
     CHECK(pthread_mutex_init(&log->append_lock, NULL) == 0);
     CHECK(pthread_mutex_init(&log->prepare_lock, NULL) == 0);
     CHECK(pthread_mutex_init(&log->zero_lock, NULL) == 0);
@@ -400,6 +401,8 @@ static enum status flush(struct commitlog *log)
         }
         pos = end < target ? end : target;
     }
+    if (pos > target) /* the empty log was given another begin since the target was read */
+        return STATUS_OK;
     atomic_store_explicit(&log->flushed_timestamp_ms, timestamp_ms, memory_order_relaxed);
     /* Sequentially consistent, like the loads of those who wait: either they see the new position,
      * or the report that follows finds them waiting. */

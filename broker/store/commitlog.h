@@ -39,6 +39,7 @@ struct commitlog {
     pthread_mutex_t append_lock;
     struct segment *current;         /* takes the appends; borrowed from the table */
     int64_t last_timestamp_ms;       /* store timestamps never decrease */
+    int64_t last_record_pos;         /* the newest record in the log, -1: not known, or none */
     int64_t garbage_end;             /* a failed write may have left bytes up to here */
     _Atomic int64_t append_since_ms; /* monotonic: the append under way began; 0: none is */
     _Atomic int64_t flush_since_ms;  /* the same for the flush */

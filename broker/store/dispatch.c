@@ -180,7 +180,8 @@ static enum status align_queue(struct dispatcher *dispatcher, struct queue *queu
                   (long long)record->queue_offset, (long long)record->physical_offset);
         return STATUS_OK;
     }
-    if (queue->file_count > 0)
+    /* A log that began at this message, as a slave's may, has the queue begin inside a file. */
+    if (queue->file_count > 0 && queue->last_end_pos > 0)
         log_error("store", "entries of a queue are lost; their offsets stay empty",
                   "topic=%s id=%d from=%lld to=%lld", (const char *)queue->topic.data,
                   (int)queue->id, (long long)queue->written_offset,

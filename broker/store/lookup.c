@@ -29,7 +29,8 @@ void log_range_file(const struct log_range *range, int *fd, int64_t *offset)
 
 void log_range_release(struct log_range *range)
 {
-    segment_drop(range->segment);
+    if (range->segment != NULL)
+        segment_drop(range->segment);
     *range = (struct log_range){NULL, 0, NULL};
 }
 

@@ -231,6 +231,7 @@ static enum status cut_log(struct recovery *recovery, struct err *err)
     };
     enum status status = commitlog_cut(log, &cut, err);
     log->last_timestamp_ms = recovery->last_timestamp_ms;
+    log->last_record_pos = recovery->last_pos;
     atomic_store(&log->appended_timestamp_ms, recovery->last_timestamp_ms);
     atomic_store(&log->flushed_timestamp_ms, recovery->checkpoint.log_timestamp_ms);
     atomic_store(&log->flushed_pos, recovery->start);

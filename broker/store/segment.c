@@ -113,6 +113,30 @@ enum status segment_open(struct vfs *vfs, const char *directory, int64_t base, i
     return err_set_errno(err, status, "cannot map %s", path);
 }
 
+enum status segment_move(const struct segment *segment, int64_t base, struct segment **out,
+                         struct err *err)
+{
+    struct vfs *vfs = segment->vfs;
+    char path[PATH_MAX];
+    char moved_path[PATH_MAX];
+    struct segment *moved;
+    segment_path(segment, path);
+    enum status status =
+        segment_open(vfs, segment->directory, segment->base, segment->size, &moved, err);
+    if (status != STATUS_OK)
+        return status;
+    moved->base = base;
+    segment_path(moved, moved_path);
+    status = vfs->ops->rename(vfs, path, moved_path);
+    if (status != STATUS_OK) {
+        (void)err_set_errno(err, status, "cannot rename %s to %s", path, moved_path);
+        segment_drop(moved);
+        return status;
+    }
+    *out = moved;
+    return STATUS_OK;
+}
+
 void segment_drop(struct segment *segment)
 {
     int32_t before = atomic_fetch_sub_explicit(&segment->references, 1, memory_order_acq_rel);

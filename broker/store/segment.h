@@ -48,6 +48,13 @@ enum status segment_create(struct vfs *vfs, const char *directory, int64_t base,
 enum status segment_open(struct vfs *vfs, const char *directory, int64_t base, int64_t size,
                          struct segment **out, struct err *err);
 
+/* Give the file of a segment that holds nothing the name of another base: a new segment, beside the
+ * old one, which is of no use any more. The name is durable after sync_directory, which is the
+ * caller's.
+ * returns  OK | BUSY, FULL, IO (nothing happened) */
+enum status segment_move(const struct segment *segment, int64_t base, struct segment **out,
+                         struct err *err);
+
 static inline int64_t segment_end(const struct segment *segment)
 {
     return segment->base + segment->size;

@@ -113,6 +113,7 @@ static void store_free(struct store *store)
     queue_table_release(&store->queues);
     queue_files_release(&store->queue_files);
     commitlog_release(&store->log);
+    raw_append_release(&store->raw);
     health_release(&store->health);
     if (store->lock_fd != -1)
         (void)store->vfs->ops->close(store->vfs, store->lock_fd);
@@ -310,13 +311,15 @@ void store_close(struct store *store)
 
 /* --- appending --- */
 
-static void appended(struct store *store)
+void store_appended(struct store *store)
 {
     dispatcher_notify(&store->dispatcher);
     int64_t dirty = store_appended_pos(store) - store_flushed_pos(store);
     flusher_notify(&store->flusher, dirty, health_has(&store->health, REFUSAL_FAILED));
     if (atomic_load_explicit(&store->log.next_wanted, memory_order_relaxed))
         keeper_notify(&store->keeper);
+    if (store->listener.on_appended != NULL)
+        store->listener.on_appended(store->listener.ctx);
 }
 
 const struct append_result *store_append(struct store *store, struct append_batch *batch)
@@ -324,7 +327,7 @@ const struct append_result *store_append(struct store *store, struct append_batc
     if (batch->count == 0)
         return batch->results;
     commitlog_append(&store->log, batch);
-    appended(store);
+    store_appended(store);
     return batch->results;
 }
 
@@ -334,7 +337,7 @@ const struct append_result *store_append_within(struct store *store, struct appe
     if (batch->count > 0) {
         if (!commitlog_append_within(&store->log, batch, wait_ms))
             return NULL;
-        appended(store);
+        store_appended(store);
     }
     return batch->results;
 }

@@ -27,7 +27,7 @@
 
 enum store_role {
     STORE_ROLE_MASTER,
-    STORE_ROLE_SLAVE, /* refuses appends */
+    STORE_ROLE_SLAVE, /* refuses appends, takes the bytes of a master's log instead */
 };
 
 enum store_flush {
@@ -96,13 +96,16 @@ struct queue; /* a consume queue; see store_queue */
 enum status store_open(const struct store_options *options, struct vfs *vfs,
                        const struct clock *clock, struct store **out, struct err *err);
 
-/* What the store reports; called on its own threads, must be quick and must not call back into
- * append. Set before store_start. */
+/* What the store reports; called on its own threads if nothing else is said, must be quick and must
+ * not call back into append. Set before store_start. */
 struct store_listener {
     void *ctx;
     /* A message became readable in `queue` at queue_offset (the new maximum is one more). Only for
      * queues with interest (queue_set_interest). */
     void (*on_arrival)(void *ctx, struct queue *queue);
+    /* The log has grown. Called by whoever appended, without a lock, after every append: must be
+     * very quick. */
+    void (*on_appended)(void *ctx);
     /* store_flushed_pos moved, or writing ended for good (store_writable tells). */
     void (*on_flushed)(void *ctx);
     /* May everything before end_pos leave the log, as retention wants? Asked again soon
@@ -183,6 +186,59 @@ const struct append_result *store_append(struct store *store, struct append_batc
 const struct append_result *store_append_within(struct store *store, struct append_batch *batch,
                                                 int64_t wait_ms);
 void append_batch_clear(struct append_batch *batch);
+
+/* --- a slave's log --- */
+
+/* Take the next bytes of a master's log, in pieces as they come: they may begin and end inside a
+ * record, hold the filler and what a file has behind it, and go over from one file into the next.
+ * What is whole goes into the log, by one pwrite for each segment concerned; the begin of a record
+ * is held in memory until the rest has come. So the log ends behind a record at every moment, as a
+ * master's, and store_appended_pos is what a slave may report and where it has to go on after a
+ * restart or a lost connection.
+ *
+ * Records are verified like those of a store that is opened (checkCRCOnRecover): what is damaged
+ * does not get into the log.
+ *
+ * One thread. Must not be under way any more when store_stop is called.
+ * pos      of the first byte: store_received_pos, or store_appended_pos, which forgets what is held
+ * returns  OK (all taken)
+ *          | INVALID (another position; nothing happened)
+ *          | CORRUPT (what comes at store_appended_pos is no record; what was whole before it is in
+ *            the log, the rest is forgotten: ask for it again from there)
+ *          | FULL, BUSY (no space, no descriptors; store_received_pos tells how much was taken. The
+ *            store looks for space by itself; try again with what is left)
+ *          | IO (writing has ended until the next start)
+ *          | READ_ONLY (this is no slave) | CLOSED (the store is being stopped)
+ *          In all cases but OK err says what, and the mend. */
+MUST_CHECK enum status store_append_raw(struct store *store, int64_t pos, struct slice bytes,
+                                        struct err *err);
+
+/* Behind the last byte that store_append_raw took: the end of the log, and what is held. The thread
+ * that appends. */
+int64_t store_received_pos(const struct store *store);
+
+/* Let the log of an empty slave begin at `pos`, where a file of the master's begins, because it
+ * does not have what was before. The thread that appends; also while the store runs.
+ * returns  OK | INVALID (not where a file begins, the log is not empty, or this is no slave)
+ *          | FULL, BUSY (nothing happened) | IO; err says what */
+MUST_CHECK enum status store_begin_at(struct store *store, int64_t pos, struct err *err);
+
+/* A record by which two logs can be told apart: no other log has one of that checksum at that
+ * position. */
+struct log_name {
+    int64_t pos;     /* -1: there is no record to name */
+    int64_t end_pos; /* behind the record */
+    uint32_t crc;    /* CRC-32 of all its bytes */
+};
+
+/* Name the last record of the log; pos is -1 when the log has none. May read from disk.
+ * returns  OK | IO (it cannot be read) */
+MUST_CHECK enum status store_name_end(struct store *store, struct log_name *out);
+
+/* Is the named record in this log? May read from disk.
+ * returns  OK | NOT_FOUND (the log begins behind it, or ends before it: nothing can be said)
+ *          | CORRUPT (something else stands there: the name is of another log) | IO */
+MUST_CHECK enum status store_has_record(struct store *store, const struct log_name *name);
 
 /* --- watermarks and state; any thread --- */
 
@@ -301,7 +357,7 @@ const char *get_status_name(enum get_status status);
 struct log_range {
     const uint8_t *data;
     size_t size;
-    void *segment;
+    void *segment; /* NULL: nothing is held */
 };
 void log_range_release(struct log_range *range);
 /* Where the same bytes lie on disk. The descriptor is good until the range is released. */
@@ -400,6 +456,22 @@ struct store_cold {
     int64_t failures;      /* reads that the disk refused */
 };
 struct store_cold store_cold(struct store *store);
+
+/* Up to max_bytes of the log at `pos`, as they lie there: never over the end of a file, and not
+ * beyond store_appended_pos. Waits for nothing: the bytes need not be in memory.
+ * out      to be released; of size 0, when nothing is there yet
+ * returns  OK | NOT_FOUND (before the log's begin or behind its end) */
+enum status store_log_bytes(struct store *store, int64_t pos, size_t max_bytes,
+                            struct log_range *out);
+
+/* Whether a look at those bytes would not wait for the disk now, as far as can be told. */
+bool store_log_in_memory(struct store *store, const struct log_range *range);
+
+/* Have them in memory, so that a bad place on the disk is an error value and no signal, and old
+ * files do not push out the end of the log. May wait for the disk.
+ * returns  OK | IO (err names file, position, cause and mend) */
+MUST_CHECK enum status store_load_log(struct store *store, const struct log_range *range,
+                                      struct err *err);
 
 /* The record at a log position, all of it in memory. May read from disk.
  * returns  OK | NOT_FOUND (outside the log, or no record starts there) | IO (it is, or may be,

@@ -5,6 +5,7 @@
 #ifndef BROKER_STORE_STORE_INTERNAL_H
 #define BROKER_STORE_STORE_INTERNAL_H
 
+#include "broker/store/append_raw.h"
 #include "broker/store/cold_cache.h"
 #include "broker/store/cold_reader.h"
 #include "broker/store/commitlog.h"
@@ -37,6 +38,7 @@ struct store {
 
     struct health health;
     struct commitlog log;
+    struct raw_append raw;
     struct queue_files queue_files;
     struct queue_table queues;
     struct index index;
@@ -56,6 +58,9 @@ static inline int64_t store_hot_pos(const struct store *store)
     int64_t pos = store_appended_pos(store) - LOG_HOT_BYTES;
     return pos < store->opened_pos ? store->opened_pos : pos;
 }
+
+/* The log has grown: wake those who go on with it. No lock is held. */
+void store_appended(struct store *store);
 
 /* What every file of the queue is like. */
 static inline struct vfs *queue_vfs(const struct queue *queue)
