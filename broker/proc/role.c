@@ -5,6 +5,7 @@
 #include "broker/proc/role.h"
 
 #include "broker/proc/slave_sync.h"
+#include "broker/repl/replication.h"
 
 enum status role_start(struct broker *broker, struct err *err)
 {
@@ -23,8 +24,9 @@ void role_stop(struct broker *broker)
 
 void broker_follow(struct broker *broker, const char *master, const char *ha_address)
 {
-    (void)ha_address;
     if (broker->slave_sync == NULL) /* stopped meanwhile */
         return;
+    if (broker->conf.haMasterAddress[0] == '\0')
+        replication_follow(broker->replication, ha_address);
     slave_sync_follow(broker->slave_sync, master);
 }
