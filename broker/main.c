@@ -17,12 +17,14 @@
 #include "broker/proc/pop.h"
 #include "broker/proc/pull.h"
 #include "broker/proc/registrar.h"
+#include "broker/proc/replica_watch.h"
 #include "broker/proc/role.h"
 #include "broker/proc/send.h"
 #include "broker/proc/topic_maker.h"
 #include "broker/proc/topic_routes.h"
 #include "broker/proc/transaction_asker.h"
 
+#include "broker/repl/replicas.h"
 #include "broker/repl/replication.h"
 #include "broker/state/config_file.h"
 #include "broker/state/pop_log.h"
@@ -296,6 +298,7 @@ static void load_tables(struct broker *broker)
     broker->queue_locks = queue_locks_new(QUEUE_LOCK_MAX_LIVE_MS);
     broker->stats = stats_new(broker->boot_ms);
     broker->replicas = replicas_new(broker->clock, acks_on_watermark, broker);
+    broker->replica_watch = replica_watch_new(broker);
 }
 
 static void make_pops(struct broker *broker)
@@ -576,6 +579,7 @@ static void tear_down(struct broker *broker)
     }
     store_close(broker->store);
     replication_free(broker->replication);
+    replica_watch_free(broker->replica_watch);
     replicas_free(broker->replicas);
     topic_stats_free(broker->topic_stats);
     stats_free(broker->stats);

@@ -45,6 +45,7 @@ struct registrar;
 struct replicas;
 struct replication;
 struct slave_sync;
+struct replica_watch;
 struct request_modes;
 struct topic_maker;
 struct topic_routes;
@@ -92,6 +93,7 @@ struct broker {
     struct stats *stats;
     struct replicas *replicas; /* who follows this broker's log; nobody on a slave */
     struct replication *replication;
+    struct replica_watch *replica_watch;
     struct topic_stats *topic_stats;
     struct pop_ledger *pop_ledger; /* the next four: NULL on a slave */
     struct pop_orders *pop_orders;

@@ -6,7 +6,8 @@
  * A commit appends the real message and, glued to it, the marker that the half message is done:
  * both are in the log or neither is, in this order, so that after a crash the outcome is either
  * known or asked for again. A rollback appends the marker only. Who waits for an answer gets it
- * when what was appended is as durable as flushDiskType promises.
+ * when what was appended is as durable as flushDiskType and brokerRole promise; a slave that is
+ * late or missing does not make it fail, as in 4.9.2.
  *
  * END_TRANSACTION runs on the connection's loop, and on a worker when the half message is not in
  * memory, or large: the request is small all the same, and must not cost the loop much. As in 4.9.2
@@ -208,7 +209,7 @@ void handle_end_transaction(struct broker *broker, struct call *call)
     if (acks_full(broker_loop_of(broker, call)->acks, call->under_way)) {
         call_fail(call, RESPONSE_SYSTEM_BUSY,
                   "[OVERLOAD]system busy, start flow control for a while: too much waits for the "
-                  "disk of the commit log; look at its load and health");
+                  "disk of the commit log or a slave; look at their load and health");
         return;
     }
     enum status found = store_try_read_record(broker->store, header.commit_log_offset, &range);

@@ -66,6 +66,7 @@ void handle_on_worker(struct broker *broker, struct call *call, broker_handler h
     X(GET_CONSUMER_RUNNING_INFO, handle_get_consumer_running_info)                       \
     X(CONSUME_MESSAGE_DIRECTLY, handle_consume_message_directly)                         \
     X(GET_BROKER_RUNTIME_INFO, handle_get_broker_runtime_info)                           \
+    X(GET_BROKER_HA_STATUS, handle_get_broker_ha_status)                                 \
     X(CLEAN_EXPIRED_CONSUMEQUEUE, handle_clean_expired_consumequeue)                     \
     X(DELETE_EXPIRED_COMMITLOG, handle_delete_expired_commitlog)                         \
     X(QUERY_CORRECTION_OFFSET, handle_query_correction_offset)                           \

@@ -12,6 +12,7 @@
 
 #include "broker/proc/broker.h"
 #include "broker/proc/registrar.h"
+#include "broker/proc/replica_watch.h"
 #include "broker/proc/transaction_asker.h"
 #include "broker/state/pop_orders.h"
 #include "broker/state/pop_polls.h"
@@ -174,6 +175,7 @@ static void sample(struct housekeeper *keeper)
     int64_t now_ms = clock_wall_ms(keeper->broker->clock);
     stats_step(keeper->broker->stats, now_ms);
     topic_stats_step(keeper->broker->topic_stats, now_ms);
+    replica_watch_step(keeper->broker->replica_watch);
 }
 
 static int64_t every_second(const struct broker *broker)

@@ -31,7 +31,7 @@ static bool check_broker(struct broker *broker, struct call *call)
     if (acks_full(broker_loop_of(broker, call)->acks, call->under_way)) {
         call_fail(call, RESPONSE_SYSTEM_BUSY,
                   "[OVERLOAD]system busy, start flow control for a while: too much waits for the "
-                  "disk of the commit log; look at its load and health");
+                  "disk of the commit log or a slave; look at their load and health");
         return false;
     }
     if (clock_wall_ms(broker->clock) < conf->startAcceptSendRequestTimeStamp ||

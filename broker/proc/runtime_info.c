@@ -6,7 +6,9 @@
 #include "broker/proc/acks.h"
 #include "broker/proc/broker.h"
 #include "broker/proc/handlers.h"
+#include "broker/proc/replica_watch.h"
 
+#include "broker/repl/replication.h"
 #include "common/sys/log.h"
 #include "proto/header.pb-c.h"
 #include "proto/json.h"
@@ -218,6 +220,77 @@ static void put_pools(struct info *info)
     put_number(info, "startAcceptSendRequestTimeStamp", conf->startAcceptSendRequestTimeStamp);
 }
 
+static void put_slave(struct info *info, size_t number, const struct replica_view *view)
+{
+    const struct replica_state *state = &view->state;
+    char address[HOST_TEXT_BYTES];
+    host_format(&state->identity.address, address);
+    put(info, arena_printf(info->arena, "slave.%zu", number),
+        "brokerId=%s address=%s %s behindBytes=%lld behindSeconds=%.3f acked=%lld sent=%lld "
+        "bytesPerSecond=%lld reports=%s joined=%lld",
+        state->identity.broker_id < 0
+            ? "?"
+            : arena_printf(info->arena, "%lld", (long long)state->identity.broker_id),
+        address, view->in_sync ? "inSync" : "notInSync", (long long)view->behind_bytes,
+        (double)view->behind_ms / 1000, (long long)state->acked_pos, (long long)state->sent_pos,
+        (long long)view->bytes_per_second, state->identity.flushes ? "disk" : "pageCache",
+        (long long)state->joined_ms);
+}
+
+/* Not of 4.9.2, which shows nothing of its slaves but in its log. */
+static void put_slaves(struct info *info)
+{
+    struct broker *broker = info->broker;
+    struct replica_view list[REPLICAS_MAX];
+    size_t count = replica_watch_list(broker->replica_watch, list);
+    int64_t in_sync = 0;
+    for (size_t i = 0; i < count; i++)
+        in_sync += list[i].in_sync;
+    put_number(info, "slaves", (int64_t)count);
+    put_number(info, "slavesInSync", in_sync);
+    put_number(info, "slaveAckedOffset", replicas_acked_pos(broker->replicas));
+    put_number(info, "slaveFallBehindBytes",
+               store_appended_pos(broker->store) - replicas_acked_pos(broker->replicas));
+    for (size_t i = 0; i < count; i++)
+        put_slave(info, i + 1, &list[i]);
+}
+
+static void put_master(struct info *info)
+{
+    struct broker *broker = info->broker;
+    struct replication_slave_state state;
+    int64_t now_ms = clock_wall_ms(broker->clock);
+    int64_t end_pos = store_appended_pos(broker->store);
+    replication_slave_state(broker->replication, &state);
+    put(info, "masterHaAddress", "%s", state.master);
+    put(info, "masterConnection", "%s%s%s",
+        state.connected ? "connected"
+        : state.refused ? "refused"
+                        : "notConnected",
+        state.why[0] == '\0' || state.connected ? "" : ": ",
+        state.connected ? "" : state.why);
+    put_number(info, "masterConnectionSince", state.since_ms);
+    if (state.connected)
+        put_number(info, "masterProtocol", state.protocol);
+    if (state.master_end_pos >= 0)
+        put_number(info, "masterBehindBytes",
+                   state.master_end_pos > end_pos ? state.master_end_pos - end_pos : 0);
+    if (state.heard_ms > 0)
+        put(info, "masterHeardSecondsAgo", "%.3f", (double)(now_ms - state.heard_ms) / 1000);
+}
+
+static void put_replication(struct info *info)
+{
+    static const char *const roles[] = {[BROKER_ROLE_ASYNC_MASTER] = "ASYNC_MASTER",
+                                        [BROKER_ROLE_SYNC_MASTER] = "SYNC_MASTER",
+                                        [BROKER_ROLE_SLAVE] = "SLAVE"};
+    put(info, "brokerRole", "%s", roles[info->broker->conf.brokerRole]);
+    if (info->broker->slave)
+        put_master(info);
+    else
+        put_slaves(info);
+}
+
 void handle_get_broker_runtime_info(struct broker *broker, struct call *call)
 {
     struct info info = {.broker = broker, .arena = call->arena};
@@ -230,6 +303,7 @@ void handle_get_broker_runtime_info(struct broker *broker, struct call *call)
     put_delays(&info);
     put_timers(&info);
     put_pools(&info);
+    put_replication(&info);
     put(&info, "brokerVersionDesc", "V4_9_2");
     put_number(&info, "brokerVersion", COMMAND_VERSION_4_9_2);
     put(&info, "cometmqVersion", "%s", COMETMQ_VERSION);

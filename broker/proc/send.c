@@ -365,7 +365,8 @@ static bool admitted(const struct send *send)
     if (acks_full(send->bl->acks, send->call->under_way)) {
         net_reply_error(call_reply_to(send->call), RESPONSE_SYSTEM_BUSY,
                         "[OVERLOAD]system busy, start flow control for a while: %lld sends wait "
-                        "for the disk of the commit log, or %d MiB; look at its load and health",
+                        "for the disk of the commit log or a slave, or %d MiB; look at their load "
+                        "and health",
                         (long long)broker->conf.sendThreadPoolQueueCapacity,
                         (int)(SENDS_QUEUED_BYTES_MAX >> 20));
         return false;

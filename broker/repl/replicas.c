@@ -3,8 +3,8 @@
  * A few slots under one lock, and what is computed from them as atomics.
  *
  * Invariants: the end of `covered` never goes back. All bytes of [from, to) were reported by slaves
- * that had them, each without a gap: a slave whose own range touches it moves only `to`, another
- * one begins it anew. `best_pos` is the furthest report of the slaves that are there.
+ * that had them, each without a gap: a slave whose own range touches it makes it longer, one that
+ * lies behind it begins it anew. `best_pos` is the furthest report of the slaves that are there.
  *
  * Source: RMQ 4.9.2 HAService (isSlaveOK, notifyTransferSome).
  */
@@ -139,16 +139,20 @@ static void note_time(struct slot *slot, int64_t appended_pos, int64_t now_ms)
 }
 
 /* The slave has [begins_pos, acked_pos). The range begins anew before its end moves: a look between
- * the two shows too little. returns  the end has moved */
+ * the two shows too little. returns  it has grown */
 static bool cover(struct replicas *replicas, const struct replica_state *state)
 {
+    int64_t begins_pos = state->identity.begins_pos;
     int64_t to = atomic_load(&replicas->covered_to);
-    if (state->acked_pos <= to || state->acked_pos <= state->identity.begins_pos)
-        return false;
-    if (state->identity.begins_pos > to)
-        atomic_store(&replicas->covered_from, state->identity.begins_pos);
-    atomic_store(&replicas->covered_to, state->acked_pos);
-    return true;
+    int64_t from = atomic_load(&replicas->covered_from);
+    bool anew = begins_pos > to;
+    bool longer = state->acked_pos > to && state->acked_pos > begins_pos;
+    bool earlier = begins_pos < from && state->acked_pos >= from;
+    if ((anew && longer) || earlier)
+        atomic_store(&replicas->covered_from, begins_pos);
+    if (longer)
+        atomic_store(&replicas->covered_to, state->acked_pos);
+    return longer || earlier;
 }
 
 bool replicas_acked(struct replicas *replicas, int slot, int64_t pos, int64_t appended_pos)

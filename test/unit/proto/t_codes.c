@@ -42,9 +42,9 @@ static void every_row_and_nothing_else(void **state)
         assert_true(strlen(info->name) > 3);
     }
     /* RequestCode of 4.9.2 has 94 constants; DELETE_EXPIRED_COMMITLOG is of 4.9.4; 11 are of pop
-     * consumption and tools of 5.3.3; GET_TIMER_CHECK_POINT, GET_TIMER_METRICS and RECALL_MESSAGE
-     * are of 5.x. */
-    assert_int_equal(rows, 109);
+     * consumption and tools of 5.3.3; GET_TIMER_CHECK_POINT, GET_TIMER_METRICS, RECALL_MESSAGE and
+     * GET_BROKER_HA_STATUS are of 5.x. */
+    assert_int_equal(rows, 110);
     assert_int_equal(command_info(329)->server, SERVER_BROKER);
     assert_null(command_info(INT32_MIN));
     assert_null(command_info(INT32_MAX));

@@ -167,6 +167,15 @@ static void a_log_that_begins_in_the_middle_covers_only_itself(void **state)
     replicas_sent(world->replicas, other, 1300);
     assert_true(replicas_acked(world->replicas, other, 1300, 1500));
     assert_covered(world, 1000, 1300);
+    /* So does one that has all, once it has come so far. */
+    int whole = join(world, 3, 0);
+    replicas_sent(world->replicas, whole, 1500);
+    assert_true(replicas_acked(world->replicas, whole, 999, 1500));
+    assert_covered(world, 1000, 1300);
+    int moves = world->moves;
+    assert_true(replicas_acked(world->replicas, whole, 1000, 1500));
+    assert_covered(world, 0, 1300);
+    assert_int_equal(world->moves, moves + 1);
 }
 
 static struct replica_state only_one(const struct world *world)
