@@ -47,6 +47,11 @@ static bool begin(struct broker *broker, struct call *call, EndTransactionReques
     end_transaction_request_header__init(header);
     if (!call_bind_lenient(call, &header->base, unused))
         return false;
+    if (broker_is_slave(broker)) {
+        call_fail(call, RESPONSE_SLAVE_NOT_AVAILABLE,
+                  "a slave ends no transactions; send this to the master");
+        return false;
+    }
     int32_t outcome = header->commit_or_rollback;
     if (outcome != 0 && outcome != SYS_FLAG_TRANSACTION_COMMIT &&
         outcome != SYS_FLAG_TRANSACTION_ROLLBACK) {
@@ -54,11 +59,6 @@ static bool begin(struct broker *broker, struct call *call, EndTransactionReques
                   "commitOrRollback field wrong: it is %d; send %d to commit, %d to roll back, 0 "
                   "while the outcome is unknown",
                   (int)outcome, SYS_FLAG_TRANSACTION_COMMIT, SYS_FLAG_TRANSACTION_ROLLBACK);
-        return false;
-    }
-    if (broker->slave) {
-        call_fail(call, RESPONSE_SLAVE_NOT_AVAILABLE,
-                  "a slave ends no transactions; send this to the master");
         return false;
     }
     if (outcome == 0)

@@ -299,10 +299,10 @@ static void settle(struct pull *pull, struct get_result *got, struct arena *aren
         hold(pull))
         return;
     if (code == RESPONSE_PULL_OFFSET_MOVED) {
-        if (broker->slave && !broker->conf.offsetCheckInSlave) {
+        if (broker_is_slave(broker) && !broker->conf.offsetCheckInSlave) {
             got->next_begin_offset = pull->queue_offset;
             code = RESPONSE_PULL_RETRY_IMMEDIATELY;
-        } else if (!broker->slave) {
+        } else if (!broker_is_slave(broker)) {
             offset_moved(pull, got->next_begin_offset);
         }
     }
@@ -638,7 +638,7 @@ static void serve(struct broker *broker, struct call *call, const PullMessageReq
 {
     struct get_result got;
     bool here = read_queue(pull, pull->queue_offset, call->arena, &got);
-    if ((header->sys_flag & PULL_FLAG_COMMIT_OFFSET) != 0 && !broker->slave)
+    if ((header->sys_flag & PULL_FLAG_COMMIT_OFFSET) != 0 && !broker_is_slave(broker))
         commit(broker, header);
     if (here)
         settle(pull, &got, call->arena);

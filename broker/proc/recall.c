@@ -23,7 +23,7 @@ static bool check_broker(struct broker *broker, struct call *call)
         call_fail(call, RESPONSE_NO_PERMISSION, "recall failed, operation is forbidden");
         return false;
     }
-    if (broker->slave) {
+    if (broker_is_slave(broker)) {
         call_fail(call, RESPONSE_SLAVE_NOT_AVAILABLE,
                   "recall failed, broker service not available");
         return false;

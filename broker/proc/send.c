@@ -421,9 +421,11 @@ void handle_send_message(struct broker *broker, struct call *call)
     if (parked_sends_join(send.bl->parked, call, send.header.topic))
         return;
     bool exists = topics_get(broker->topics, send.header.topic, &send.topic);
-    if (exists && (send.topic.saved || broker->slave))
+    if (exists && (send.topic.saved || broker_is_slave(broker)))
         send_to_topic(&send);
-    else if (broker->slave)
+    else if (broker_is_slave(broker) && broker->conf.autoCreateTopicEnable)
+        send_refuse(broker, call_reply_to(call), PUT_SERVICE_NOT_AVAILABLE);
+    else if (broker_is_slave(broker))
         fail_topic_missing(&send);
     else /* to be made, or to be saved: others, be it a heartbeat, may just have made it */
         parked_sends_start(send.bl->parked, call, &send.header);
