@@ -21,17 +21,17 @@ enum response_code {
 #undef X
 };
 
-/* Tables by request code: codes below 512, and those of pop consumption from 200000 on. */
+/* Tables by request code: codes below 1024, and those of pop consumption from 200000 on. */
 #define COMMAND_POP_BASE 200000
-#define COMMAND_SLOT(code) ((code) < 512 ? (code) : 512 + (code)-COMMAND_POP_BASE)
-#define COMMAND_SLOTS 768
+#define COMMAND_SLOT(code) ((code) < 1024 ? (code) : 1024 + (code)-COMMAND_POP_BASE)
+#define COMMAND_SLOTS 1280
 
 /* The slot of any code a peer may send; -1 when it has none. */
 static inline int32_t command_slot(int32_t code)
 {
-    if (code >= 0 && code < 512)
+    if (code >= 0 && code < 1024)
         return code;
-    return code >= COMMAND_POP_BASE && code < COMMAND_POP_BASE + COMMAND_SLOTS - 512
+    return code >= COMMAND_POP_BASE && code < COMMAND_POP_BASE + COMMAND_SLOTS - 1024
                ? COMMAND_SLOT(code)
                : -1;
 }
