@@ -23,6 +23,7 @@ import os
 import random
 import signal
 import socket
+import struct
 import sys
 import threading
 import time
@@ -54,6 +55,12 @@ class Client(wire.Client):
     def __init__(self, address, answer_s=ANSWER_S):
         super().__init__(*address, CONNECT_S)
         self.socket.settimeout(answer_s)
+
+    def abandon(self):
+        """Close it; what has not left yet never will. Else requests to a broker that was cut off would
+        come to it long after the drill has looked at what it has."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close()
 
     def read_answer(self, opaque):
         try:
@@ -132,7 +139,7 @@ class Lane:
     def drop(self, group):
         connection = self.connections.pop(group, None)
         if connection:
-            connection.close()
+            connection.abandon()
 
     def start(self, client, queue, **order):
         """Send a new message without waiting; returns (its name, opaque)."""

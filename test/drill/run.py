@@ -29,6 +29,8 @@ JAVA_CLASSES = "%s/target/interop.jar:%s/target/lib/*" % (JAVA, JAVA)
 # delete old messages, which would look as if they were lost.
 SETTINGS = {"syncFlushTimeout": 1500, "cleanFileForciblyEnable": "false",
             "haSendHeartbeatInterval": 1000, "haHousekeepingInterval": 5000}
+# Files that a broker has made beforehand take messages for a while on a full disk.
+SMALL_FILES = {"mappedFileSizeCommitLog": 1 << 20, "maxMessageSize": 65536}
 
 
 def build_java():
@@ -51,7 +53,8 @@ class Run:
         if fault.cuts and not self.hosts.can_cut:
             raise hosts.NotHere("hosts are loopback addresses, which cannot be cut off")
         self.cluster = Cluster(self.hosts, servers, groups, role=options.role, flush=options.flush,
-                               settings=SETTINGS, apache=options.apache,
+                               settings=dict(SETTINGS, **(SMALL_FILES if fault.small_disks else {})),
+                               apache=options.apache,
                                ip_version=options.ip_version)
         self.needs = fault
         self.folder = os.path.join(self.cluster.folder, "history")
