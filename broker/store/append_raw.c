@@ -280,11 +280,11 @@ static enum status take(struct store *store, struct slice block, size_t *taken, 
 enum status store_append_raw(struct store *store, int64_t pos, struct slice bytes, struct err *err)
 {
     int64_t before = store_appended_pos(store);
+    if (pos == before)
+        buf_clear(&store->raw.held);
     enum status status = may_write(store);
     if (status != STATUS_OK)
         return explain(store, status, err);
-    if (pos == before)
-        buf_clear(&store->raw.held);
     if (pos != store_received_pos(store))
         return err_set(err, STATUS_INVALID,
                        "bytes of the master's log at position %" PRId64 " do not continue this "

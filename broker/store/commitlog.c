@@ -48,12 +48,21 @@ void commitlog_install(struct commitlog *log, struct segment *segment)
 /* --- the end of the log --- */
 
 /* Whole records behind the end were messages, perhaps acknowledged ones, that something in front of
- * them cuts off: that is an error, and more than the end of a write that was under way. */
+ * them cuts off: that is an error, and more than the end of a write that was under way. A 4.9.2
+ * slave's log may end inside a record at any time. */
 static void log_kept(const struct log_cut *cut, int64_t pos, int64_t bytes, int64_t whole_records,
                      const char *kept)
 {
-    log_line(whole_records > 0 ? LOG_ERROR : LOG_WARN, "store",
-             "bytes were cut from the end of the commit log and kept aside",
+    if (cut->doubted && pos == cut->end && whole_records > 0)
+        whole_records--;
+    bool expected = cut->slave && whole_records == 0;
+    log_line(whole_records > 0 ? LOG_ERROR
+             : expected        ? LOG_INFO
+                               : LOG_WARN,
+             "store",
+             expected ? "the log ended inside a record, whose begin was cut and kept aside; the "
+                        "master sends it again"
+                      : "bytes were cut from the end of the commit log and kept aside",
              "log_end=%lld why=\"%s\" from=%lld bytes=%lld whole_records=%lld kept=%s",
              (long long)cut->end, cut->why == NULL ? "the log ended before them" : cut->why,
              (long long)pos, (long long)bytes, (long long)whole_records, kept);

@@ -85,6 +85,8 @@ struct log_cut {
     const char *root; /* of the store: what is cut and not zero is kept there, see aside.h */
     const char *why;  /* for the log line; NULL: only zeros are expected behind `end` */
     bool look;        /* also look behind `end` in its own segment; false: zeros are known there */
+    bool slave;       /* what is no whole record is no loss: the master sends it again */
+    bool doubted;     /* the record at `end` looks whole, but is not believed to be */
 };
 
 /* Make cut->end the end of the log: the rest of its segment is made zero, so that what stood there

@@ -292,6 +292,22 @@ static void describe(struct log_item *item, enum status decoded, struct slice by
         (void)snprintf(item->why, sizeof item->why, "a record's size, mark or structure is wrong");
 }
 
+/* The size of the record that begins at `pos` when these are its first bytes, and zeros stand for
+ * those that never came; 0: there is no such record. */
+static int32_t begun_size(struct slice bytes, int64_t pos)
+{
+    uint8_t belongs[RECORD_PHYSICAL_OFFSET_AT + 8];
+    size_t came = sizeof belongs;
+    if (bytes.size < sizeof belongs)
+        return 0;
+    while (came > 0 && bytes.data[came - 1] == 0)
+        came--;
+    memcpy(belongs, bytes.data, sizeof belongs);
+    put_u32(belongs + 4, RECORD_MAGIC);
+    put_i64(belongs + RECORD_PHYSICAL_OFFSET_AT, pos);
+    return memcmp(belongs, bytes.data, came) == 0 ? get_i32(bytes.data) : 0;
+}
+
 /* The bytes at item->pos are there; say what they are. */
 static void take(struct log_walk *walk, struct log_item *item, enum status decoded)
 {
@@ -309,7 +325,10 @@ static void take(struct log_walk *walk, struct log_item *item, enum status decod
         return;
     }
     describe(item, decoded, item->bytes);
+    int32_t size = begun_size(item->bytes, item->pos);
     judge(walk, item);
+    item->begun = item->kind == LOG_ITEM_END && item->end_pos - item->pos <= size &&
+                  size <= segment_end - item->pos - RECORD_FILLER_BYTES;
 }
 
 /* No segment has item->pos. */

@@ -61,6 +61,7 @@ struct log_item {
     struct record record; /* RECORD; its slices are valid until the next step */
     struct slice bytes;   /* RECORD: all of it */
     bool body_ok;         /* RECORD: the body has its checksum */
+    bool begun;           /* END: what stands there is the begin of a record that belongs there */
     char why[160];        /* DAMAGE, END with something behind it */
 };
 

@@ -35,10 +35,13 @@ struct recovery {
     int64_t end;
     int64_t records;
     int64_t last_timestamp_ms;
-    int64_t last_pos; /* the last record before `end`, -1: not known */
-    bool doubt;       /* writes may be there in parts */
-    bool rebuilt;     /* something was dispatched */
-    const char *why;  /* the log ends at `end`; NULL: there are zeros */
+    int64_t last_pos;         /* the last record before `end`, -1: not known */
+    int64_t pos_before_last;  /* the one before that */
+    bool last_ends_with_zero; /* the last record's topic or properties do */
+    bool last_is_doubted;     /* and it was left out for that */
+    bool doubt;               /* writes may be there in parts */
+    bool rebuilt;             /* something was dispatched */
+    const char *why;          /* the log ends at `end`; NULL: there are zeros */
 };
 
 /* --- where to start --- */
@@ -157,6 +160,27 @@ static bool lacks_sector(const struct segment *segment, const struct record *rec
     return false;
 }
 
+/* Do topic or properties end with a zero byte? No client sends such. */
+static bool ends_with_zero(const struct record *record)
+{
+    struct slice last = record->properties.size > 0 ? record->properties : record->topic;
+    return last.size > 0 && last.data[last.size - 1] == 0;
+}
+
+/* A 4.9.2 slave writes what it gets, and the last bytes of a record's properties may have been
+ * about to come: they are zero then, and the record looks whole. The master sends it again. */
+static void doubt_last_record(struct recovery *recovery)
+{
+    if (recovery->store->options.role != STORE_ROLE_SLAVE || !recovery->last_ends_with_zero ||
+        recovery->why != NULL)
+        return;
+    recovery->end = recovery->last_pos;
+    recovery->last_pos = recovery->pos_before_last;
+    recovery->records--;
+    recovery->last_is_doubted = true;
+    recovery->why = "the last record's topic or properties may not have come as a whole";
+}
+
 /* Look at what stands at recovery->end. False: the log ends there. */
 static bool scan_step(struct recovery *recovery, const struct segment *segment,
                       enum record_check check)
@@ -171,6 +195,7 @@ static bool scan_step(struct recovery *recovery, const struct segment *segment,
             return false;
         }
         recovery->end = segment_end(segment);
+        recovery->last_ends_with_zero = false; /* there is something behind it */
         return true;
     }
     if (status == STATUS_OK && record.physical_offset != recovery->end) {
@@ -186,7 +211,9 @@ static bool scan_step(struct recovery *recovery, const struct segment *segment,
         recovery->why = "a record's topic or properties are torn";
         return false;
     }
+    recovery->pos_before_last = recovery->last_pos;
     recovery->last_pos = recovery->end;
+    recovery->last_ends_with_zero = ends_with_zero(&record);
     recovery->end += record.size;
     recovery->records++;
     if (record.store_timestamp_ms > recovery->last_timestamp_ms)
@@ -215,6 +242,7 @@ static void find_end(struct recovery *recovery)
         }
         segment_drop(segment);
     }
+    doubt_last_record(recovery);
     /* The checkpoint of a clean stop leaves nothing behind it. */
     if (recovery->trust == TRUST_POSITION && recovery->end != recovery->start)
         recovery->crash = true;
@@ -228,6 +256,8 @@ static enum status cut_log(struct recovery *recovery, struct err *err)
         .root = recovery->store->options.root,
         .why = recovery->why,
         .look = recovery->crash || recovery->trust != TRUST_POSITION || recovery->why != NULL,
+        .slave = recovery->store->options.role == STORE_ROLE_SLAVE,
+        .doubted = recovery->last_is_doubted,
     };
     enum status status = commitlog_cut(log, &cut, err);
     log->last_timestamp_ms = recovery->last_timestamp_ms;

@@ -488,11 +488,14 @@ struct deletion {
 };
 
 /* With both locks held: all messages of the queue have left the log. A record that is in the log
- * and not yet in the queue keeps it alive. */
+ * and not yet in the queue keeps it alive; on a slave, where next_offset stands still, any does. */
 static bool is_expired(const struct queue *queue)
 {
-    return queue->written_offset > 0 && queue->next_offset == queue->written_offset &&
-           queue->last_end_pos <= store_min_pos(queue->store);
+    const struct store *store = queue->store;
+    bool all_in_queue = health_has(&store->health, REFUSAL_SLAVE)
+                            ? store_dispatched_pos(store) == store_appended_pos(store)
+                            : queue->next_offset == queue->written_offset;
+    return queue->written_offset > 0 && all_in_queue && queue->last_end_pos <= store_min_pos(store);
 }
 
 /* Records of the queue that are in the log already must not come back: the dispatcher leaves out

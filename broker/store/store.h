@@ -223,6 +223,16 @@ int64_t store_received_pos(const struct store *store);
  *          | FULL, BUSY (nothing happened) | IO; err says what */
 MUST_CHECK enum status store_begin_at(struct store *store, int64_t pos, struct err *err);
 
+/* Change the role of the store while it runs.
+ * To a slave's: appends are refused from the return on.
+ * To a master's: the begin of a record that store_append_raw holds is forgotten; dispatch is waited
+ * for, then queue offsets go on where the queues end and appends are taken.
+ * The thread that calls store_append_raw, or while that is not under way.
+ * returns  OK (also when it has that role) | TIMEOUT (not all of the log is in the queues after
+ *          patience_ms; nothing happened) */
+MUST_CHECK enum status store_set_role(struct store *store, enum store_role role,
+                                      int64_t patience_ms, struct err *err);
+
 /* A record by which two logs can be told apart: no other log has one of that checksum at that
  * position. */
 struct log_name {

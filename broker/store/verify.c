@@ -324,6 +324,13 @@ static void add_end(struct pass *pass, const struct log_item *item)
         return;
     char path[PATH_MAX];
     struct verify_place place = log_place(verify, item->pos, path);
+    if (item->begun && !verify->files->aborted) {
+        verify_report(verify, false, "tail", &place,
+                      "the log ends inside a record, of which bytes up to %lld came. A slave of "
+                      "4.9.2 leaves it so, and its master sends it again; a master lacks a message",
+                      (long long)item->end_pos);
+        return;
+    }
     verify_report(verify, !verify->files->aborted, "tail", &place,
                   "behind the end of the log, up to %lld, stands something that is no record: %s%s",
                   (long long)item->end_pos, item->why,

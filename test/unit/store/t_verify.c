@@ -29,14 +29,15 @@ struct outcome {
     char kinds[KINDS_MAX][32]; /* of damages */
     int64_t positions[KINDS_MAX];
     int64_t ends[KINDS_MAX]; /* what the text says that the log goes on at, -1 */
-    char notes[512];
+    char notes[4096];        /* all of them, a line each */
 };
 
 static void on_finding(void *ctx, const struct verify_finding *finding)
 {
     struct outcome *outcome = ctx;
     if (!finding->damage) {
-        (void)snprintf(outcome->notes, sizeof outcome->notes, "%s", finding->text);
+        size_t used = strlen(outcome->notes);
+        (void)snprintf(outcome->notes + used, sizeof outcome->notes - used, "%s\n", finding->text);
         return;
     }
     if (outcome->count == KINDS_MAX)
@@ -324,13 +325,111 @@ static void a_store_in_use(void **state)
     kit_release(&kit);
 }
 
+/* --- slaves --- */
+
+/* Bring a slave to its master's end. */
+static void copy_log(const struct kit *master, const struct kit *slave)
+{
+    struct log_range range;
+    struct err err;
+    do {
+        int64_t pos = store_received_pos(slave->store);
+        assert_int_equal(store_log_bytes(master->store, pos, 5000, &range), STATUS_OK);
+        assert_int_equal(
+            store_append_raw(slave->store, pos, slice_of(range.data, range.size), &err), STATUS_OK);
+        log_range_release(&range);
+    } while (store_appended_pos(slave->store) < store_appended_pos(master->store));
+}
+
+/* Its log, its queues and their offsets begin in the middle. */
+static void a_slave_that_began_late(void **state)
+{
+    (void)state;
+    struct kit master;
+    struct kit slave;
+    struct kit crashed;
+    struct err err;
+    struct outcome outcome;
+    kit_init(&master, "verify_master");
+    kit_init(&slave, "verify_slave");
+    slave.options.role = STORE_ROLE_SLAVE;
+    kit_open(&master);
+    kit_start(&slave);
+    kit_put_many(&master, "A", 0, 1000, 100);
+    kit_put_many(&master, "B", 1, 1000, 100);
+    assert_int_equal(store_begin_at(slave.store, 2 * master.options.segment_bytes, &err),
+                     STATUS_OK);
+    copy_log(&master, &slave);
+    kit_dispatched(&slave);
+    kit_crash(&slave, &crashed);
+    verify(&crashed, &outcome);
+    assert_int_equal(outcome.result.damages, 0);
+    kit_close(&slave);
+    verify(&slave, &outcome);
+    assert_int_equal(outcome.result.damages, 0);
+    assert_int_equal(outcome.result.notes, 0);
+    assert_int_equal(outcome.result.queue_entries, outcome.result.records);
+    kit_release(&crashed);
+    kit_release(&master);
+    kit_release(&slave);
+}
+
+static bool has_kind(const struct outcome *outcome, const char *kind)
+{
+    for (size_t i = 0; i < outcome->count; i++)
+        if (strcmp(outcome->kinds[i], kind) == 0)
+            return true;
+    return false;
+}
+
+/* As a 4.9.2 slave that was stopped leaves it: whatever part of a record came last, it is no
+ * damage; a bad byte in it is. */
+static void a_log_that_ends_inside_a_record(void **state)
+{
+    (void)state;
+    struct kit master;
+    kit_init(&master, "verify_master");
+    kit_open(&master);
+    kit_put(&master, "A", 0, "whole", "");
+    struct append_result last = kit_put(&master, "A", 0, "not whole", "TAGS\001t");
+    kit_close(&master);
+    for (int64_t arrived = last.pos; arrived < last.end_pos - 10; arrived += 3) {
+        struct kit kit;
+        struct outcome outcome;
+        char path[256];
+        uint8_t zeros[1024] = {0};
+        kit_init_copy(&kit, "verify_inside", master.root);
+        kit_remove(&kit, "checkpoint");
+        kit_remove(&kit, "consumequeue");
+        kit_path(&kit, "commitlog/00000000000000000000", path);
+        kit_poke(path, arrived, zeros, (size_t)(last.end_pos - arrived));
+        verify(&kit, &outcome);
+        for (size_t i = 0; i < outcome.count; i++)
+            assert_string_equal(outcome.kinds[i], "missing-entry"); /* all queues are missing */
+        if (arrived > last.pos + 3)
+            assert_non_null(strstr(outcome.notes, "inside a record"));
+        if (arrived > last.pos + 7) {
+            kit_poke(path, last.pos + 6, "x", 1);
+            verify(&kit, &outcome);
+            assert_true(has_kind(&outcome, "tail"));
+        }
+        kit_release(&kit);
+    }
+    kit_release(&master);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_deleted_topic),   cmocka_unit_test(an_index_file_in_the_making),
-        cmocka_unit_test(a_topic_made_anew), cmocka_unit_test(expired_segments),
-        cmocka_unit_test(fillers),           cmocka_unit_test(a_bad_place_on_the_disk),
+        cmocka_unit_test(a_deleted_topic),
+        cmocka_unit_test(an_index_file_in_the_making),
+        cmocka_unit_test(a_topic_made_anew),
+        cmocka_unit_test(expired_segments),
+        cmocka_unit_test(fillers),
+        cmocka_unit_test(a_bad_place_on_the_disk),
         cmocka_unit_test(a_store_in_use),
+        cmocka_unit_test(a_slave_that_began_late),
+        cmocka_unit_test(a_log_that_ends_inside_a_record),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

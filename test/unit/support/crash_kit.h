@@ -66,6 +66,7 @@ struct crash {
     bool deleted[CRASH_TOPICS]; /* the topic was deleted at some time */
     int64_t gone[CRASH_TOPICS]; /* its messages before this position may be in no queue */
     int64_t failed;             /* calls that failed in layers that were left behind */
+    bool began_late;            /* a slave's log that does not have its master's first messages */
     bool faults;                /* calls may fail, refused messages may have arrived */
 };
 
