@@ -319,7 +319,11 @@ static void *follow_all(void *arg)
     follower->store = replication->options.store;
     follower->read_buffer = xmalloc(READ_BYTES);
     follower->pause_ms = PAUSE_MS_MIN;
-    while (!atomic_load(&replication->stopping)) {
+    for (;;) {
+        /* What was called out so far is looked at now; only what comes after that ends a wait. */
+        ha_wake_wait(replication->follow_wake_fd, 0);
+        if (atomic_load(&replication->stopping))
+            break;
         if (!take_master(follower)) {
             ha_wake_wait(replication->follow_wake_fd, -1);
             continue;

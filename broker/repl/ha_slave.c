@@ -221,18 +221,22 @@ static void send_bytes(struct ha_slave *machine, size_t size, int64_t now_ms,
     action->bytes = slice_of(machine->out, size);
 }
 
-static void report(struct ha_slave *machine, struct ha_log log, int64_t now_ms,
+/* What may be reported; -1: nothing yet. Protocol 1 begins where the first report says: it has to
+ * be the end of the log, and with sync_flush on disk. */
+static int64_t report_of(const struct ha_slave *machine, struct ha_log log)
+{
+    bool flushed = log.flushed_pos >= log.end_pos;
+    int64_t pos = machine->self.sync_flush && !flushed ? log.flushed_pos : log.end_pos;
+    if (machine->state != HA_SLAVE_STREAMING ||
+        (machine->protocol == 1 ? machine->reported_pos == -1 && pos < log.end_pos
+                                : !machine->accepted))
+        return -1;
+    return pos > machine->reported_pos ? pos : machine->reported_pos;
+}
+
+static void report(struct ha_slave *machine, int64_t pos, int64_t now_ms,
                    struct ha_slave_action *action)
 {
-    int64_t pos =
-        machine->self.sync_flush && log.flushed_pos < log.end_pos ? log.flushed_pos : log.end_pos;
-    /* Protocol 1 begins where the first report says: not before what is there is on disk. */
-    if (machine->protocol == 1 && machine->reported_pos == -1 && pos < log.end_pos)
-        return;
-    if (pos <= machine->reported_pos && now_ms - machine->told_ms < machine->options.heartbeat_ms)
-        return;
-    if (pos < machine->reported_pos)
-        pos = machine->reported_pos;
     machine->reported_pos = pos;
     if (machine->protocol == 1) {
         put_i64(machine->out, pos);
@@ -246,6 +250,7 @@ static void report(struct ha_slave *machine, struct ha_log log, int64_t now_ms,
 static void send_due(struct ha_slave *machine, struct ha_log log, int64_t now_ms,
                      struct ha_slave_action *action)
 {
+    int64_t pos = report_of(machine, log);
     if (machine->ask_due) {
         machine->ask_due = false;
         put_i64(machine->out, HA_ASK_FOR_HELLO);
@@ -253,15 +258,21 @@ static void send_due(struct ha_slave *machine, struct ha_log log, int64_t now_ms
     } else if (machine->hello_due) {
         machine->hello_due = false;
         send_bytes(machine, ha_hello_encode(&machine->self, machine->out), now_ms, action);
-    } else if (machine->protocol == 1 || machine->accepted) {
-        report(machine, log, now_ms, action);
+    } else if (pos > machine->reported_pos ||
+               (pos != -1 && now_ms - machine->told_ms >= machine->options.heartbeat_ms)) {
+        report(machine, pos, now_ms, action);
     }
+}
+
+/* Whether a HELLO may still come that would tell what the master speaks. */
+static bool is_patient(const struct ha_slave *machine)
+{
+    return machine->state == HA_SLAVE_ASKING && !machine->ask_due && machine->in_size == 0;
 }
 
 static void look_at_time(struct ha_slave *machine, int64_t now_ms)
 {
-    if (machine->state == HA_SLAVE_ASKING && !machine->ask_due && machine->in_size == 0 &&
-        now_ms - machine->began_ms >= HA_HELLO_PATIENCE_MS) {
+    if (is_patient(machine) && now_ms - machine->began_ms >= HA_HELLO_PATIENCE_MS) {
         machine->protocol = 1;
         machine->state = HA_SLAVE_STREAMING;
     }
@@ -294,9 +305,11 @@ void ha_slave_step(struct ha_slave *machine, struct ha_log log, bool can_send, i
         action->what = HA_SLAVE_CLOSE;
     }
     action->until_ms = machine->heard_ms + machine->options.silence_ms;
-    int64_t next_ms = machine->state == HA_SLAVE_ASKING
-                          ? machine->began_ms + HA_HELLO_PATIENCE_MS
-                          : machine->told_ms + machine->options.heartbeat_ms;
-    if (can_send && next_ms < action->until_ms)
+    int64_t next_ms = action->until_ms;
+    if (is_patient(machine))
+        next_ms = machine->began_ms + HA_HELLO_PATIENCE_MS;
+    else if (can_send && report_of(machine, log) != -1)
+        next_ms = machine->told_ms + machine->options.heartbeat_ms;
+    if (next_ms < action->until_ms)
         action->until_ms = next_ms;
 }
