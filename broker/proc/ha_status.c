@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * GET_BROKER_HA_STATUS (907), by which RocketMQ 5's `mqadmin haStatus` shows the slaves of a master,
- * and how a slave gets on. Source: DefaultHAService.getRuntimeInfo of 5.3.3.
+ * GET_BROKER_HA_STATUS (907), by which RocketMQ 5's `mqadmin haStatus` shows the slaves of a
+ * master, and how a slave gets on. Source: DefaultHAService.getRuntimeInfo of 5.3.3.
  */
 #include "broker/proc/broker.h"
 #include "broker/proc/handlers.h"

@@ -17,12 +17,19 @@
 #define TELL_FIRST_MS 10000
 #define TELL_PERIOD_MS 60000
 
+enum told {
+    TOLD_NOTHING, /* it is on its way to the end of the log for the first time */
+    TOLD_IN_SYNC,
+    TOLD_BEHIND,
+};
+
 struct watched {
     uint64_t number;
     int64_t sent_pos;
     int64_t bytes_per_second;
     int64_t fell_ms; /* wall clock: when it was seen too far behind; 0: not since it was in sync */
     bool in_sync;
+    enum told told;
 };
 
 struct replica_watch {
@@ -96,29 +103,31 @@ static struct watched judge(const struct replica_watch *watch, const struct watc
     if (seen->behind_bytes >= watch->broker->conf.haSlaveFallbehindMax) {
         now.in_sync = false;
         now.fell_ms = now_ms;
-    } else if (state->caught_up_ms > now.fell_ms) {
+    } else if (state->caught_up_ms > 0 && state->caught_up_ms >= now.fell_ms) {
         now.in_sync = true;
         now.fell_ms = 0;
     }
     return now;
 }
 
+/* A line for each change; not for one that has never been in sync. */
 static void tell_change(const struct replica_watch *watch, const struct replica_view *seen,
-                        bool was_in_sync, bool in_sync)
+                        struct watched *now)
 {
     char address[HOST_TEXT_BYTES];
-    if (was_in_sync == in_sync)
-        return;
     host_format(&seen->state.identity.address, address);
-    if (in_sync)
+    if (now->in_sync && now->told != TOLD_IN_SYNC) {
+        now->told = TOLD_IN_SYNC;
         log_info("replication", "slave is in sync", "slave=%s brokerId=%lld acked=%lld", address,
                  (long long)seen->state.identity.broker_id, (long long)seen->state.acked_pos);
-    else
-        log_warn("replication",
-                 "slave fell behind: SYNC_MASTER does not wait for it until it is nearer",
-                 "slave=%s brokerId=%lld behind_bytes=%lld behind_ms=%lld haSlaveFallbehindMax=%lld",
-                 address, (long long)seen->state.identity.broker_id, (long long)seen->behind_bytes,
-                 (long long)seen->behind_ms, (long long)watch->broker->conf.haSlaveFallbehindMax);
+    } else if (!now->in_sync && seen->state.caught_up_ms > 0 && now->told != TOLD_BEHIND) {
+        now->told = TOLD_BEHIND;
+        log_warn(
+            "replication", "slave fell behind: SYNC_MASTER does not wait for it until it is nearer",
+            "slave=%s brokerId=%lld behind_bytes=%lld behind_ms=%lld haSlaveFallbehindMax=%lld",
+            address, (long long)seen->state.identity.broker_id, (long long)seen->behind_bytes,
+            (long long)seen->behind_ms, (long long)watch->broker->conf.haSlaveFallbehindMax);
+    }
 }
 
 /* Words as 4.9.2's. */
@@ -164,7 +173,7 @@ void replica_watch_step(struct replica_watch *watch)
         const struct watched *before = find(watch, list[i].number);
         view(watch->broker, &list[i], wall_ms, &seen[i]);
         now[i] = judge(watch, before, &seen[i], wall_ms, mono_ms - watch->looked_ms);
-        tell_change(watch, &seen[i], before != NULL && before->in_sync, now[i].in_sync);
+        tell_change(watch, &seen[i], &now[i]);
     }
     lock(watch);
     memcpy(watch->watched, now, count * sizeof *now);

@@ -267,8 +267,7 @@ static void put_master(struct info *info)
         state.connected ? "connected"
         : state.refused ? "refused"
                         : "notConnected",
-        state.why[0] == '\0' || state.connected ? "" : ": ",
-        state.connected ? "" : state.why);
+        state.why[0] == '\0' || state.connected ? "" : ": ", state.connected ? "" : state.why);
     put_number(info, "masterConnectionSince", state.since_ms);
     if (state.connected)
         put_number(info, "masterProtocol", state.protocol);
