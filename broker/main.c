@@ -457,6 +457,8 @@ static void start_replication(struct broker *broker)
         .transfer_bytes = conf->haTransferBatchSize,
         .heartbeat_ms = conf->haSendHeartbeatInterval,
         .silence_ms = conf->haHousekeepingInterval,
+        .on_changed = role_tables_changed,
+        .ctx = broker,
     };
     if (replication_start(&options, &broker->replication, &err) != STATUS_OK)
         die("replication can not be started; another broker may be running here, else set "
@@ -473,17 +475,15 @@ static void start_threads(struct broker *broker, struct housekeeper **keeper)
                                       .on_flushed = on_flushed,
                                       .may_expire = broker_may_expire};
     start_replication(broker);
+    if (role_start(broker, &err) != STATUS_OK)
+        die("a thread can not be started", &err);
     store_set_listener(broker->store, listener);
     if (store_start(broker->store, &err) != STATUS_OK ||
         housekeeper_start(broker, keeper, &err) != STATUS_OK)
         die("a thread can not be started", &err);
-    if (broker->slave)
-        replication_follow(broker->replication, broker->conf.haMasterAddress);
     for (int i = 0; i < broker->loop_count; i++)
         if (loop_start(broker->loops[i], &err) != STATUS_OK)
             die("an I/O loop can not be started", &err);
-    if (role_start(broker, &err) != STATUS_OK)
-        die("a thread can not be started", &err);
 }
 
 static void announce_boot(const struct broker *broker)
@@ -534,9 +534,9 @@ static void stop(struct broker *broker, struct housekeeper *keeper)
     for (int i = 0; i < broker->loop_count; i++)
         loop_stop(broker->loops[i]);
     appender_stop(broker->appender);
-    role_stop(broker);
     housekeeper_stop(keeper);
     replication_stop(broker->replication); /* slaves get what is left first */
+    role_stop(broker);
     store_stop(broker->store);
     housekeeper_free(keeper);
     /* What the store and the workers still posted; nobody posts any more, but the other loops to

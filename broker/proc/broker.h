@@ -44,9 +44,10 @@ struct pop_revive;
 struct registrar;
 struct replicas;
 struct replication;
-struct slave_sync;
 struct replica_watch;
 struct request_modes;
+struct slave_sync;
+struct table_changes;
 struct topic_maker;
 struct topic_routes;
 struct transaction_asker;
@@ -72,7 +73,7 @@ struct broker {
     const char *conf_path;  /* the file that UPDATE_BROKER_CONFIG rewrites */
     const struct clock *clock;
     struct vfs *vfs;
-    int64_t boot_ms; /* wall clock */
+    int64_t boot_ms;  /* wall clock */
     char boot_id[32]; /* of this start; no other one has the same */
 
     struct host store_host; /* brokerIP1:listenPort, in every record and message id */
@@ -108,7 +109,8 @@ struct broker {
     struct hold_tables *holds;
     struct hold_tables *pop_holds;
     struct registrar *registrar;
-    struct slave_sync *slave_sync; /* NULL on a master */
+    struct slave_sync *slave_sync;       /* NULL on a master */
+    struct table_changes *table_changes; /* NULL on a slave */
     struct topic_maker *topic_maker;
     struct appender *appender;
     struct transaction_asker *transaction_asker; /* NULL on a slave */
@@ -132,8 +134,8 @@ static inline bool broker_is_slave(const struct broker *broker)
     return broker->slave;
 }
 
-/* A slave has heard who its master is. Its log is followed at ha_address unless haMasterAddress says
- * another; of its tables copies are kept as long as `master` is not empty. Any thread. */
+/* A slave has heard who its master is. Its log is followed at ha_address unless haMasterAddress
+ * says another; of its tables copies are kept as long as `master` is not empty. Any thread. */
 void broker_follow(struct broker *broker, const char *master, const char *ha_address);
 
 /* The slot of the loop that a call came in on. Only while on that loop. */

@@ -13,6 +13,7 @@
 #include "broker/proc/broker.h"
 #include "broker/proc/registrar.h"
 #include "broker/proc/replica_watch.h"
+#include "broker/proc/table_changes.h"
 #include "broker/proc/transaction_asker.h"
 #include "broker/state/pop_orders.h"
 #include "broker/state/pop_polls.h"
@@ -281,8 +282,12 @@ static void *keep_pops(void *arg)
 static void *keep_journals(void *arg)
 {
     struct housekeeper *keeper = arg;
-    while (doze(keeper, JOURNAL_PERIOD_MS))
+    struct broker *broker = keeper->broker;
+    while (doze(keeper, JOURNAL_PERIOD_MS)) {
         write_journals(keeper);
+        if (broker->table_changes != NULL)
+            table_changes_step(broker->table_changes, clock_monotonic_ms(broker->clock));
+    }
     return NULL;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the name servers tell a slave about its master, and what it makes of that when they disagree.
- * Pure state; one thread, the registrar's loop.
+ * What the name servers tell a slave about its master, and what it makes of that when they
+ * disagree. Pure state; one thread, the registrar's loop.
  *
  * 4.9.2 takes the answer that came first in each round, so that name servers that differ send a
  * slave to and fro. Here the master that is followed is kept as long as a name server that can be
@@ -20,8 +20,8 @@
 
 /* Of one name server. */
 struct master_word {
-    bool heard;                          /* it has answered the last call */
-    char master[MASTER_ADDRESS_BYTES];   /* "ip:port"; empty: it knows none */
+    bool heard;                        /* it has answered the last call */
+    char master[MASTER_ADDRESS_BYTES]; /* "ip:port"; empty: it knows none */
     char ha_address[MASTER_ADDRESS_BYTES];
 };
 

@@ -36,12 +36,12 @@
 struct name_server {
     struct registrar *registrar;
     char address[ADDRESS_BYTES];
-    bool registered; /* the last round reached it; for one log line per change */
-    bool known;      /* `registered` means something */
-    bool called;     /* a call is under way */
-    bool missed;     /* a round came meanwhile */
-    int64_t calling; /* the requests that the call under way serves */
-    int64_t served;  /* and the last one that has ended, well or not */
+    bool registered;           /* the last round reached it; for one log line per change */
+    bool known;                /* `registered` means something */
+    bool called;               /* a call is under way */
+    bool missed;               /* a round came meanwhile */
+    int64_t calling;           /* the requests that the call under way serves */
+    int64_t served;            /* and the last one that has ended, well or not */
     char rival[ADDRESS_BYTES]; /* who else claims our name and id, as it says; empty: nobody */
 };
 
@@ -376,8 +376,8 @@ static void take_master(struct name_server *server, const struct command *respon
     struct registrar *registrar = server->registrar;
     RegisterBrokerResponseHeader header;
     register_broker_response_header__init(&header);
-    bool heard = response != NULL && ext_to_message(&response->ext, arena, &header.base, NULL) ==
-                                         STATUS_OK;
+    bool heard =
+        response != NULL && ext_to_message(&response->ext, arena, &header.base, NULL) == STATUS_OK;
     master_words_set(&registrar->masters, (size_t)(server - registrar->servers), heard,
                      header.master_addr, header.ha_server_addr);
     follow(registrar);

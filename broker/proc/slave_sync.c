@@ -69,11 +69,11 @@ struct slave_sync {
 
     char master[ADDRESS_BYTES];
     enum kind kind;
-    int64_t round;      /* number of the newest one, which counts also when it is over */
-    int64_t begun_ms;   /* when it began; monotonic */
-    bool asking;        /* it is under way */
-    bool again;         /* another one is to follow at once */
-    int step;           /* of a round with 4.9.2 */
+    int64_t round;    /* number of the newest one, which counts also when it is over */
+    int64_t begun_ms; /* when it began; monotonic */
+    bool asking;      /* it is under way */
+    bool again;       /* another one is to follow at once */
+    int step;         /* of a round with 4.9.2 */
     int rounds_as_4_9_2;
     bool fast_port_fails;
     bool failed; /* something of this round */
@@ -309,7 +309,7 @@ static void complain_of_answer(struct slave_sync *sync, const char *what, enum s
                                const struct command *response, struct arena *arena)
 {
     complain(sync, what,
-             status != STATUS_OK     ? status_text(status)
+             status != STATUS_OK    ? status_text(status)
              : response->has_remark ? arena_cstr(arena, response->remark)
                                     : "it refuses, and does not say why");
 }
@@ -492,7 +492,8 @@ static bool fast_address(const char *address, char out[ADDRESS_BYTES])
 static void ask_next(struct slave_sync *sync)
 {
     char fast[ADDRESS_BYTES];
-    bool by_fast_port = sync->step == 0 && !sync->fast_port_fails && fast_address(sync->master, fast);
+    bool by_fast_port =
+        sync->step == 0 && !sync->fast_port_fails && fast_address(sync->master, fast);
     call_master(sync, by_fast_port ? fast : sync->master, steps[sync->step].code, NULL, TIMEOUT_MS,
                 on_answer);
 }

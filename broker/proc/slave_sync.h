@@ -30,8 +30,8 @@ MUST_CHECK enum status slave_sync_start(struct broker *broker, struct slave_sync
  * call the functions below. */
 void slave_sync_stop(struct slave_sync *sync);
 
-/* The master's address, "ip:port" as registered; NULL or empty: none is known, nothing is asked. The
- * same as before: nothing happens. Any thread. */
+/* The master's address, "ip:port" as registered; NULL or empty: none is known, nothing is asked.
+ * The same as before: nothing happens. Any thread. */
 void slave_sync_follow(struct slave_sync *sync, const char *master);
 
 /* The master has changed something: ask now. Any thread. */

@@ -53,9 +53,8 @@ static bool is_possible(const TimerProgress *body)
 
 static struct mark mark_of(const TimerProgress *body)
 {
-    return (struct mark){{body->version, body->covered_offset, body->done_due_ms,
-                          body->done_offset, body->floor_pos, body->roll_pos, body->roll_bucket,
-                          body->roll_entries}};
+    return (struct mark){{body->version, body->covered_offset, body->done_due_ms, body->done_offset,
+                          body->floor_pos, body->roll_pos, body->roll_bucket, body->roll_entries}};
 }
 
 static enum status snapshot(const void *table, struct arena *arena, uint64_t saved_changes,

@@ -497,9 +497,10 @@ enum status topics_replace(struct topics *topics, const TopicConfigSerializeWrap
     topics_unlock(topics);
     map_release(&named);
     if (status != STATUS_OK)
-        return err_set(err, status,
-                       "more than %d topics have come and gone since the start; restart this broker",
-                       ENTRIES_MAX);
+        return err_set(
+            err, status,
+            "more than %d topics have come and gone since the start; restart this broker",
+            ENTRIES_MAX);
     return STATUS_OK;
 }
 

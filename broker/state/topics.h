@@ -122,8 +122,8 @@ struct data_version topics_version(const struct topics *topics, uint64_t *change
  * and the data version is the master's, as on 4.9.2's slaves. All of it or nothing.
  * returns  OK | MALFORMED (no data version, no topic, or more than TOPICS_MAX: that is no master's
  *          table; err says which) | BUSY (too many topics have come and gone since the start) */
-MUST_CHECK enum status topics_replace(struct topics *topics, const TopicConfigSerializeWrapper *body,
-                                      struct err *err);
+MUST_CHECK enum status topics_replace(struct topics *topics,
+                                      const TopicConfigSerializeWrapper *body, struct err *err);
 
 /* Fill the wrapper for registration, code 21 and the file; memory from `arena`.
  * only        NULL: all topics; else just that one, with the full data version (TP-07)

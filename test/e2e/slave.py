@@ -249,6 +249,77 @@ class OwnMaster(SlaveTest):
         self.assertIn("is a slave itself", answer.remark)
 
 
+class Pair(SlaveTest):
+    """With the log: the slave learns from the name server where to get it."""
+
+    def setUp(self):
+        self.server = self.name_server()
+        self.master = self.broker(self.server).start()
+        self.at_master = self.connect(self.master)
+        self.assertEqual(self.at_master.create_topic("T").code, SUCCESS)
+        self.slave_broker = self.slave(self.server).start()
+        self.at_slave = self.connect(self.slave_broker)
+
+    def same_log(self):
+        def end(client):
+            return client.call(RUNTIME_INFO).json()["table"]["commitLogMaxOffset"]
+        return end(self.at_slave) == end(self.at_master)
+
+    def become_master(self):
+        """By hand, as 4.9.2's operators do; the old master is gone for good."""
+        self.at_slave.close()
+        self.slave_broker.stop()
+        os.unlink(self.slave_broker.config_file)
+        self.slave_broker.options.update(brokerRole="ASYNC_MASTER", brokerId=0)
+        self.slave_broker.start()
+        self.at_slave = self.connect(self.slave_broker)
+
+    def test_changes_are_told(self):
+        """One after the other, each made when the one before has arrived: with a look every ten
+        seconds that would take more than a minute."""
+        wait_until(lambda: "T" in topics_of(self.at_slave), "the topic")
+        begin = time.monotonic()
+        for i in range(4):
+            self.at_master.create_topic(f"N{i}")
+            wait_until(lambda n=f"N{i}": n in topics_of(self.at_slave), "the topic")
+            commit(self.at_master, "T", "G", 0, i)
+            wait_until(lambda n=i: offsets_of(self.at_slave).get("T@G") == {0: n}, "the offset")
+        self.assertLess(time.monotonic() - begin, 60)
+
+    def test_a_held_pull_is_woken(self):
+        self.at_master.produce("T", b"first")
+        wait_until(lambda: self.at_slave.max_offset("T") == 1, "the first message")
+        wait_until(lambda: "T" in topics_of(self.at_slave), "the topic")
+        opaque = self.at_slave.start_pull("T", offset=1, suspend_ms=30000)
+        self.assertTrue(self.at_slave.is_silent(0.3))
+        self.at_master.produce("T", b"second")
+        answer = self.at_slave.read_answer(opaque)
+        self.assertEqual([r.body for r in decode_records(answer.body)], [b"second"])
+
+    def test_delays_and_timers_go_on_where_they_were(self):
+        """What was delivered is not delivered again, and what was not is, by the new master."""
+        for i in range(3):
+            self.at_master.produce("T", b"early %d" % i, properties={"DELAY": "1"})
+            self.at_master.produce("T", b"soon %d" % i, properties={"TIMER_DELAY_MS": "1000"})
+        wait_until(lambda: self.at_master.max_offset("T") == 6, "they are delivered")
+        for i in range(3):
+            self.at_master.produce("T", b"late %d" % i, properties={"DELAY": "3"})  # 10 s
+            self.at_master.produce("T", b"later %d" % i, properties={"TIMER_DELAY_MS": "12000"})
+        wait_until(self.same_log, "the slave has the log")
+        wait_until(lambda: self.at_slave.call(ALL_DELAYS).json()["offsetTable"].get(1) == 3,
+                   "the slave knows how far delayed messages are")
+        wait_until(lambda: parse_json(self.slave_broker.read("store/config/timerProgress.json")
+                                      .encode() or b"{}").get("coveredOffset", 0) >= 6,
+                   "and timers")
+        self.master.kill()
+        self.become_master()
+        expected = sorted([b"early %d" % i for i in range(3)] + [b"soon %d" % i for i in range(3)] +
+                          [b"late %d" % i for i in range(3)] + [b"later %d" % i for i in range(3)])
+        wait_until(lambda: self.at_slave.max_offset("T") >= 12, "all are delivered")
+        time.sleep(2)
+        self.assertEqual(sorted(r.body for r in self.at_slave.read_queue("T")), expected)
+
+
 class OtherMaster(SlaveTest):
     def setUp(self):
         self.server = self.name_server()

@@ -25,6 +25,7 @@ static const ProtobufCMessageDescriptor *const types[] = {
     &broker_stats_data__descriptor,
     &register_broker_body__descriptor,
     &subscription_group_wrapper__descriptor,
+    &replicated_tables__descriptor,
 };
 
 static ProtobufCMessage *new_message(struct arena *arena, const ProtobufCMessageDescriptor *type)

@@ -296,6 +296,38 @@ static void filter_servers_follow_the_registration(void **state)
     expect_route(f, "PlainTopic", ROUTE("0:\"" MASTER "\"", "6", "4"));
 }
 
+static void two_that_claim_one_id_are_told(void **state)
+{
+    struct fixture *f = *state;
+    struct route_registration one = broker(f, "broker-a", 1, "127.0.0.1:1", 1);
+    struct route_registration other = broker(f, "broker-a", 1, "127.0.0.1:2", 1);
+    registers(f, &one);
+    assert_int_equal(f->done.rival.size, 0);
+    registers(f, &other);
+    assert_true(slice_is(f->done.rival, "127.0.0.1:1"));
+    assert_true(f->done.rival_is_new);
+    for (int i = 0; i < 2; i++) { /* by turns: both hear of it, but it is nothing new */
+        registers(f, &one);
+        assert_true(slice_is(f->done.rival, "127.0.0.1:2"));
+        assert_false(f->done.rival_is_new);
+        registers(f, &other);
+        assert_true(slice_is(f->done.rival, "127.0.0.1:1"));
+        assert_false(f->done.rival_is_new);
+    }
+    /* One of them goes, and comes again: that is new. */
+    (void)route_unregister(f->route, SLICE_LITERAL("DefaultCluster"), SLICE_LITERAL("broker-a"),
+                           SLICE_LITERAL("127.0.0.1:1"), 7);
+    registers(f, &other);
+    assert_int_equal(f->done.rival.size, 0);
+    registers(f, &one);
+    assert_true(f->done.rival_is_new);
+    /* One that has moved, over the same connection, is no rival of itself. */
+    struct route_registration moved = broker(f, "broker-a", 1, "127.0.0.1:3", 1);
+    moved.conn = one.conn;
+    registers(f, &moved);
+    assert_int_equal(f->done.rival.size, 0);
+}
+
 /* proves: NS-27 */
 static void a_slave_is_told_its_master(void **state)
 {
@@ -674,6 +706,7 @@ int main(void)
         TEST(a_slave_that_becomes_master_leaves_its_old_id),
         TEST(topics_are_never_removed_by_absence),
         TEST(filter_servers_follow_the_registration),
+        TEST(two_that_claim_one_id_are_told),
         TEST(a_slave_is_told_its_master),
         TEST(unregistering_the_last_address_drops_everything),
         TEST(unregistering_from_another_cluster_leaves_the_name),
