@@ -152,14 +152,16 @@ def longest_pause(times, begin, end):
     return max(later - earlier for earlier, later in zip(line, line[1:]))
 
 
-def pauses(events, fault, healed):
+def pauses(events, lanes, fault, healed):
     """How long clients stood still because of a fault, in seconds: `client`, of a sender that goes on
-    with another group; `group`, of the group that was hit; `consumer`, of readers of that group."""
+    with another group; `group`, of the group that was hit; `consumer`, of readers of that group.
+
+    events  those from shortly before the fault until it was mended, at the least
+    lanes   {id: lane} of what was sent"""
     begin, end, group = fault["at"], healed["at"], fault.get("group")
-    lanes = {one["id"]: one["lane"] for one in events if one["e"] == "sent"}
+    lane = fault.get("lane", "p-roaming")
     acked = [one for one in events if one["e"] == "acked" and one["code"] == ledger.SEND_OK]
-    found = {"client": [one["at"] for one in acked if lanes.get(one["id"]) == fault.get(
-        "lane", "p-roaming")],
+    found = {"client": [one["at"] for one in acked if lanes.get(one["id"]) == lane],
              "group": [one["at"] for one in acked if group in (None, one["group"])],
              "consumer": [one["at"] for one in events if one["e"] == "got"
                           and group in (None, one["group"])]}
@@ -174,7 +176,7 @@ def main():
         print("group %s: %d messages read from broker %d" % (group, count, source))
     faults = [one for one in tail.events if one["e"] == "fault"]
     ends = [one for one in tail.events if one["e"] == "healed"]
-    rows = [pauses(tail.events, fault, end) for fault, end in zip(faults, ends)]
+    rows = [pauses(tail.events, tail.lanes, fault, end) for fault, end in zip(faults, ends)]
     for name in ("client", "group", "consumer"):
         values = [row[name] for row in rows if row[name] is not None]
         if values:

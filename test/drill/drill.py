@@ -79,15 +79,14 @@ def all_rounds(fault, run, rounds):
         complaints += ["[log] %s" % broker.tail(8) for broker in run.cluster.brokers.values()]
     acked, lost = run.lost()
     return dict({"fault": fault.name, "rounds": run.round, "acked": acked, "lost": lost,
-                 "complaints": complaints, "hosts": run.hosts.kind}, **run.pauses())
+                 "complaints": complaints, "hosts": run.hosts.kind}, **run.pauses)
 
 
 def say_round(fault, run, rounds):
-    found = run.pauses()
     print("  %s %d/%d: %d answers SEND_OK%s; pauses: %s" % (
         fault.name, run.round, rounds, sum(len(acks) for acks in run.tail.acked.values()),
         ", %d complaints" % len(run.complaints) if run.complaints else "",
-        ", ".join("%s %.2f s" % (what, values[-1]) for what, values in found.items() if values)),
+        ", ".join("%s %.2f s" % (what, values[-1]) for what, values in run.pauses.items() if values)),
         flush=True)
 
 

@@ -65,6 +65,29 @@ def kill_master(run, group):
     run.healed()
 
 
+@fault(rounds=1)
+def offsets(run, group):
+    """A consumer that starts while the master is dead is told by the slave where its group was"""
+    master, slave = run.cluster.master(group), run.cluster.slave(group)
+    run.await_read(group)
+    before = run.position(group)
+    wait_until(lambda: reached(run.committed(slave), before), "the slave has the offsets %s" % before)
+    run.fault("offsets", group)
+    master.kill()
+    told, after = run.committed(slave), run.position(group)
+    if not reached(told, before) or not reached(after, told):
+        run.complain("offset", "the slave tells %s; the group was at %s, now at %s", told, before,
+                     after)
+    run.await_read(group)
+    master.start()
+    run.await_sends(group)
+    run.healed()
+
+
+def reached(offsets, others):
+    return all(offsets[queue] >= offset for queue, offset in others.items())
+
+
 @fault(java=True)
 def java_clients(run, group):
     """kill -9 of a master under Apache's Java client: it sends to the other group, reads from the slave"""

@@ -200,7 +200,7 @@ def burst(member, group):
             for _ in range(WINDOW // 4):
                 if not lane.finish(client, group, *flight.popleft()):
                     time.sleep(0.02)
-            time.sleep(0.02)
+            time.sleep(0.05)
         except GONE:
             for name, _ in flight:
                 lane.failed(name)

@@ -15,13 +15,14 @@ import checker
 import hosts
 import ledger
 import stores
-from broker import Client, SUCCESS
+from broker import Client, QUERY_OFFSET, SUCCESS
 from cluster import (Cluster, DrillError, GROUPS, HERE, NAME_SERVERS, names, wait_until)
 from servers import BUILD, ROOT
 
 TOPIC, QUEUES, CONSUMERS = "drill", 4, "drill-readers"
 SETTLE_S = 0.3  # answers that were on their way when a broker died
 AGAIN = 20      # so many answers SEND_OK say that a group is well again
+RECENT = 5000   # so many events hold what came last before a fault
 SMALL_DISK = 192 << 20
 JAVA = os.path.join(ROOT, "test", "interop", "java")
 JAVA_CLASSES = "%s/target/interop.jar:%s/target/lib/*" % (JAVA, JAVA)
@@ -54,8 +55,7 @@ class Run:
             raise hosts.NotHere("hosts are loopback addresses, which cannot be cut off")
         self.cluster = Cluster(self.hosts, servers, groups, role=options.role, flush=options.flush,
                                settings=dict(SETTINGS, **(SMALL_FILES if fault.small_disks else {})),
-                               apache=options.apache,
-                               ip_version=options.ip_version)
+                               apache=options.apache, ip_version=options.ip_version)
         self.needs = fault
         self.folder = os.path.join(self.cluster.folder, "history")
         os.makedirs(self.folder)
@@ -64,8 +64,10 @@ class Run:
         self.members = {}
         self.on_slave = {group: stores.Content(TOPIC) for group in self.cluster.groups}
         self.checked = {group: 0 for group in self.cluster.groups}
+        self.absent = 0  # answers SEND_OK whose message was not on the slave when it was looked for
         self.complaints = []
-        self.faults = []
+        self.current, self.before_fault = None, 0
+        self.pauses = {"client": [], "group": [], "consumer": []}  # seconds of each round
         self.round = 0
 
     # --- the frame ---
@@ -146,14 +148,19 @@ class Run:
     # --- what rounds are made of ---
 
     def fault(self, name, group=None, **more):
-        one = dict(name=name, group=group, round=self.round, at=time.time(), **more)
-        self.history.write("fault", **one)
-        self.faults.append([one, None])
+        self.tail.update()
+        self.before_fault = max(0, len(self.tail.events) - RECENT)
+        self.current = dict(name=name, group=group, round=self.round, at=time.time(), **more)
+        self.history.write("fault", **self.current)
 
     def healed(self):
-        one = dict(self.faults[-1][0], at=time.time())
-        self.history.write("healed", **one)
-        self.faults[-1][1] = one
+        end = dict(self.current, at=time.time())
+        self.history.write("healed", **end)
+        events = self.tail.update().events[self.before_fault:]
+        found = checker.pauses(events, self.tail.lanes, self.current, end)
+        for what, seconds in found.items():
+            if seconds is not None and not (what == "consumer" and self.current.get("held")):
+                self.pauses[what].append(round(seconds, 3))
 
     def complain(self, rule, text, *values):
         self.complaints.append("[%s] round %d: %s" % (rule, self.round, text % values))
@@ -203,6 +210,7 @@ class Run:
                           "ends at %d", one["id"], (one["queue"], one["offset"]), content.end)
         if len(absent) > checker.SHOWN:
             self.complain("slave", "and %d more", len(absent) - checker.SHOWN)
+        self.absent += len(absent)
         self.checked[group] = len(acked)
 
     def await_read(self, group):
@@ -224,6 +232,21 @@ class Run:
         except DrillError:
             raise DrillError("consumers did not come to where they should in group %s: (consumer, "
                              "queue, is at, should be at) %s" % (group, behind())) from None
+
+    def committed(self, broker):
+        """{queue: offset} of the readers' group, as a broker would tell a consumer that starts."""
+        found = {}
+        with Client(*broker.address, 3) as client:
+            for queue in range(QUEUES):
+                answer = client.call(QUERY_OFFSET, {"consumerGroup": CONSUMERS, "topic": TOPIC,
+                                                    "queueId": queue})
+                found[queue] = int(answer.ext["offset"]) if answer.code == SUCCESS else 0
+        return found
+
+    def position(self, group):
+        """{queue: offset} that the reader wants next."""
+        self.tail.update()
+        return {queue: self.tail.next.get(("c", TOPIC, group, queue), 0) for queue in range(QUEUES)}
 
     def read_from(self, group, number):
         """How many messages consumers have got from that broker so far."""
@@ -289,15 +312,4 @@ class Run:
         acked = sum(len(acks) for acks in self.tail.acked.values())
         gone = sum(len(checker.missing(acks, self.content(self.cluster.master(group)).messages))
                    for group, acks in self.tail.acked.items())
-        return acked, gone
-
-    def pauses(self):
-        """{what: [seconds of each round]}"""
-        found = {"client": [], "group": [], "consumer": []}
-        for fault, end in self.faults:
-            if end is None:
-                continue
-            for what, seconds in checker.pauses(self.tail.events, fault, end).items():
-                if seconds is not None and not (what == "consumer" and fault.get("held")):
-                    found[what].append(round(seconds, 3))
-        return found
+        return acked, gone + self.absent

@@ -295,11 +295,12 @@ class Pauses(unittest.TestCase):
         story.now += 2
         story.send("e", 4)
         story.add("healed", group="a")
-        found = checker.pauses(story.events, fault, story.events[-1])
+        lanes = {one["id"]: one["lane"] for one in story.events if one["e"] == "sent"}
+        found = checker.pauses(story.events, lanes, fault, story.events[-1])
         self.assertAlmostEqual(found["client"], 5.03, 2)
         self.assertAlmostEqual(found["group"], 5.03, 2)
         self.assertIsNone(found["consumer"])
-        other = checker.pauses(story.events, dict(fault, group="b"), story.events[-1])
+        other = checker.pauses(story.events, lanes, dict(fault, group="b"), story.events[-1])
         self.assertIsNone(other["group"])
 
 
