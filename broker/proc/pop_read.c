@@ -19,8 +19,7 @@
 
 #include <stdlib.h>
 
-#define TURN_QUEUES_MAX 1024      /* of a round that are looked at in one turn of the loop */
-#define POP_FROM_RETRY_PERCENT 20 /* popFromRetryProbability */
+#define TURN_QUEUES_MAX 1024 /* of a round that are looked at in one turn of the loop */
 
 struct cold_pop {
     struct cold_read read; /* first */
@@ -569,8 +568,8 @@ void pop_round_run(struct pop *pop)
     /* First of all: what comes, or becomes ready, from here on is seen by the wait. */
     struct poll_target target = {.topic = pop->topic, .group = pop->group};
     round->mark = pop_polls_mark(bl->broker->pop_polls, &target);
-    uint32_t chance = broker_loop_random(bl, 100);
-    round->retry_first = chance < POP_FROM_RETRY_PERCENT;
+    round->retry_first =
+        (int64_t)broker_loop_random(bl, 100) < bl->broker->conf.popFromRetryProbability;
     round->first = broker_loop_random(bl, TOPIC_QUEUES_MAX);
     round->pop_time_ms = clock_wall_ms(bl->broker->clock);
     round->revive_queue = pop->order ? POP_ORDER_REVIVE_QUEUE

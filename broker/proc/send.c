@@ -150,6 +150,10 @@ static bool redirect_dead(struct send *send, struct slice group, struct record *
     struct topic_config topic;
     struct slice name = slice_of_cstr(
         arena_printf(send->call->arena, "%s%.*s", TOPIC_DLQ_PREFIX, SLICE_ARGS(group)));
+    if (broker_is_slave(send->broker)) { /* the topic is the master's to make */
+        send_refuse(send->broker, call_reply_to(send->call), PUT_SERVICE_NOT_AVAILABLE);
+        return false;
+    }
     if (parked_sends_join(send->bl->parked, send->call, name))
         return false;
     if (!topics_get(send->broker->topics, name, &topic) || !topic.saved) {
@@ -190,27 +194,39 @@ static bool redirect_retry(struct send *send, struct record *record, bool *dead)
     return redirect_dead(send, group, record);
 }
 
+static bool refuse_timer(struct send *send, enum timer_draft draft, const char *remark)
+{
+    if (draft != TIMER_DRAFT_ILLEGAL && draft != TIMER_DRAFT_OFF)
+        return false;
+    fail(send, draft == TIMER_DRAFT_ILLEGAL ? RESPONSE_MESSAGE_ILLEGAL : RESPONSE_SYSTEM_ERROR,
+         "%s", remark);
+    return true;
+}
+
+/* A half message becomes a timer when it is committed. What can never be one is refused now, when
+ * somebody waits for the answer: nobody hears of a commit that fails. */
+static bool may_become_timer(struct send *send, const struct property_wishes *wishes)
+{
+    const char *remark = "";
+    int64_t due_ms = 0;
+    enum timer_draft draft =
+        timer_draft_check(send->broker, wishes, send->call->arena, &due_ms, &remark);
+    return !refuse_timer(send, draft, remark);
+}
+
 /* A message with a time of delivery; false when the call was answered. */
 static bool draft_timer(struct send *send, const struct property_wishes *wishes,
                         struct record *record, char **handle)
 {
-    const char *remark = NULL;
+    const char *remark = "";
     struct slice topic = record->topic;
     int64_t due_ms = 0;
-    switch (timer_draft(send->broker, wishes, &send->bl->scratch, record, send->call->arena,
-                        &due_ms, &remark)) {
-    case TIMER_DRAFT_NONE:
-        break;
-    case TIMER_DRAFT_TIMER:
+    enum timer_draft draft = timer_draft(send->broker, wishes, &send->bl->scratch, record,
+                                         send->call->arena, &due_ms, &remark);
+    if (refuse_timer(send, draft, remark))
+        return false;
+    if (draft == TIMER_DRAFT_TIMER)
         *handle = timer_draft_handle(send->broker, wishes, topic, due_ms);
-        break;
-    case TIMER_DRAFT_ILLEGAL:
-        fail(send, RESPONSE_MESSAGE_ILLEGAL, "%s", remark);
-        return false;
-    case TIMER_DRAFT_OFF:
-        fail(send, RESPONSE_SYSTEM_ERROR, "%s", remark);
-        return false;
-    }
     return true;
 }
 
@@ -235,6 +251,8 @@ static void send_single(struct send *send, int32_t queue_id)
              (const char *)broker->conf.brokerIP1);
         return;
     }
+    if (wishes.transaction && wishes.delay_level <= 0 && !may_become_timer(send, &wishes))
+        return;
     if (wishes.transaction || (wishes.delay_level > 0 && !dead)) {
         buf_clear(properties);
         properties_rewrite(send->header.properties, cluster, true, properties, &wishes);

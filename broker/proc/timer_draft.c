@@ -28,9 +28,8 @@ static void append_number(struct buf *out, struct slice name, int64_t value)
     properties_append(out, name, slice_of(text, format_i64(value, text)));
 }
 
-enum timer_draft timer_draft(struct broker *broker, const struct property_wishes *wishes,
-                             struct buf *properties, struct record *record, struct arena *arena,
-                             int64_t *due_ms, const char **remark)
+enum timer_draft timer_draft_check(struct broker *broker, const struct property_wishes *wishes,
+                                   struct arena *arena, int64_t *due_ms, const char **remark)
 {
     int64_t now_ms = clock_wall_ms(broker->clock);
     int64_t max_ms = broker->conf.timerMaxDelaySec * 1000;
@@ -51,6 +50,16 @@ enum timer_draft timer_draft(struct broker *broker, const struct property_wishes
                                (long long)max_ms);
         return TIMER_DRAFT_ILLEGAL;
     }
+    return TIMER_DRAFT_TIMER;
+}
+
+enum timer_draft timer_draft(struct broker *broker, const struct property_wishes *wishes,
+                             struct buf *properties, struct record *record, struct arena *arena,
+                             int64_t *due_ms, const char **remark)
+{
+    enum timer_draft draft = timer_draft_check(broker, wishes, arena, due_ms, remark);
+    if (draft != TIMER_DRAFT_TIMER)
+        return draft;
     append_number(properties, SLICE_LITERAL(PROPERTY_TIMER_OUT_MS), *due_ms);
     properties_append(properties, SLICE_LITERAL(PROPERTY_REAL_TOPIC), record->topic);
     append_number(properties, SLICE_LITERAL(PROPERTY_REAL_QUEUE_ID), record->queue_id);

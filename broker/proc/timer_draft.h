@@ -17,6 +17,11 @@ enum timer_draft {
     TIMER_DRAFT_OFF,     /* timerWheelEnable=false: SYSTEM_ERROR */
 };
 
+/* What timer_draft would say of a message, which stays as it is: for one that becomes a timer later,
+ * when its transaction is committed. */
+enum timer_draft timer_draft_check(struct broker *broker, const struct property_wishes *wishes,
+                                   struct arena *arena, int64_t *due_ms, const char **remark);
+
 /* properties  the contents of record->properties; TIMER_OUT_MS and the real target are appended
  * record      topic, queue_id and properties are changed
  * due_ms      out: of a timer

@@ -429,6 +429,25 @@ class ComingAgain(PopTest):
         self.assertEqual(self.pop(topic, poll_ms=1000), [])
         wait_until(lambda: self.offset(retry_topic(topic)) == 9, "the retry topic's offset")
 
+    def test_how_often_they_go_first(self):
+        """popFromRetryProbability: at its ends what comes again is always first, or always last."""
+        topic = self.topic()
+        self.fill(topic, 8)
+        self.assertEqual(len(self.pop(topic, count=8, invisible_ms=300)), 8)
+        self.fill(topic, 8, first=8)
+        wait_until(lambda: self.client.max_offset(retry_topic(topic)) == 8, "they come again")
+        try:
+            for percent, retry in ((100, "1"), (0, "0")):
+                answer = self.client.call(UPDATE_CONFIG, {},
+                                          f"popFromRetryProbability={percent}".encode())
+                self.assertEqual(answer.code, SUCCESS, answer)
+                for _ in range(8):
+                    message, = self.pop(topic, count=1)
+                    self.assertEqual(message.retry, retry)
+                    self.ack(topic, message)
+        finally:
+            self.client.call(UPDATE_CONFIG, {}, b"popFromRetryProbability=20")
+
     def test_late_acknowledgements(self):
         topic = self.topic()
         self.fill(topic, 1)

@@ -497,6 +497,9 @@ class Slave(BrokerTest):
             "broker's disk is full [CL: "), answer)
         for part in ("CL: ", "CQ: ", "INDEX: "):
             self.assertIn(part, answer.remark)
+        self.assertEqual(self.client.produce("created-by-slave").code, 14)
+        answer = self.client.call(UPDATE_CONFIG, {}, b"autoCreateTopicEnable=false")
+        self.assertEqual(answer.code, SUCCESS, answer)
         self.assertEqual(self.client.produce("created-by-slave").code, TOPIC_NOT_EXIST)
 
 

@@ -111,6 +111,10 @@ class DeliveryTest(TimerTest):
             self.assertTrue(answer.remark.startswith(
                 "timer message illegal, the delay time should not be bigger than the max delay "
                 "10000ms"), answer.remark)
+            # The half message of a transaction, which becomes a timer when it is committed.
+            half = self.send({**properties, "TRAN_MSG": "true", "PGROUP": "PG"})
+            self.assertEqual((half.code, half.remark), (answer.code, answer.remark))
+        self.assertEqual(self.client.max_offset("RMQ_SYS_TRANS_HALF_TOPIC"), 0)
         self.assertEqual(self.client.produce(WHEEL).code, NO_PERMISSION)
         header = send_header("T", m="true")
         body = batch_body([(b"one", {"TIMER_DELAY_SEC": "1"})])
@@ -166,6 +170,8 @@ class DeliveryTest(TimerTest):
         answer = self.send({"TIMER_DELAY_SEC": 1})
         self.assertEqual((answer.code, answer.remark), (SYSTEM_ERROR,
                          "accurate timer message is not enabled, timerWheelEnable is false"))
+        half = self.send({"TIMER_DELAY_SEC": 1, "TRAN_MSG": "true", "PGROUP": "PG"})
+        self.assertEqual((half.code, half.remark), (answer.code, answer.remark))
         self.assertEqual(self.client.call(CHECK_POINT).remark, "The checkpoint is null")
         self.assertEqual(self.client.call(METRICS).remark, "The timer message store is null")
 

@@ -252,8 +252,16 @@ class Ends(TransactionTest):
         self.ended(past, COMMIT)
         *_, record = self.stored(topic, 0, 2)
         self.assertEqual(record.properties["REAL_TOPIC"], topic)  # as every other commit
-        far = self.half(topic, TIMER_DELAY_SEC="99999999")
-        self.refused(SYSTEM_ERROR, "the message can not be committed: ", far.end(COMMIT))
+        # What can not become a timer is refused at once, or, if it could when it was sent, then.
+        far = {"TRAN_MSG": "true", "PGROUP": "PG", "TIMER_DELAY_SEC": "99999999"}
+        self.assertEqual(self.client.produce(topic, b"far", 0, far).code, MESSAGE_ILLEGAL)
+        minute = self.half(topic, TIMER_DELAY_SEC="60")
+        for seconds in (1, 259200):
+            answer = self.client.call(UPDATE_CONFIG, {}, f"timerMaxDelaySec={seconds}".encode())
+            self.assertEqual(answer.code, SUCCESS, answer)
+            if seconds == 1:
+                self.refused(SYSTEM_ERROR, "the message can not be committed: ",
+                             minute.end(COMMIT))
 
     def test_not_by_the_flag_but_by_the_property(self):
         topic = self.topic()
