@@ -10,6 +10,7 @@
  */
 #include "broker/proc/slave_sync.h"
 
+#include "broker/repl/replication.h"
 #include "broker/state/request_modes.h"
 #include "broker/state/timer_copy.h"
 #include "common/base/check.h"
@@ -27,6 +28,7 @@
 #define PERIOD_MS 10000
 #define ROUND_GAP_MS 100      /* between two rounds, however often the master says "changed" */
 #define PENDING_PERIOD_MS 500 /* between two looks whether the log has come far enough */
+#define UNDECIDED_MS 500      /* between two looks whether this is a master to copy from */
 #define TIMEOUT_MS 3000       /* 4.9.2's */
 #define TABLES_TIMEOUT_MS 10000
 #define PROBE_ROUNDS 6
@@ -516,6 +518,17 @@ static void begin_round(struct slave_sync *sync)
     ask_ours(sync);
 }
 
+/* Tables go with the log. A master that came back with another store, or with none, is one that
+ * replication refuses; until it has decided, nothing is taken from a master that it has lost. */
+static bool follows_its_log(const struct slave_sync *sync)
+{
+    struct replication_slave_state state;
+    if (sync->broker->replication == NULL)
+        return true;
+    replication_slave_state(sync->broker->replication, &state);
+    return !state.refused && (state.connected || state.heard_ms == 0);
+}
+
 static void on_timer(void *ctx)
 {
     struct slave_sync *sync = ctx;
@@ -530,7 +543,10 @@ static void on_timer(void *ctx)
                        waits && wait_ms > PENDING_PERIOD_MS ? PENDING_PERIOD_MS : wait_ms);
         return;
     }
-    begin_round(sync);
+    if (follows_its_log(sync))
+        begin_round(sync);
+    else
+        loop_timer_set(sync->timer, UNDECIDED_MS);
 }
 
 /* Another master, or none any more. */

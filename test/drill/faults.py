@@ -9,6 +9,7 @@ import ledger
 from cluster import wait_until
 
 FAULTS = {}
+EMPTY_S = 14  # a slave asks its master for topics, groups and offsets every 10 s
 UNSAFE = (ledger.NO_SLAVE, ledger.FLUSH_SLAVE_TIMEOUT)
 HOLD_S = 4
 
@@ -116,6 +117,23 @@ def kill_slave(run, group):
     run.await_codes(group, UNSAFE)
     run.check_slave(group)
     slave.start()
+    run.await_sends(group)
+    run.check_slave(group)
+    run.healed()
+
+
+@fault()
+def kill_both(run, group):
+    """kill -9 of a master and its slave at once, and both come back: nothing is lost, the two agree"""
+    master, slave = run.cluster.master(group), run.cluster.slave(group)
+    run.fault("kill-both", group)
+    for broker in (master, slave):
+        broker.process.kill()
+    for broker in (master, slave):
+        broker.kill()
+    run.check_slave(group)
+    for broker in (slave, master):
+        broker.start()
     run.await_sends(group)
     run.check_slave(group)
     run.healed()
@@ -297,7 +315,7 @@ def rebuild_master(run, group):
     master.kill()
     master.wipe()
     master.start()
-    time.sleep(HOLD_S)
+    time.sleep(EMPTY_S)
     run.check_slave(group)
     before = run.content(slave).messages
     for one in run.tail.update().acked[group]:
