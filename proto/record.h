@@ -14,9 +14,11 @@
 #define RECORD_FILLER_MAGIC 0xCBD43194U
 #define RECORD_FILLER_BYTES 8 /* what the filler writes: size of the rest of the file, magic */
 
-/* Where the three fields lie that the store patches after encoding. */
+/* Where the three fields lie that the store patches after encoding, and the flags that tell of
+ * their hosts. */
 #define RECORD_QUEUE_OFFSET_AT 20
 #define RECORD_PHYSICAL_OFFSET_AT 28
+#define RECORD_SYS_FLAG_AT 36
 #define RECORD_STORE_TIMESTAMP_AT(born_host_bytes) (48 + (born_host_bytes))
 
 #define SYS_FLAG_COMPRESSED 1

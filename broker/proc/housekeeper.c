@@ -11,6 +11,7 @@
 #include "broker/proc/housekeeper.h"
 
 #include "broker/proc/broker.h"
+#include "broker/proc/lag.h"
 #include "broker/proc/registrar.h"
 #include "broker/proc/replica_watch.h"
 #include "broker/proc/table_changes.h"
@@ -38,7 +39,7 @@ struct job {
     int64_t due_ms; /* monotonic */
 };
 
-#define JOBS 7
+#define JOBS 8
 
 struct housekeeper {
     struct broker *broker;
@@ -177,6 +178,17 @@ static void sample(struct housekeeper *keeper)
     stats_step(keeper->broker->stats, now_ms);
     topic_stats_step(keeper->broker->topic_stats, now_ms);
     replica_watch_step(keeper->broker->replica_watch);
+}
+
+static void stop_slow_groups(struct housekeeper *keeper)
+{
+    lag_stop_slow_groups(keeper->broker, &keeper->arena);
+}
+
+static int64_t lag_period(const struct broker *broker)
+{
+    (void)broker;
+    return LAG_PERIOD_MS;
 }
 
 static int64_t every_second(const struct broker *broker)
@@ -326,10 +338,14 @@ enum status housekeeper_start(struct broker *broker, struct housekeeper **out, s
     CHECK(pthread_cond_init(&keeper->wake, &attributes) == 0);
     pthread_condattr_destroy(&attributes);
     const struct job jobs[JOBS] = {
-        {save_tables, every_second, 0},   {save_offsets, offsets_period, 0},
-        {save_delays, delays_period, 0},  {expire, expire_period, 0},
-        {sample, every_second, 0},        {sync_journals, every_second, 0},
+        {save_tables, every_second, 0},
+        {save_offsets, offsets_period, 0},
+        {save_delays, delays_period, 0},
+        {expire, expire_period, 0},
+        {sample, every_second, 0},
+        {sync_journals, every_second, 0},
         {step_filters, expire_period, 0},
+        {stop_slow_groups, lag_period, clock_monotonic_ms(broker->clock) + LAG_PERIOD_MS},
     };
     memcpy(keeper->jobs, jobs, sizeof jobs);
     enum status status = start_threads(keeper, err);

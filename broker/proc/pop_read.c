@@ -10,6 +10,7 @@
  */
 #include "broker/proc/pop.h"
 
+#include "broker/proc/lag.h"
 #include "broker/proc/range_part.h"
 #include "common/base/check.h"
 #include "common/base/limits.h"
@@ -296,6 +297,7 @@ static void take_found(struct pop *pop, struct get_result *got)
     }
     struct slice topic = topic_of(pop);
     topic_stats_got(pop->bl->meters, topic, pop->group, got->count, (int64_t)got->bytes);
+    lag_count(pop->bl, topic, round->queue_id, pop->group, got, -1);
     pop_start_info_append(&round->start_info, is_retry(round), round->queue_id, taken.start_offset);
     pop_message_info_append(&round->message_info, is_retry(round), round->queue_id, offsets,
                             taken.count);

@@ -16,6 +16,7 @@
 #include "broker/proc/acks.h"
 #include "broker/proc/broker.h"
 #include "broker/proc/handlers.h"
+#include "broker/proc/lag.h"
 #include "broker/proc/pull_filter.h"
 #include "broker/proc/range_part.h"
 #include "broker/state/pop_polls.h"
@@ -72,6 +73,7 @@ struct pull {
     bool own_subscription;  /* it is this pull's alone */
     bool kept;              /* a copy, malloc'ed */
     bool from_disk;         /* went to the cold readers */
+    int64_t took_ms;        /* the last read */
     int64_t broker_id;      /* suggested while the group keeps up */
     int64_t slow_broker_id; /* and when it is far behind */
     struct subscription *subscription;
@@ -127,6 +129,8 @@ static void count(const struct pull *pull, int32_t code, const struct get_result
     if (code == RESPONSE_SUCCESS)
         topic_stats_got(pull->bl->meters, pull->topic, pull->group, got->count,
                         (int64_t)got->bytes);
+    lag_count(pull->bl, pull->topic, pull->queue_id, pull->group, got,
+              code == RESPONSE_SUCCESS ? pull->took_ms : -1);
 }
 
 /* Answer with what was read; the ranges leave without being copied. */
@@ -173,14 +177,14 @@ static struct get_request request_of(const struct pull *pull, int64_t from)
 }
 
 /* False when it is on disk; see store_try_get. */
-static bool read_queue(const struct pull *pull, int64_t from, struct arena *arena,
-                       struct get_result *got)
+static bool read_queue(struct pull *pull, int64_t from, struct arena *arena, struct get_result *got)
 {
     struct broker *broker = pull->bl->broker;
     struct get_request request = request_of(pull, from);
     int64_t started_ms = clock_monotonic_ms(broker->clock);
     bool here = store_try_get(broker->store, &request, arena, got);
-    stats_get_time(broker->stats, clock_monotonic_ms(broker->clock) - started_ms);
+    pull->took_ms = clock_monotonic_ms(broker->clock) - started_ms;
+    stats_get_time(broker->stats, pull->took_ms);
     return here;
 }
 
@@ -334,7 +338,8 @@ static void cold_resume(struct loop_task *task)
     if (!cold->removed)
         hold_remove(pull->bl->holds, &pull->held);
     pull->cold = NULL;
-    stats_get_time(broker->stats, clock_monotonic_ms(broker->clock) - cold->begun_ms);
+    pull->took_ms = clock_monotonic_ms(broker->clock) - cold->begun_ms;
+    stats_get_time(broker->stats, pull->took_ms);
     if (cold->dropped) {
         for (int i = 0; read->status == STATUS_OK && i < read->result.range_count; i++)
             log_range_release(&read->result.ranges[i]);

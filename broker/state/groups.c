@@ -198,6 +198,19 @@ enum status groups_put(struct groups *groups, struct slice name, const struct gr
     return status;
 }
 
+bool groups_disable_consume(struct groups *groups, struct slice name)
+{
+    groups_lock(groups);
+    struct group_config *group = map_get(&groups->table, name);
+    bool enabled = group != NULL && group->consume_enable;
+    if (enabled) {
+        group->consume_enable = false;
+        data_version_next(&groups->version, groups->clock);
+    }
+    groups_unlock(groups);
+    return enabled;
+}
+
 bool groups_remove(struct groups *groups, struct slice name)
 {
     groups_lock(groups);

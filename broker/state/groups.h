@@ -45,6 +45,10 @@ bool groups_get(struct groups *groups, struct slice name, bool auto_create,
 MUST_CHECK enum status groups_put(struct groups *groups, struct slice name,
                                   const struct group_config *config);
 
+/* Set consumeEnable=false, in memory: the file is not written for it.
+ * returns  false: there is no such group, or it is so already */
+bool groups_disable_consume(struct groups *groups, struct slice name);
+
 /* False when there was none. */
 bool groups_remove(struct groups *groups, struct slice name);
 

@@ -12,6 +12,7 @@
 #include "common/base/buf.h"
 #include "common/base/check.h"
 #include "common/base/map.h"
+#include "common/base/number.h"
 #include "common/sys/log.h"
 
 #include <pthread.h>
@@ -22,6 +23,7 @@ enum table {
     TABLE_PUT,
     TABLE_GET,
     TABLE_BACK,
+    TABLE_QUEUE_GET, /* messages: milliseconds */
     TABLE_COUNT,
 };
 
@@ -58,6 +60,8 @@ struct meter {
     _Atomic int64_t messages;
     _Atomic int64_t bytes;
     _Atomic int64_t requests;
+    _Atomic int64_t fall_bytes; /* of a queue that a group reads */
+    _Atomic int64_t fall_ms;
 
     /* Under topic_stats.lock. */
     int64_t born[WINDOW_COUNT]; /* number of the sample before the first */
@@ -89,6 +93,7 @@ struct topic_stats_view {
     uint64_t generation;
     struct map puts;
     struct map gets;
+    struct map queue_gets;
     /* The last topic put to, by its address: names of topics live as long as the topics' table, and
      * most turns write to few. */
     const uint8_t *last_name;
@@ -167,6 +172,8 @@ static void meter_reset(struct topic_stats *stats, struct meter *meter)
     atomic_store_explicit(&meter->messages, 0, memory_order_relaxed);
     atomic_store_explicit(&meter->bytes, 0, memory_order_relaxed);
     atomic_store_explicit(&meter->requests, 0, memory_order_relaxed);
+    atomic_store_explicit(&meter->fall_bytes, 0, memory_order_relaxed);
+    atomic_store_explicit(&meter->fall_ms, 0, memory_order_relaxed);
     memset(meter->samples, 0, sizeof meter->samples);
     for (int i = 0; i < WINDOW_COUNT; i++)
         meter->born[i] = stats->windows[i].newest;
@@ -189,11 +196,19 @@ static bool is_idle(const struct topic_stats *stats, struct meter *meter)
 {
     int64_t newest = stats->windows[WINDOW_DAY].newest;
     int64_t oldest = newest - (SAMPLES_DAY - 1);
+    struct totals now = totals_of(meter);
     return oldest >= meter->born[WINDOW_DAY] &&
-           sample_at(meter, WINDOW_DAY, oldest)->messages == totals_of(meter).messages;
+           sample_at(meter, WINDOW_DAY, oldest)->messages == now.messages &&
+           sample_at(meter, WINDOW_DAY, oldest)->requests == now.requests;
 }
 
-static void recycle_idle(struct topic_stats *stats)
+static bool has_room(const struct topic_stats *stats, enum table table)
+{
+    return stats->count < METERS_MAX &&
+           (table != TABLE_QUEUE_GET || stats->tables[table].count < QUEUE_METERS_MAX);
+}
+
+static void recycle_idle(struct topic_stats *stats, enum table wanted)
 {
     for (int i = 0; i < TABLE_COUNT; i++) {
         size_t cursor = 0;
@@ -202,11 +217,12 @@ static void recycle_idle(struct topic_stats *stats)
             if (is_idle(stats, entry->value))
                 recycle(stats, &stats->tables[i], entry);
     }
-    if (stats->count < METERS_MAX)
+    if (has_room(stats, wanted))
         return;
     stats->full = true;
-    log_warn("stats", "too many topics and groups to count all of them",
-             "counted=%d; new ones have no statistics until others are idle for a day", METERS_MAX);
+    log_warn("stats", "too many topics, groups or queues to count all of them",
+             "counted=%zu; new ones have no statistics until others are idle for a day",
+             stats->count);
 }
 
 /* The key's meter, made when needed; NULL when there is no room. */
@@ -215,9 +231,9 @@ static struct meter *find_or_make(struct topic_stats *stats, enum table table, s
     struct meter *meter = map_get(&stats->tables[table], key);
     if (meter != NULL)
         return meter;
-    if (stats->count == METERS_MAX && !stats->full)
-        recycle_idle(stats);
-    if (stats->count == METERS_MAX)
+    if (!has_room(stats, table) && !stats->full)
+        recycle_idle(stats, table);
+    if (!has_room(stats, table))
         return NULL;
     meter = stats->free_meters;
     if (meter == NULL)
@@ -243,6 +259,7 @@ void topic_stats_view_free(struct topic_stats_view *view)
 {
     map_release(&view->puts);
     map_release(&view->gets);
+    map_release(&view->queue_gets);
     buf_release(&view->key);
     free(view);
 }
@@ -256,8 +273,10 @@ static void view_refresh(struct topic_stats_view *view)
     view->generation = generation;
     map_release(&view->puts);
     map_release(&view->gets);
+    map_release(&view->queue_gets);
     view->puts = MAP_EMPTY;
     view->gets = MAP_EMPTY;
+    view->queue_gets = MAP_EMPTY;
     view->last_name = NULL;
 }
 
@@ -318,6 +337,29 @@ void topic_stats_got(struct topic_stats_view *view, struct slice topic, struct s
     if (meter != NULL)
         meter_add(meter, messages, bytes, 1);
     meter_add(&view->stats->broker_got, messages, bytes, 0);
+}
+
+void topic_stats_queue_got(struct topic_stats_view *view, struct slice topic, int32_t queue_id,
+                           struct slice group, const struct queue_read *read)
+{
+    char text[I64_TEXT_BYTES];
+    view_refresh(view);
+    buf_clear(&view->key);
+    buf_append_slice(&view->key, slice_of(text, format_i64(queue_id, text)));
+    buf_append_byte(&view->key, '@');
+    buf_append_slice(&view->key, topic);
+    buf_append_byte(&view->key, '@');
+    buf_append_slice(&view->key, group);
+    struct meter *meter =
+        view_find(view, &view->queue_gets, TABLE_QUEUE_GET, buf_slice(&view->key));
+    if (meter == NULL)
+        return;
+    if (read->took_ms >= 0)
+        meter_add(meter, read->took_ms, 0, 1);
+    if (read->fall_bytes >= 0)
+        atomic_store_explicit(&meter->fall_bytes, read->fall_bytes, memory_order_relaxed);
+    if (read->fall_ms >= 0)
+        atomic_store_explicit(&meter->fall_ms, read->fall_ms, memory_order_relaxed);
 }
 
 void topic_stats_sent_back(struct topic_stats *stats, struct slice topic, struct slice group,
@@ -399,19 +441,30 @@ void topic_stats_step(struct topic_stats *stats, int64_t wall_ms)
 
 /* --- deleting --- */
 
-/* Recycle the keys of a table that have `name` before (or behind) their first '@': names of topics
- * and groups have none. */
+/* Topic and group of a key: names of topics and groups have no '@'.
+ * group  empty: the key has none */
+static void split_key(enum table table, struct slice key, struct slice *topic, struct slice *group)
+{
+    const uint8_t *at = memchr(key.data, '@', key.size);
+    if (table == TABLE_QUEUE_GET) {
+        key = slice_from(key, (size_t)(at - key.data) + 1);
+        at = memchr(key.data, '@', key.size);
+    }
+    size_t topic_size = at == NULL ? key.size : (size_t)(at - key.data);
+    *topic = slice_of(key.data, topic_size);
+    *group = at == NULL ? SLICE_EMPTY : slice_from(key, topic_size + 1);
+}
+
+/* Recycle the keys of a table that are of the topic, or of the group, `name`. */
 static void recycle_named(struct topic_stats *stats, enum table table, struct slice name,
                           bool is_topic)
 {
     size_t cursor = 0;
     struct map_entry *entry;
     while ((entry = map_next(&stats->tables[table], &cursor)) != NULL) {
-        const uint8_t *at = memchr(entry->key.data, '@', entry->key.size);
-        size_t topic_size = at == NULL ? entry->key.size : (size_t)(at - entry->key.data);
-        struct slice topic = slice_of(entry->key.data, topic_size);
-        struct slice group =
-            at == NULL ? slice_of(NULL, 0) : slice_from(entry->key, topic_size + 1);
+        struct slice topic;
+        struct slice group;
+        split_key(table, entry->key, &topic, &group);
         if (slice_equal(is_topic ? topic : group, name))
             recycle(stats, &stats->tables[table], entry);
     }
@@ -432,6 +485,7 @@ void topic_stats_group_deleted(struct topic_stats *stats, struct slice group)
     stats_lock(stats);
     recycle_named(stats, TABLE_GET, group, false);
     recycle_named(stats, TABLE_BACK, group, false);
+    recycle_named(stats, TABLE_QUEUE_GET, group, false);
     stats_unlock(stats);
 }
 
@@ -469,7 +523,7 @@ static struct meter *find(const struct topic_stats *stats, struct slice table, s
     } names[] = {
         {"TOPIC_PUT_NUMS", TABLE_PUT, false},   {"TOPIC_PUT_SIZE", TABLE_PUT, true},
         {"GROUP_GET_NUMS", TABLE_GET, false},   {"GROUP_GET_SIZE", TABLE_GET, true},
-        {"SNDBCK_PUT_NUMS", TABLE_BACK, false},
+        {"SNDBCK_PUT_NUMS", TABLE_BACK, false}, {"GROUP_GET_LATENCY", TABLE_QUEUE_GET, false},
     };
     *bytes = false;
     if (slice_is(table, "BROKER_PUT_NUMS") || slice_is(table, "BROKER_GET_NUMS")) {
@@ -486,13 +540,28 @@ static struct meter *find(const struct topic_stats *stats, struct slice table, s
     return NULL;
 }
 
+static bool read_gauge(const struct topic_stats *stats, struct slice key, bool bytes,
+                       struct stats_figures *out)
+{
+    stats_lock(stats);
+    const struct meter *meter = map_get(&stats->tables[TABLE_QUEUE_GET], key);
+    if (meter != NULL)
+        out->minute.sum = atomic_load(bytes ? &meter->fall_bytes : &meter->fall_ms);
+    stats_unlock(stats);
+    out->hour = out->day = out->minute;
+    return meter != NULL;
+}
+
 bool topic_stats_read(const struct topic_stats *stats, struct slice table, struct slice key,
                       struct stats_figures *out)
 {
-    bool bytes = false;
+    bool bytes = slice_is(table, "GROUP_GET_FALL_SIZE");
+    *out = (struct stats_figures){.minute = {0}};
+    if (bytes || slice_is(table, "GROUP_GET_FALL_TIME"))
+        return read_gauge(stats, key, bytes, out);
     stats_lock(stats);
     struct meter *meter = find(stats, table, key, &bytes);
-    bool found = meter != NULL && totals_of(meter).messages > 0;
+    bool found = meter != NULL && (totals_of(meter).messages > 0 || totals_of(meter).requests > 0);
     if (found) {
         out->minute = figure_of(stats, meter, WINDOW_MINUTE, bytes);
         out->hour = figure_of(stats, meter, WINDOW_HOUR, bytes);
@@ -511,6 +580,30 @@ double topic_stats_get_tps(const struct topic_stats *stats, struct slice topic, 
         topic_stats_read(stats, SLICE_LITERAL("GROUP_GET_NUMS"), buf_slice(&key), &figures);
     buf_release(&key);
     return found ? figures.minute.tps : 0;
+}
+
+size_t topic_stats_slow_groups(const struct topic_stats *stats, int64_t fall_bytes,
+                               struct arena *arena, struct slow_group **out)
+{
+    size_t count = 0;
+    size_t capacity = 0;
+    size_t cursor = 0;
+    const struct map_entry *entry;
+    *out = NULL;
+    stats_lock(stats);
+    while ((entry = map_next(&stats->tables[TABLE_QUEUE_GET], &cursor)) != NULL) {
+        const struct meter *meter = entry->value;
+        struct slice topic;
+        struct slice group;
+        int64_t behind = atomic_load_explicit(&meter->fall_bytes, memory_order_relaxed);
+        if (behind <= fall_bytes)
+            continue;
+        split_key(TABLE_QUEUE_GET, entry->key, &topic, &group);
+        *out = arena_grow(arena, *out, sizeof **out, count, &capacity);
+        (*out)[count++] = (struct slow_group){arena_copy(arena, group), behind};
+    }
+    stats_unlock(stats);
+    return count;
 }
 
 size_t topic_stats_count(const struct topic_stats *stats)

@@ -6,7 +6,12 @@
  *     TOPIC_PUT_NUMS, TOPIC_PUT_SIZE     topic, under its stored name
  *     GROUP_GET_NUMS, GROUP_GET_SIZE     topic@group
  *     SNDBCK_PUT_NUMS                    topic@group
+ *     GROUP_GET_LATENCY                  queueId@topic@group: milliseconds of reading
  *     BROKER_PUT_NUMS, BROKER_GET_NUMS   the cluster's name
+ *
+ * and the gauges GROUP_GET_FALL_SIZE and GROUP_GET_FALL_TIME of queueId@topic@group: how many bytes
+ * of the log and how many milliseconds the group was behind when it read last. 4.9.2 writes them
+ * into a log only; here they can be read like the tables, as the sum.
  *
  * Each key has a meter: totals that only grow, and samples of them every 10 s, 10 min and 1 h. A
  * figure is the difference of the newest and the oldest kept sample, so that a minute's figure lags
@@ -22,13 +27,15 @@
 #ifndef BROKER_STATE_TOPIC_STATS_H
 #define BROKER_STATE_TOPIC_STATS_H
 
+#include "common/base/arena.h"
 #include "common/base/bytes.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Keys over all tables; a meter takes about 1 KiB. */
+/* Keys over all tables, and those with a queue among them; a meter takes about 1 KiB. */
 #define METERS_MAX 50000
+#define QUEUE_METERS_MAX 20000
 
 struct topic_stats;
 struct meter;
@@ -57,6 +64,15 @@ void topic_stats_put(struct topic_stats_view *view, struct meter *meter, int64_t
 /* Count a pull that was answered with messages. */
 void topic_stats_got(struct topic_stats_view *view, struct slice topic, struct slice group,
                      int64_t messages, int64_t bytes);
+
+/* How a group's read of a queue went. */
+struct queue_read {
+    int64_t took_ms;    /* -1: not to be counted */
+    int64_t fall_bytes; /* -1: as before; the same for fall_ms */
+    int64_t fall_ms;
+};
+void topic_stats_queue_got(struct topic_stats_view *view, struct slice topic, int32_t queue_id,
+                           struct slice group, const struct queue_read *read);
 
 /* --- counting elsewhere; any thread --- */
 
@@ -98,6 +114,18 @@ bool topic_stats_read(const struct topic_stats *stats, struct slice table, struc
 
 /* Messages of `topic` given to `group` per second over the last minute. */
 double topic_stats_get_tps(const struct topic_stats *stats, struct slice topic, struct slice group);
+
+struct slow_group {
+    struct slice group; /* in the arena */
+    int64_t fall_bytes;
+};
+
+/* The groups that were further behind than that when they read last, in any queue; some may come
+ * more than once.
+ * out  in the arena
+ * returns  how many */
+size_t topic_stats_slow_groups(const struct topic_stats *stats, int64_t fall_bytes,
+                               struct arena *arena, struct slow_group **out);
 
 /* Meters in use. */
 size_t topic_stats_count(const struct topic_stats *stats);

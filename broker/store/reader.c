@@ -234,6 +234,7 @@ static void pull_take(struct pull *pull, int64_t pos, int32_t size)
     }
     out->bytes += (size_t)size;
     out->count++;
+    out->last_bytes = size;
 }
 
 /* Ask the processor for the head of a record that will be looked at soon: it is rarely in its

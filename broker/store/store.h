@@ -391,7 +391,8 @@ struct get_result {
     bool far_behind;  /* the last entry looked at lies deeper than memory_bytes_hot */
     int64_t last_pos; /* where its record lies; the end of the log when no entry was looked at */
     size_t bytes;
-    int count; /* messages */
+    int count;          /* messages */
+    int32_t last_bytes; /* the record of the last one: the end of the last range */
     /* Ranges that hold the messages back to back; neighbours in the log are merged, so there are at
      * most `count`. The caller releases each. */
     struct log_range *ranges;

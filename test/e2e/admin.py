@@ -9,8 +9,8 @@ import time
 import unittest
 
 from broker import (Broker, BrokerTest, CONSUMER_NOT_ONLINE, HEARTBEAT, NOT_SUPPORTED,
-                    RUNTIME_INFO, SEND_BACK, SUCCESS, SYSTEM_ERROR, UPDATE_OFFSET, batch_body,
-                    decode_records, heartbeat)
+                    RUNTIME_INFO, SEND_BACK, SUCCESS, SYSTEM_ERROR, UPDATE_CONFIG, UPDATE_OFFSET,
+                    batch_body, decode_records, heartbeat)
 from rocketmq import ROCKETMQ, Command, wait_until
 
 RESET_CLIENT, STATUS_OF_CLIENT, RESET, STATUS = 220, 221, 222, 223
@@ -364,6 +364,32 @@ class Statistics(AdminTest):
         self.assertIsNone(self.figures("GROUP_GET_NUMS", f"{name}@{group}"))
         self.client.call(DELETE_TOPIC, {"topic": name})
         self.assertIsNone(self.figures("TOPIC_PUT_NUMS", name))
+
+    def test_how_far_behind_a_group_is(self):
+        """PL-23: what each read took, and how many bytes and milliseconds it was behind."""
+        name = self.topic()
+        group = "G-" + name
+        for number in range(5):
+            self.sent(name, b"%d" % number)
+        records = self.stored(name, 0, 5)
+        ends = [record.position + record.size for record in records]
+        key_ = f"0@{name}@{group}"
+        self.assertIsNone(self.figures("GROUP_GET_FALL_SIZE", key_))
+        self.client.pull(name, group=group, count=2)
+        behind = self.minute("GROUP_GET_FALL_SIZE", key_)
+        self.assertGreaterEqual(behind, ends[4] - records[2].position)  # looked at, not given
+        late = self.minute("GROUP_GET_FALL_TIME", key_)
+        self.assertGreater(late, 0)
+        self.assertLess(late, 3600000)
+        self.client.pull(name, offset=2, group=group)
+        self.assertEqual(behind - self.minute("GROUP_GET_FALL_SIZE", key_),
+                         records[4].position - records[2].position)
+        self.assertGreaterEqual(self.minute("GROUP_GET_LATENCY", key_), 0)
+        # It is not recorded when nobody wants it.
+        self.client.call(UPDATE_CONFIG, {}, b"diskFallRecorded=false")
+        self.addCleanup(self.client.call, UPDATE_CONFIG, {}, b"diskFallRecorded=true")
+        self.client.pull(name, group="other" + group)
+        self.assertEqual(self.minute("GROUP_GET_FALL_SIZE", f"0@{name}@other{group}"), 0)
 
     @staticmethod
     def batch_header(name):

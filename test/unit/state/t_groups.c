@@ -132,6 +132,28 @@ static void the_file_of_a_4_9_2_broker_is_taken_over(void **state)
     assert_int_equal(body.data_version->timestamp, 1700000000000);
 }
 
+/* LC-04: a group that reads too slowly is stopped in memory only. */
+static void a_group_can_be_stopped_until_the_next_start(void **state)
+{
+    struct fixture *f = *state;
+    struct group_config config;
+    assert_true(groups_get(f->groups, s("CG"), true, &config));
+    assert_int_equal(groups_persist(f->groups, NULL), STATUS_OK);
+    int64_t version = wrapped(f).data_version->counter;
+    assert_true(groups_disable_consume(f->groups, s("CG")));
+    assert_int_equal(wrapped(f).data_version->counter, version + 1);
+    assert_false(groups_disable_consume(f->groups, s("CG"))); /* it is so already */
+    assert_false(groups_disable_consume(f->groups, s("nobody")));
+    assert_true(groups_get(f->groups, s("CG"), false, &config));
+    assert_false(config.consume_enable);
+    config.consume_enable = true;
+    assert_int_equal(groups_put(f->groups, s("CG"), &config), STATUS_OK);
+    assert_int_equal(groups_persist(f->groups, NULL), STATUS_OK);
+    assert_true(groups_disable_consume(f->groups, s("CG")));
+    reopen(f); /* nothing else changed: the file is as it was */
+    assert_default(f, "CG");
+}
+
 static void unknown_groups_are_created_when_allowed(void **state)
 {
     struct fixture *f = *state;
@@ -222,6 +244,7 @@ int main(void)
         TEST(a_first_start_has_the_boot_groups),
         TEST(the_defaults_are_those_of_4_9_2),
         TEST(the_file_of_a_4_9_2_broker_is_taken_over),
+        TEST(a_group_can_be_stopped_until_the_next_start),
         TEST(unknown_groups_are_created_when_allowed),
         TEST(impossible_names_are_not_created),
         TEST(every_member_survives_the_file),

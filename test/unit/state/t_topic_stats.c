@@ -159,6 +159,84 @@ static void delayed_messages_are_counted_when_delivered(void **state)
     topic_stats_free(stats);
 }
 
+static void queue_got(struct topic_stats_view *view, int32_t queue_id, const char *group,
+                      int64_t took_ms, int64_t fall_bytes, int64_t fall_ms)
+{
+    struct queue_read read = {took_ms, fall_bytes, fall_ms};
+    topic_stats_queue_got(view, S("T"), queue_id, slice_of_cstr(group), &read);
+}
+
+/* PL-23. */
+static void reads_of_queues_are_timed_and_measured(void **state)
+{
+    (void)state;
+    struct topic_stats *stats = topic_stats_new("C", BOOT_MS);
+    struct topic_stats_view *view = topic_stats_view_new(stats);
+    queue_got(view, 3, "G", 10, 5000, 700);
+    queue_got(view, 3, "G", 0, 4000, -1);
+    queue_got(view, 3, "G", -1, -1, 90); /* says nothing about time taken and bytes */
+    queue_got(view, 4, "G", 0, 1, 2);
+    topic_stats_step(stats, BOOT_MS + TEN_S);
+    struct stats_figures latency = read_key(stats, "GROUP_GET_LATENCY", "3@T@G");
+    assert_int_equal(latency.minute.sum, 10);
+    assert_true(latency.minute.average == 5.0);
+    assert_int_equal(read_key(stats, "GROUP_GET_LATENCY", "4@T@G").minute.sum, 0); /* is there */
+    assert_int_equal(read_key(stats, "GROUP_GET_FALL_SIZE", "3@T@G").minute.sum, 4000);
+    assert_int_equal(read_key(stats, "GROUP_GET_FALL_SIZE", "3@T@G").day.sum, 4000);
+    assert_int_equal(read_key(stats, "GROUP_GET_FALL_TIME", "3@T@G").minute.sum, 90);
+    assert_int_equal(read_key(stats, "GROUP_GET_FALL_SIZE", "4@T@G").minute.sum, 1);
+    assert_false(exists(stats, "GROUP_GET_FALL_SIZE", "5@T@G"));
+    assert_false(exists(stats, "GROUP_GET_LATENCY", "T@G"));
+    topic_stats_group_deleted(stats, S("G"));
+    assert_false(exists(stats, "GROUP_GET_FALL_SIZE", "3@T@G"));
+    queue_got(view, 3, "H", 1, 2, 3);
+    assert_int_equal(read_key(stats, "GROUP_GET_FALL_SIZE", "3@T@H").minute.sum, 2);
+    topic_stats_topic_deleted(stats, S("T"));
+    assert_int_equal(topic_stats_count(stats), 0);
+    topic_stats_view_free(view);
+    topic_stats_free(stats);
+}
+
+static void slow_groups_are_found(void **state)
+{
+    (void)state;
+    struct topic_stats *stats = topic_stats_new("C", BOOT_MS);
+    struct topic_stats_view *view = topic_stats_view_new(stats);
+    struct slow_group *slow;
+    struct arena arena;
+    arena_init(&arena, 1024);
+    queue_got(view, 0, "fast", 1, 1000, 1);
+    queue_got(view, 0, "slow", 1, 1001, 1);
+    queue_got(view, 1, "slow", 1, 3, 1);
+    assert_int_equal(topic_stats_slow_groups(stats, 1001, &arena, &slow), 0);
+    assert_int_equal(topic_stats_slow_groups(stats, 1000, &arena, &slow), 1);
+    assert_true(slice_is(slow[0].group, "slow"));
+    assert_int_equal(slow[0].fall_bytes, 1001);
+    queue_got(view, 0, "slow", 1, 1000, 1); /* it has caught up */
+    assert_int_equal(topic_stats_slow_groups(stats, 1000, &arena, &slow), 0);
+    arena_release(&arena);
+    topic_stats_view_free(view);
+    topic_stats_free(stats);
+}
+
+/* Queues, of which there may be very many, leave room for topics and groups. */
+static void queues_take_no_room_from_topics(void **state)
+{
+    (void)state;
+    struct topic_stats *stats = topic_stats_new("C", BOOT_MS);
+    struct topic_stats_view *view = topic_stats_view_new(stats);
+    for (int i = 0; i < QUEUE_METERS_MAX + 10; i++)
+        queue_got(view, i, "G", 1, 1, 1);
+    assert_int_equal(topic_stats_count(stats), QUEUE_METERS_MAX);
+    put(view, "late", 1, 1, 1);
+    topic_stats_got(view, S("T"), S("late"), 1, 1);
+    assert_int_equal(topic_stats_count(stats), QUEUE_METERS_MAX + 2);
+    queue_got(view, QUEUE_METERS_MAX, "G", 1, 1, 1);
+    assert_int_equal(topic_stats_count(stats), QUEUE_METERS_MAX + 2);
+    topic_stats_view_free(view);
+    topic_stats_free(stats);
+}
+
 static void deleted_topics_and_groups_are_forgotten(void **state)
 {
     (void)state;
@@ -259,6 +337,9 @@ int main(void)
         cmocka_unit_test(hours_and_days_have_windows_of_their_own),
         cmocka_unit_test(groups_and_send_backs_are_counted_by_topic_and_group),
         cmocka_unit_test(delayed_messages_are_counted_when_delivered),
+        cmocka_unit_test(reads_of_queues_are_timed_and_measured),
+        cmocka_unit_test(slow_groups_are_found),
+        cmocka_unit_test(queues_take_no_room_from_topics),
         cmocka_unit_test(deleted_topics_and_groups_are_forgotten),
         cmocka_unit_test(keys_are_bounded_and_idle_ones_make_room),
         cmocka_unit_test(threads_count_together),
