@@ -97,6 +97,14 @@ def about(options):
             "Date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())}
 
 
+def write_report(rows, options):
+    """After each fault, so that a run that is broken off has one, too."""
+    if options.report:
+        for end, text in ((".md", report.markdown), (".json", report.as_json)):
+            with open(options.report + end, "w", encoding="utf-8") as file:
+                file.write(text(rows, about(options)))
+
+
 def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     options = parse_arguments()
@@ -109,14 +117,12 @@ def main():
     if unknown:
         sys.exit("drill: there is no fault %s; --list names them" % ", ".join(unknown))
     chosen = [faults.FAULTS[name] for name in options.faults or faults.FAULTS]
-    rows = [rehearse(fault, options) for fault in chosen
-            if not (options.apache and fault.ours_only)]
+    rows = []
+    for fault in chosen:
+        if not (options.apache and fault.ours_only):
+            rows.append(rehearse(fault, options))
+            write_report([row for row in rows if row], options)
     done = [row for row in rows if row]
-    if options.report:
-        with open(options.report + ".md", "w", encoding="utf-8") as file:
-            file.write(report.markdown(done, about(options)))
-        with open(options.report + ".json", "w", encoding="utf-8") as file:
-            file.write(report.as_json(done, about(options)))
     failed = sum(bool(row["complaints"]) for row in done)
     if not done:
         print("drill: nothing could be rehearsed here")
