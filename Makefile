@@ -60,7 +60,7 @@ GENERATED_HEADERS := $(GENERATED:.c=.h)
 BINARIES := $(BUILD)/bin/mqnamesrv $(BUILD)/bin/mqbroker $(BUILD)/bin/mqstore \
             $(if $(wildcard tools/*.c),$(patsubst tools/%.c,$(BUILD)/bin/%,$(wildcard tools/*.c)))
 
-.PHONY: all unit-tests many-queues check crash kill-drill bench bench-timers soak soak-history fuzz fuzzers replay asan tsan tidy install clean help format docs
+.PHONY: all unit-tests many-queues check crash kill-drill bench bench-timers soak soak-history drill fuzz fuzzers replay asan tsan tidy install clean help format docs
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -75,6 +75,7 @@ help:
 	@echo 'bench-timers  how late delayed messages and timers are, 100,000 pending'
 	@echo 'soak     100 million messages of backlog: memory, restarts, reading; needs 30 GB of disk'
 	@echo 'soak-history  clients come, go and crash, the broker is killed; SOAK_SECONDS (default 300), SOAK_SEED'
+	@echo 'drill    faults in a cluster of hosts, ROUNDS each, DRILL=names (DRILL=--help tells all); docs/drills.md'
 	@echo 'fuzz     run each fuzz target for FUZZ_SECONDS (default 30); needs clang'
 	@echo 'replay   run each fuzz target over its corpus, with any compiler'
 	@echo 'many-queues  the store with 50,000 consume queues, and how long it takes'
@@ -222,6 +223,10 @@ soak: all
 
 soak-history: all
 	BUILD=$(BUILD) python3 test/soak/soak.py
+
+# DRILL names faults and options; ROUNDS and REPORT (a file name without its end) are read by drill.py.
+drill: all
+	BUILD=$(BUILD) python3 test/drill/drill.py $(DRILL)
 
 # --- pages written from tables ------------------------------------------------------------------
 

@@ -24,6 +24,7 @@
 #include "broker/proc/topic_routes.h"
 #include "broker/proc/transaction_asker.h"
 
+#include "broker/repl/replicas.h"
 #include "broker/repl/replication.h"
 #include "broker/state/config_file.h"
 #include "broker/state/pop_log.h"

@@ -42,9 +42,9 @@ struct pop_orders;
 struct pop_polls;
 struct pop_revive;
 struct registrar;
-struct replica_watch;
 struct replicas;
 struct replication;
+struct replica_watch;
 struct request_modes;
 struct slave_sync;
 struct table_changes;
@@ -93,8 +93,8 @@ struct broker {
     struct timer *timer; /* NULL on a slave, and with timerWheelEnable=false */
     struct stats *stats;
     struct replicas *replicas; /* who follows this broker's log; nobody on a slave */
-    struct replica_watch *replica_watch;
     struct replication *replication;
+    struct replica_watch *replica_watch;
     struct topic_stats *topic_stats;
     struct pop_ledger *pop_ledger; /* the next four: NULL on a slave */
     struct pop_orders *pop_orders;

@@ -10,6 +10,7 @@
  */
 #include "broker/proc/slave_sync.h"
 
+#include "broker/repl/replication.h"
 #include "broker/state/request_modes.h"
 #include "broker/state/timer_copy.h"
 #include "common/base/check.h"
@@ -28,6 +29,7 @@
 #define ROUND_GAP_MS 100      /* between two rounds, however often the master says "changed" */
 #define REST_FACTOR 10        /* and this many times what the last one took, for large tables */
 #define PENDING_PERIOD_MS 500 /* between two looks whether the log has come far enough */
+#define UNDECIDED_MS 500      /* between two looks whether this is a master to copy from */
 #define TIMEOUT_MS 3000       /* 4.9.2's */
 #define TABLES_TIMEOUT_MS 10000
 #define PROBE_ROUNDS 6
@@ -544,17 +546,30 @@ static void begin_round(struct slave_sync *sync)
     ask_ours(sync);
 }
 
+/* Tables go with the log. A master that came back with another store, or with none, is one that
+ * replication refuses; until it has decided, nothing is taken from a master that it has lost. */
+static bool follows_its_log(const struct slave_sync *sync)
+{
+    struct replication_slave_state state;
+    if (sync->broker->replication == NULL)
+        return true;
+    replication_slave_state(sync->broker->replication, &state);
+    return !state.refused && (state.connected || state.heard_ms == 0);
+}
+
 static void on_timer(void *ctx)
 {
     struct slave_sync *sync = ctx;
     if (sync->asking || sync->master[0] == '\0')
         return;
-    if (now_ms(sync) >= sync->due_ms) {
+    if (now_ms(sync) < sync->due_ms) {
+        take_pending(sync);
+        set_timer(sync);
+    } else if (follows_its_log(sync)) {
         begin_round(sync);
-        return;
+    } else {
+        loop_timer_set(sync->timer, UNDECIDED_MS);
     }
-    take_pending(sync);
-    set_timer(sync);
 }
 
 /* Another master, or none any more. */

@@ -192,7 +192,13 @@ static bool is_acceptable(struct ha_master *machine)
 /* The same for where its log ends, of both protocols. */
 static bool is_within(struct ha_master *machine, int64_t pos, struct ha_bounds log)
 {
-    if (pos > log.end_pos)
+    if (pos > log.end_pos && log.end_pos == log.min_pos)
+        REFUSE(
+            machine,
+            "its log ends at %lld, behind the master's, which ends at %lld: the master's is empty; "
+            "if it has lost its disk, stop it and give it a copy of the slave's store",
+            (long long)pos, (long long)log.end_pos);
+    else if (pos > log.end_pos)
         REFUSE(machine,
                "its log ends at %lld, behind the master's, which ends at %lld; it may have "
                "messages that the master has lost: keep a copy of its store, and start it with an "
