@@ -356,7 +356,8 @@ class OtherMaster(SlaveTest):
         self.assertIn((ALL_TOPIC_CONFIG, "fast"), self.master.asked)
         self.assertEqual({port for code, port in self.master.asked if code != ALL_TOPIC_CONFIG},
                          {"main"})
-        self.assertEqual(self.at_slave.call(ALL_DELAYS).json(), {"offsetTable": {1: 4, 3: 2}})
+        wait_until(lambda: self.at_slave.call(ALL_DELAYS).json() ==
+                   {"offsetTable": {1: 4, 3: 2}}, "the progress, at the end of the round")
         wait_until(lambda: self.delays().get("offsetTable") == {1: 4, 3: 2}, "the file")
         # Ten seconds later again, now without asking for what only ours know. A whole queue map
         # takes the place of the one before; keys that are not named stay.
