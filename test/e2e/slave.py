@@ -192,7 +192,7 @@ class OwnMaster(SlaveTest):
                          self.at_master.call(ALL_GROUPS).json())
         modes = parse_json(self.slave_broker.read("store/config/messageRequestMode.json").encode())
         self.assertEqual(modes["messageRequestModeMap"]["T"]["G"]["mode"], "POP")
-        self.assertIn("kind=own", self.slave_broker.log())
+        wait_until(lambda: "kind=own" in self.slave_broker.log(), "the end of the round")
         # What changes follows; what goes, goes.
         self.at_master.create_topic("T2")
         commit(self.at_master, "T", "G", 0, 6)
@@ -356,7 +356,8 @@ class OtherMaster(SlaveTest):
         self.assertIn((ALL_TOPIC_CONFIG, "fast"), self.master.asked)
         self.assertEqual({port for code, port in self.master.asked if code != ALL_TOPIC_CONFIG},
                          {"main"})
-        self.assertEqual(self.at_slave.call(ALL_DELAYS).json(), {"offsetTable": {1: 4, 3: 2}})
+        wait_until(lambda: self.at_slave.call(ALL_DELAYS).json() ==
+                   {"offsetTable": {1: 4, 3: 2}}, "the progress, at the end of the round")
         wait_until(lambda: self.delays().get("offsetTable") == {1: 4, 3: 2}, "the file")
         # Ten seconds later again, now without asking for what only ours know. A whole queue map
         # takes the place of the one before; keys that are not named stay.
@@ -365,7 +366,7 @@ class OtherMaster(SlaveTest):
         wait_until(lambda: offsets_of(self.at_slave).get("T@H") == {0: 2}, "the second round")
         self.assertEqual(offsets_of(self.at_slave)["T@G"], {1: 1})
         self.assertEqual(self.master.count(REPLICATED_TABLES), 1)
-        self.assertIn("kind=4.9.2", self.broker_s.log())
+        wait_until(lambda: "kind=4.9.2" in self.broker_s.log(), "the end of the round")
 
     def test_without_a_fast_port(self):
         self.master.close()
