@@ -383,6 +383,13 @@ static void take_master(struct name_server *server, const struct command *respon
     follow(registrar);
 }
 
+/* A slave that comes first, or whose master has gone, asks again soon: its master is told of in the
+ * answers to its own registrations only. */
+static bool lacks_master(const struct registrar *registrar)
+{
+    return broker_is_slave(registrar->broker) && registrar->masters.followed.master[0] == '\0';
+}
+
 static void call_server(struct name_server *server);
 
 static void answered(void *ctx, enum status status, const struct command *response,
@@ -402,7 +409,7 @@ static void answered(void *ctx, enum status status, const struct command *respon
         take_master(server, ok ? response : NULL, arena);
     if (ok && server->calling == registrar->serves)
         take_order_table(registrar, body, arena);
-    if (!ok)
+    if (!ok || lacks_master(registrar))
         set_timer(registrar, RETRY_MS);
     if (server->missed)
         call_server(server);

@@ -207,6 +207,17 @@ class OwnMaster(SlaveTest):
         wait_until(lambda: "T@G" not in offsets_of(self.at_slave), "its offsets go")
         self.assertEqual(offsets_of(self.at_slave)["T2@G2"], {0: 1})
 
+    def test_a_slave_that_comes_first_finds_its_master(self):
+        """Also when its next registration would be due long after this test."""
+        self.make_tables()
+        self.master.stop()
+        self.slave_broker.options["registerNameServerPeriod"] = 60000
+        self.slave_broker.start()
+        self.await_registered(self.server, self.slave_broker)
+        self.master.start()
+        at_slave = self.connect(self.slave_broker)
+        wait_until(lambda: "T" in topics_of(at_slave), "the tables", 45)
+
     def test_a_slave_alone_has_its_tables(self):
         self.make_tables()
         self.start_slave()
