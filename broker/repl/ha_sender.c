@@ -70,22 +70,24 @@ static bool claim_id(struct sender *sender, char other[HOST_TEXT_BYTES])
     return free;
 }
 
-/* Is the slave's last record in our log? Where nothing can be said, because that part has expired,
- * the positions have to do. */
-static bool is_of_this_log(struct sender *sender)
+/* Is the slave's last record in our log?
+ * returns  OK | CORRUPT (it is not) | else nothing can be said, because it has none, that part has
+ *          expired or can not be read, or a slave of 4.9.2 does not tell: the positions have to do */
+static enum status find_last_record(struct sender *sender)
 {
     const struct ha_name *last = &sender->machine.slave.last;
     struct log_name name = {last->pos, last->end_pos, last->crc};
     if (sender->machine.protocol == 1 || last->end_pos == 0)
-        return true;
-    return store_has_record(sender->store, &name) != STATUS_CORRUPT;
+        return STATUS_NOT_FOUND;
+    return store_has_record(sender->store, &name);
 }
 
 static void admit(struct sender *sender, int64_t start_pos)
 {
     struct ha_master *machine = &sender->machine;
     char other[HOST_TEXT_BYTES] = "";
-    if (!is_of_this_log(sender)) {
+    enum status found = find_last_record(sender);
+    if (found == STATUS_CORRUPT) {
         ha_master_admit(machine, HA_FOREIGN_LOG, NULL);
         return;
     }
@@ -96,7 +98,7 @@ static void admit(struct sender *sender, int64_t start_pos)
     struct replica_identity identity = {
         .broker_id = machine->slave.broker_id,
         .flushes = machine->slave.sync_flush,
-        .begins_pos = machine->slave.end_pos == 0 ? start_pos : machine->slave.min_pos,
+        .begins_pos = ha_master_begins_pos(machine, start_pos, found == STATUS_OK),
         .address = sender->connection->peer,
     };
     sender->slot = replicas_join(sender->replication->options.replicas, &identity, start_pos);
