@@ -7,8 +7,8 @@
  * ring: log positions grow along it, so one comparison with each watermark, of the disk and of the
  * slaves, tells how many may be answered. What waits for a slave has a ring of its own, so that a
  * slave that hangs or has left holds up nobody who does not wait for it; so has what a slave that
- * came later says nothing of (promise_passed_over), which holds up nobody behind it. Nothing here blocks; news
- * of a watermark arrives as a posted task.
+ * came later says nothing of (promise_passed_over), which holds up nobody behind it. Nothing here
+ * blocks; news of a watermark arrives as a posted task.
  *
  * While the disk is slow (appender.h) batches are handed over instead, and wait in `handed` in
  * their order; as long as one is there later ones go the same way, so that the order of a
@@ -434,8 +434,7 @@ static void settle(struct acks *acks, const struct pending_send *pending,
         .timer_text = pending->timer_text,
     };
     if (pending->wait)
-        send.promise =
-            promise_make(broker, results[0].pos, results[pending->records - 1].end_pos);
+        send.promise = promise_make(broker, results[0].pos, results[pending->records - 1].end_pos);
     if (pending->records > 1 && !pending->bare)
         send.batch_ids = batch_ids(broker, results, pending->records);
     wait_or_answer(acks, &send);

@@ -72,7 +72,8 @@ static bool claim_id(struct sender *sender, char other[HOST_TEXT_BYTES])
 
 /* Is the slave's last record in our log?
  * returns  OK | CORRUPT (it is not) | else nothing can be said, because it has none, that part has
- *          expired or can not be read, or a slave of 4.9.2 does not tell: the positions have to do */
+ *          expired or can not be read, or a slave of 4.9.2 does not tell: the positions have to do
+ */
 static enum status find_last_record(struct sender *sender)
 {
     const struct ha_name *last = &sender->machine.slave.last;
