@@ -270,22 +270,42 @@ static bool do_next(struct sender *sender)
     return true;
 }
 
-/* A slave that is refused tries again every few seconds: the same words are logged once. */
+/* Under the lock.
+ * returns  where to keep these words, in place of the oldest; NULL: they were logged not long ago
+ */
+static struct ha_words *place_for(struct replication *replication, const char *why, int64_t now_ms)
+{
+    struct ha_words *oldest = &replication->refused[0];
+    for (int i = 0; i < HA_WORDS_KEPT; i++) {
+        struct ha_words *words = &replication->refused[i];
+        if (words->said_ms != 0 && strcmp(words->text, why) == 0)
+            return now_ms - words->said_ms < REFUSED_AGAIN_MS ? NULL : words;
+        if (words->said_ms < oldest->said_ms)
+            oldest = words;
+    }
+    return oldest;
+}
+
+/* A slave that is refused tries again every few seconds: the same words are logged once. Words that
+ * are new each time, as of who plays with the port, are logged once a second. */
 static void log_refused(struct sender *sender)
 {
+    static struct log_gate gate;
     struct replication *replication = sender->replication;
     const char *why = sender->machine.why;
     int64_t now_ms = clock_monotonic_ms(replication->options.clock);
+    int64_t suppressed = 0;
     CHECK(pthread_mutex_lock(&replication->lock) == 0);
-    bool known = strcmp(replication->refused, why) == 0 &&
-                 now_ms - replication->refused_ms < REFUSED_AGAIN_MS;
-    if (!known) {
-        (void)snprintf(replication->refused, sizeof replication->refused, "%s", why);
-        replication->refused_ms = now_ms;
+    struct ha_words *words = place_for(replication, why, now_ms);
+    bool news = words != NULL && log_gate_open(&gate, &suppressed);
+    if (news) {
+        (void)snprintf(words->text, sizeof words->text, "%s", why);
+        words->said_ms = now_ms;
     }
     CHECK(pthread_mutex_unlock(&replication->lock) == 0);
-    if (!known)
-        log_error("replication", "slave refused", "slave=%s cause=\"%s\"", sender->peer, why);
+    if (news)
+        log_error("replication", "slave refused", "slave=%s cause=\"%s\" suppressed=%lld",
+                  sender->peer, why, (long long)suppressed);
 }
 
 static void log_end(struct sender *sender)
