@@ -481,10 +481,9 @@ static void start_threads(struct broker *broker, struct housekeeper **keeper)
                                       .on_flushed = on_flushed,
                                       .may_expire = broker_may_expire};
     start_replication(broker);
-    if (role_start(broker, &err) != STATUS_OK)
-        die("a thread can not be started", &err);
     store_set_listener(broker->store, listener);
-    if (store_start(broker->store, &err) != STATUS_OK ||
+    /* A slave appends as soon as it knows its master: not before the store has its listener. */
+    if (store_start(broker->store, &err) != STATUS_OK || role_start(broker, &err) != STATUS_OK ||
         housekeeper_start(broker, keeper, &err) != STATUS_OK)
         die("a thread can not be started", &err);
     for (int i = 0; i < broker->loop_count; i++)

@@ -6,8 +6,9 @@
  * acks_commit appends the batch, then answers each send or has it wait in a first-in-first-out
  * ring: log positions grow along it, so one comparison with each watermark, of the disk and of the
  * slaves, tells how many may be answered. What waits for a slave has a ring of its own, so that a
- * slave that hangs or has left holds up nobody who does not wait for it. Nothing here blocks; news
- * of a watermark arrives as a posted task.
+ * slave that hangs or has left holds up nobody who does not wait for it; so has what a slave that
+ * came later says nothing of (promise_passed_over), which holds up nobody behind it. Nothing here
+ * blocks; news of a watermark arrives as a posted task.
  *
  * While the disk is slow (appender.h) batches are handed over instead, and wait in `handed` in
  * their order; as long as one is there later ones go the same way, so that the order of a
@@ -121,6 +122,7 @@ struct acks {
     _Atomic int64_t handed_sends;    /* for acks_queue, on any thread */
     _Atomic int64_t handed_since_ms; /* since when the oldest waits */
     struct ring for_slave;           /* and for the disk, too, with SYNC_FLUSH */
+    struct ring for_earlier;         /* the same; lies before what is known to be on a slave */
     struct ring for_disk;
     struct loop_timer *timer;
     bool timer_set;
@@ -170,6 +172,7 @@ static void ring_release(struct ring *ring)
 void acks_free(struct acks *acks)
 {
     ring_release(&acks->for_slave);
+    ring_release(&acks->for_earlier);
     ring_release(&acks->for_disk);
     CHECK(acks->handed == NULL);
     loop_timer_free(acks->timer);
@@ -179,10 +182,16 @@ void acks_free(struct acks *acks)
     free(acks);
 }
 
+/* In the log. */
+static size_t waiting_sends(const struct acks *acks)
+{
+    return acks->for_slave.count + acks->for_earlier.count + acks->for_disk.count;
+}
+
 bool acks_full(const struct acks *acks, int64_t under_way)
 {
     int64_t capacity = acks->bl->broker->conf.sendThreadPoolQueueCapacity;
-    int64_t sends = (int64_t)(acks->turn->count + acks->for_slave.count + acks->for_disk.count) +
+    int64_t sends = (int64_t)(acks->turn->count + waiting_sends(acks)) +
                     atomic_load_explicit(&acks->handed_sends, memory_order_relaxed);
     bool crowded = sends >= capacity - capacity / 4;
     return sends >= capacity || (crowded && under_way > capacity / 8) ||
@@ -350,10 +359,8 @@ static struct waiting_send *ring_front(const struct ring *ring)
     return ring->count == 0 ? NULL : &ring->sends[ring->first];
 }
 
-/* Answer the first one. */
-static void answer_front(const struct acks *acks, struct ring *ring, const struct durable *durable)
+static void ring_pop(struct ring *ring)
 {
-    answer(acks->bl->broker, &ring->sends[ring->first], durable);
     ring->first = (ring->first + 1) & (ring->capacity - 1);
     ring->count--;
 }
@@ -427,7 +434,7 @@ static void settle(struct acks *acks, const struct pending_send *pending,
         .timer_text = pending->timer_text,
     };
     if (pending->wait)
-        send.promise = promise_make(broker, results[pending->records - 1].end_pos);
+        send.promise = promise_make(broker, results[0].pos, results[pending->records - 1].end_pos);
     if (pending->records > 1 && !pending->bare)
         send.batch_ids = batch_ids(broker, results, pending->records);
     wait_or_answer(acks, &send);
@@ -619,9 +626,9 @@ static void stored_run(struct loop_task *task)
     answer_waiting(acks);
 }
 
-void acks_answer_stored(struct broker *broker, struct reply_to to, int64_t end_pos)
+void acks_answer_stored(struct broker *broker, struct reply_to to, int64_t pos, int64_t end_pos)
 {
-    struct promise promise = promise_make(broker, end_pos);
+    struct promise promise = promise_make(broker, pos, end_pos);
     if (!(promise.disk || promise.slave) || to.conn.loop == NULL) {
         answer_bare(to, true);
         return;
@@ -654,24 +661,33 @@ static void turn_end(void *ctx)
     acks_commit(ctx);
 }
 
-static void answer_ring(const struct acks *acks, struct ring *ring, int64_t now_ms)
+/* for_earlier  for those that nothing is known of, but of what lies behind them; NULL: they stay */
+static void answer_ring(const struct acks *acks, struct ring *ring, struct ring *for_earlier)
 {
     struct durable durable = promise_durable(acks->bl->broker);
+    int64_t now_ms = loop_now_ms(acks->bl->loop);
     struct waiting_send *send;
-    while ((send = ring_front(ring)) != NULL &&
-           (promise_kept(&send->promise, &durable) || send->deadline_ms <= now_ms))
-        answer_front(acks, ring, &durable);
+    while ((send = ring_front(ring)) != NULL) {
+        if (promise_kept(&send->promise, &durable) || send->deadline_ms <= now_ms)
+            answer(acks->bl->broker, send, &durable);
+        else if (for_earlier != NULL && promise_passed_over(&send->promise, &durable))
+            ring_push(for_earlier, send);
+        else
+            break;
+        ring_pop(ring);
+    }
 }
 
 /* Answer everything whose promise is kept, or whose time is up; keep an eye on the rest. */
 static void answer_waiting(struct acks *acks)
 {
-    if (acks->for_slave.count + acks->for_disk.count == 0)
+    if (waiting_sends(acks) == 0)
         return;
     atomic_store(&acks->anyone_waits, true); /* before looking: what moves meanwhile is told */
-    answer_ring(acks, &acks->for_slave, loop_now_ms(acks->bl->loop));
-    answer_ring(acks, &acks->for_disk, loop_now_ms(acks->bl->loop));
-    if (acks->for_slave.count + acks->for_disk.count == 0) {
+    answer_ring(acks, &acks->for_slave, &acks->for_earlier);
+    answer_ring(acks, &acks->for_earlier, NULL);
+    answer_ring(acks, &acks->for_disk, NULL);
+    if (waiting_sends(acks) == 0) {
         atomic_store(&acks->anyone_waits, false);
     } else if (!acks->timer_set) {
         acks->timer_set = true;

@@ -54,10 +54,10 @@ void acks_add_recall(struct acks *acks, struct reply_to to, struct slice topic,
 /* Records of our own in the batch that nobody waits for. */
 void acks_add_silent(struct acks *acks, int records);
 
-/* A worker has appended something for a call, up to end_pos: answer SUCCESS, without fields, once
- * it is as durable as a send, or a slave is late or missing, and SYSTEM_ERROR when the disk is
- * late. Any thread. */
-void acks_answer_stored(struct broker *broker, struct reply_to to, int64_t end_pos);
+/* A worker has appended something for a call, the bytes [pos, end_pos) of the log: answer SUCCESS,
+ * without fields, once it is as durable as a send, or a slave is late or missing, and SYSTEM_ERROR
+ * when the disk is late. Any thread. */
+void acks_answer_stored(struct broker *broker, struct reply_to to, int64_t pos, int64_t end_pos);
 
 /* As many sends of the loop wait for disk and slave as may (sendThreadPoolQueueCapacity), or their
  * bytes. The last quarter is for connections that have little under way, so that one that has much

@@ -150,8 +150,10 @@ struct append_result draft_append_all(struct broker *broker, const struct record
         append_batch_clear(broker->worker_batch);
     }
     pthread_mutex_unlock(&broker->worker_batch_lock);
-    if (result.status == PUT_OK)
+    if (result.status == PUT_OK) {
+        result.pos = begin;
         stats_put(broker->stats, count, result.end_pos - begin);
+    }
     return result;
 }
 

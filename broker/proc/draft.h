@@ -56,7 +56,8 @@ struct append_result draft_append_now(struct broker *broker, const struct record
 enum status draft_add(struct broker *broker, struct append_batch *batch,
                       const struct record *records, int count);
 
-/* The same at once, from a worker thread, as draft_append_now; the result of the last one. */
+/* The same at once, from a worker thread, as draft_append_now; the result of the last one,
+ * but pos is the first one's. */
 struct append_result draft_append_all(struct broker *broker, const struct record *records,
                                       int count);
 

@@ -178,7 +178,7 @@ static void end_on_worker(struct broker *broker, struct call *call)
     if (prepare(broker, call, &header, found, &range, &half, &ending)) {
         struct append_result result = draft_append_all(broker, ending.records, ending.count);
         if (result.status == PUT_OK)
-            acks_answer_stored(broker, call_reply_to(call), result.end_pos);
+            acks_answer_stored(broker, call_reply_to(call), result.pos, result.end_pos);
         else
             send_refuse_bare(broker, call_reply_to(call), result.status);
     }
@@ -272,7 +272,7 @@ void handle_resume_check_half_message(struct broker *broker, struct call *call)
     buf_release(&properties);
     log_range_release(&range);
     if (result.status == PUT_OK)
-        acks_answer_stored(broker, call_reply_to(call), result.end_pos);
+        acks_answer_stored(broker, call_reply_to(call), result.pos, result.end_pos);
     else
         call_fail(call, RESPONSE_SYSTEM_ERROR,
                   "Put message back to " TOPIC_TRANS_HALF

@@ -6,9 +6,10 @@ bool promise_wants_slave(const struct broker *broker)
     return broker->conf.brokerRole == BROKER_ROLE_SYNC_MASTER;
 }
 
-struct promise promise_make(const struct broker *broker, int64_t end_pos)
+struct promise promise_make(const struct broker *broker, int64_t pos, int64_t end_pos)
 {
     struct promise promise = {
+        .pos = pos,
         .end_pos = end_pos,
         .disk = broker->conf.flushDiskType == FLUSH_DISK_SYNC,
     };
@@ -30,16 +31,20 @@ bool promise_kept_by_disk(const struct promise *promise, const struct durable *d
     return !promise->disk || promise->end_pos <= durable->flushed_pos;
 }
 
-/* No record lies on both sides of where a slave's log begins: that is the beginning of a file. */
 static bool kept_by_slave(const struct promise *promise, const struct durable *durable)
 {
-    return !promise->slave || (promise->end_pos <= durable->replicated.to &&
-                               promise->end_pos > durable->replicated.from);
+    return !promise->slave ||
+           (promise->end_pos <= durable->replicated.to && promise->pos >= durable->replicated.from);
 }
 
 bool promise_kept(const struct promise *promise, const struct durable *durable)
 {
     return promise_kept_by_disk(promise, durable) && kept_by_slave(promise, durable);
+}
+
+bool promise_passed_over(const struct promise *promise, const struct durable *durable)
+{
+    return promise->slave && promise->pos < durable->replicated.from;
 }
 
 int32_t promise_code(const struct promise *promise, const struct durable *durable)

@@ -13,7 +13,8 @@
 #include "broker/repl/replicas.h"
 
 struct promise {
-    int64_t end_pos; /* what is promised ends here in the log */
+    int64_t pos;     /* what is promised begins here in the log */
+    int64_t end_pos; /* and ends here */
     bool disk;       /* it is on this broker's disk */
     bool slave;      /* and on a slave */
     bool no_slave;   /* should be on a slave, but none was in reach when it was stored */
@@ -28,14 +29,18 @@ struct durable {
 /* Does this broker promise a slave (SYNC_MASTER)? The one place that says so. */
 bool promise_wants_slave(const struct broker *broker);
 
-/* What is promised, as the broker is now, to one who waits for what was just appended up to
- * end_pos. */
-struct promise promise_make(const struct broker *broker, int64_t end_pos);
+/* What is promised, as the broker is now, to one who waits for what was just appended, the bytes
+ * [pos, end_pos) of the log. */
+struct promise promise_make(const struct broker *broker, int64_t pos, int64_t end_pos);
 
 struct durable promise_durable(const struct broker *broker);
 
 /* Nothing is left to wait for. */
 bool promise_kept(const struct promise *promise, const struct durable *durable);
+
+/* What is known to be on a slave begins behind it. It may still come to be known of this, too, but
+ * of what was appended later first. */
+bool promise_passed_over(const struct promise *promise, const struct durable *durable);
 
 /* The disk's part of it. */
 bool promise_kept_by_disk(const struct promise *promise, const struct durable *durable);

@@ -162,7 +162,7 @@ static void put_back(struct broker *broker, struct call *call, const char *group
         topic_stats_sent_back(broker->topic_stats, topic, slice_of_cstr(group), record.topic,
                               result.end_pos - result.pos);
     if (result.status == PUT_OK)
-        acks_answer_stored(broker, call_reply_to(call), result.end_pos);
+        acks_answer_stored(broker, call_reply_to(call), result.pos, result.end_pos);
     else
         call_fail(call, RESPONSE_SYSTEM_ERROR, "%s",
                   result.status == PUT_MESSAGE_ILLEGAL      ? "MESSAGE_ILLEGAL"

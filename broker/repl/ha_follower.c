@@ -4,7 +4,9 @@
  * the clock and the store, and tries again when the connection is lost: soon after one that worked,
  * every few seconds when the master is away or an operator has to act.
  *
- * Repeated causes are logged once, and again after ten minutes.
+ * Repeated causes are logged once, and again after ten minutes. A slave that is refused after it
+ * had begun to follow (its disk is full, what comes is no message) begins anew at each try: it is
+ * said and shown to follow again when something of the log has been taken, or when that has lasted.
  */
 #include "broker/repl/ha_slave.h"
 #include "broker/repl/ha_wire.h"
@@ -23,6 +25,7 @@
 #define PAUSE_MS_MIN 100
 #define PAUSE_MS_MAX 5000 /* as 4.9.2 */
 #define SAID_AGAIN_MS (10 * 60 * 1000)
+#define THAW_MS 10000 /* a connection that lasts so long is a good one */
 
 struct follower {
     struct replication *replication;
@@ -32,6 +35,7 @@ struct follower {
     int64_t pause_ms;
     char said[HA_TEXT_BYTES]; /* what was logged last */
     int64_t said_ms;
+    bool frozen; /* was refused while it followed */
     /* One connection: */
     struct ha_wire wire;
     struct ha_slave machine;
@@ -83,9 +87,8 @@ static bool is_news(struct follower *follower, const char *why)
     return true;
 }
 
-static void log_refused(struct follower *follower)
+static void log_refused(struct follower *follower, const char *why)
 {
-    const char *why = follower->machine.why;
     if (is_news(follower, why))
         log_error("replication", "this slave gets nothing", "master=%s cause=\"%s\"",
                   follower->master, why);
@@ -101,6 +104,7 @@ static void log_lost(struct follower *follower, const char *why)
 static void announce(struct follower *follower)
 {
     follower->announced = true;
+    follower->frozen = false;
     follower->said[0] = '\0';
     show(follower, true, false, "");
     log_info("replication", "following the master", "master=%s protocol=%d from=%lld",
@@ -108,7 +112,20 @@ static void announce(struct follower *follower)
              (long long)store_appended_pos(follower->store));
 }
 
+/* It follows its master. */
+static bool may_announce(const struct follower *follower)
+{
+    const struct ha_slave *machine = &follower->machine;
+    if (follower->announced || machine->state != HA_SLAVE_STREAMING ||
+        !(machine->accepted || machine->protocol == 1))
+        return false;
+    return !follower->frozen || store_appended_pos(follower->store) > machine->self.end_pos ||
+           now_of(follower) - machine->began_ms >= THAW_MS;
+}
+
 /* --- doing what the machine says --- */
+
+#define TAKES_NO_MORE "the log takes no more: %.400s"
 
 /* The store takes no more. What is no message is another log's; the rest may pass. */
 static void take_failure(struct follower *follower, enum status status, const struct err *err)
@@ -122,7 +139,7 @@ static void take_failure(struct follower *follower, enum status status, const st
                       "is damaged; keep a copy of it and start with an empty one: %.200s",
                       err->text);
     else
-        ha_slave_fail(&follower->machine, "the log takes no more: %.400s", err->text);
+        ha_slave_fail(&follower->machine, TAKES_NO_MORE, err->text);
     follower->machine.refused = true;
 }
 
@@ -192,7 +209,7 @@ static void rest(struct follower *follower, int64_t until_ms)
     } else {
         unflushed = true; /* nothing to look at again */
     }
-    show(follower, follower->announced, false, NULL);
+    show(follower, follower->announced, follower->frozen, NULL);
     if (unflushed)
         ha_wire_wait(&follower->wire, ha_wire_busy(&follower->wire), until_ms - now_of(follower));
     atomic_store(&replication->wants_flush, false);
@@ -207,8 +224,7 @@ static bool do_next(struct follower *follower)
         flush_wire(follower);
     ha_slave_step(machine, log_of(follower), !ha_wire_busy(&follower->wire), now_of(follower),
                   &action);
-    if (!follower->announced && machine->state == HA_SLAVE_STREAMING &&
-        (machine->accepted || machine->protocol == 1))
+    if (may_announce(follower))
         announce(follower);
     switch (action.what) {
     case HA_SLAVE_WAIT:
@@ -256,6 +272,15 @@ static bool begin(struct follower *follower, int fd)
     return named;
 }
 
+/* An operator has to act. */
+static void refuse(struct follower *follower, const char *why)
+{
+    show(follower, false, true, why);
+    log_refused(follower, why);
+    follower->frozen |= follower->announced;
+    follower->pause_ms = PAUSE_MS_MAX;
+}
+
 static void end(struct follower *follower)
 {
     const struct ha_slave *machine = &follower->machine;
@@ -265,15 +290,27 @@ static void end(struct follower *follower)
         follower->pause_ms = PAUSE_MS_MIN;
         return;
     }
-    show(follower, false, machine->refused, machine->why);
     if (machine->refused) {
-        log_refused(follower);
-        follower->pause_ms = PAUSE_MS_MAX;
+        refuse(follower, machine->why);
         return;
     }
+    show(follower, false, false, machine->why);
     log_lost(follower, machine->why);
     if (follower->announced)
         follower->pause_ms = PAUSE_MS_MIN;
+}
+
+/* Whether the store takes something. Else the master, and its log, are left in peace. */
+static bool log_takes(struct follower *follower)
+{
+    struct store *store = follower->store;
+    struct err err = {0};
+    char why[HA_TEXT_BYTES];
+    if (store_append_raw(store, store_appended_pos(store), SLICE_EMPTY, &err) == STATUS_OK)
+        return true;
+    (void)snprintf(why, sizeof why, TAKES_NO_MORE, err.text);
+    refuse(follower, why);
+    return false;
 }
 
 static void follow(struct follower *follower)
@@ -281,6 +318,9 @@ static void follow(struct follower *follower)
     struct replication *replication = follower->replication;
     struct err err = {0};
     int fd;
+    follower->announced = false;
+    if (!log_takes(follower))
+        return;
     enum status status = ha_wire_connect(follower->master, CONNECT_PATIENCE_MS,
                                          replication->follow_wake_fd, &fd, &err);
     if (status == STATUS_OK) {
@@ -301,6 +341,7 @@ static bool take_master(struct follower *follower)
     unsigned version = atomic_load(&replication->follow_version);
     if (version != follower->version) {
         follower->version = version;
+        follower->frozen = false;
         follower->pause_ms = PAUSE_MS_MIN;
         CHECK(pthread_mutex_lock(&replication->lock) == 0);
         memcpy(follower->master, replication->state.master, sizeof follower->master);

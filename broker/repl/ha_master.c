@@ -235,6 +235,22 @@ static void judge(struct ha_master *machine, struct ha_bounds log, struct ha_mas
     action->pos = pos;
 }
 
+/* Nothing but a filler lies between a log's last record and its end. */
+static bool ends_behind(const struct ha_hello *slave, const struct ha_name *last)
+{
+    int64_t behind_bytes = slave->end_pos - last->end_pos;
+    return behind_bytes == 0 || (behind_bytes > 0 && behind_bytes < slave->segment_bytes &&
+                                 slave->end_pos % slave->segment_bytes == 0);
+}
+
+int64_t ha_master_begins_pos(const struct ha_master *machine, int64_t start_pos, bool has_last)
+{
+    const struct ha_hello *slave = &machine->slave;
+    if (machine->protocol == 2 && has_last && ends_behind(slave, &slave->last))
+        return slave->min_pos;
+    return start_pos;
+}
+
 void ha_master_admit(struct ha_master *machine, enum ha_verdict verdict, const char *text)
 {
     CHECK(machine->state == HA_MASTER_JUDGING);

@@ -102,6 +102,14 @@ void ha_master_step(struct ha_master *machine, struct ha_bounds log, bool can_se
 /* After ADMIT. text may be NULL, or add a name to the words of a refusal. */
 void ha_master_admit(struct ha_master *machine, enum ha_verdict verdict, const char *text);
 
+/* From where on what the slave reports counts as being there. A slave that has proved by the name
+ * of its last record that its log is ours has all from its begin on. Of any other one (of 4.9.2,
+ * one with an empty log, one whose last record has expired here) only what it is sent counts: where
+ * it says that its log ends may be wrong, or a lie.
+ * start_pos  of ADMIT
+ * has_last   its last record is in our log */
+int64_t ha_master_begins_pos(const struct ha_master *machine, int64_t start_pos, bool has_last);
+
 /* After SEND_LOG: a block of `size` bytes is being sent. */
 void ha_master_block(struct ha_master *machine, int64_t size);
 

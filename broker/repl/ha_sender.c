@@ -70,22 +70,25 @@ static bool claim_id(struct sender *sender, char other[HOST_TEXT_BYTES])
     return free;
 }
 
-/* Is the slave's last record in our log? Where nothing can be said, because that part has expired,
- * the positions have to do. */
-static bool is_of_this_log(struct sender *sender)
+/* Is the slave's last record in our log?
+ * returns  OK | CORRUPT (it is not) | else nothing can be said, because it has none, that part has
+ *          expired or can not be read, or a slave of 4.9.2 does not tell: the positions have to do
+ */
+static enum status find_last_record(struct sender *sender)
 {
     const struct ha_name *last = &sender->machine.slave.last;
     struct log_name name = {last->pos, last->end_pos, last->crc};
     if (sender->machine.protocol == 1 || last->end_pos == 0)
-        return true;
-    return store_has_record(sender->store, &name) != STATUS_CORRUPT;
+        return STATUS_NOT_FOUND;
+    return store_has_record(sender->store, &name);
 }
 
 static void admit(struct sender *sender, int64_t start_pos)
 {
     struct ha_master *machine = &sender->machine;
     char other[HOST_TEXT_BYTES] = "";
-    if (!is_of_this_log(sender)) {
+    enum status found = find_last_record(sender);
+    if (found == STATUS_CORRUPT) {
         ha_master_admit(machine, HA_FOREIGN_LOG, NULL);
         return;
     }
@@ -96,7 +99,7 @@ static void admit(struct sender *sender, int64_t start_pos)
     struct replica_identity identity = {
         .broker_id = machine->slave.broker_id,
         .flushes = machine->slave.sync_flush,
-        .begins_pos = machine->slave.end_pos == 0 ? start_pos : machine->slave.min_pos,
+        .begins_pos = ha_master_begins_pos(machine, start_pos, found == STATUS_OK),
         .address = sender->connection->peer,
     };
     sender->slot = replicas_join(sender->replication->options.replicas, &identity, start_pos);
@@ -267,22 +270,42 @@ static bool do_next(struct sender *sender)
     return true;
 }
 
-/* A slave that is refused tries again every few seconds: the same words are logged once. */
+/* Under the lock.
+ * returns  where to keep these words, in place of the oldest; NULL: they were logged not long ago
+ */
+static struct ha_words *place_for(struct replication *replication, const char *why, int64_t now_ms)
+{
+    struct ha_words *oldest = &replication->refused[0];
+    for (int i = 0; i < HA_WORDS_KEPT; i++) {
+        struct ha_words *words = &replication->refused[i];
+        if (words->said_ms != 0 && strcmp(words->text, why) == 0)
+            return now_ms - words->said_ms < REFUSED_AGAIN_MS ? NULL : words;
+        if (words->said_ms < oldest->said_ms)
+            oldest = words;
+    }
+    return oldest;
+}
+
+/* A slave that is refused tries again every few seconds: the same words are logged once. Words that
+ * are new each time, as of who plays with the port, are logged once a second. */
 static void log_refused(struct sender *sender)
 {
+    static struct log_gate gate;
     struct replication *replication = sender->replication;
     const char *why = sender->machine.why;
     int64_t now_ms = clock_monotonic_ms(replication->options.clock);
+    int64_t suppressed = 0;
     CHECK(pthread_mutex_lock(&replication->lock) == 0);
-    bool known = strcmp(replication->refused, why) == 0 &&
-                 now_ms - replication->refused_ms < REFUSED_AGAIN_MS;
-    if (!known) {
-        (void)snprintf(replication->refused, sizeof replication->refused, "%s", why);
-        replication->refused_ms = now_ms;
+    struct ha_words *words = place_for(replication, why, now_ms);
+    bool news = words != NULL && log_gate_open(&gate, &suppressed);
+    if (news) {
+        (void)snprintf(words->text, sizeof words->text, "%s", why);
+        words->said_ms = now_ms;
     }
     CHECK(pthread_mutex_unlock(&replication->lock) == 0);
-    if (!known)
-        log_error("replication", "slave refused", "slave=%s cause=\"%s\"", sender->peer, why);
+    if (news)
+        log_error("replication", "slave refused", "slave=%s cause=\"%s\" suppressed=%lld",
+                  sender->peer, why, (long long)suppressed);
 }
 
 static void log_end(struct sender *sender)

@@ -5,6 +5,7 @@
  */
 #include "broker/repl/ha_wire.h"
 
+#include "broker/repl/ha_lookup.h"
 #include "common/base/check.h"
 #include "common/net/address.h"
 
@@ -91,11 +92,13 @@ enum status ha_wire_connect(const char *address, int64_t patience_ms, int wake_f
     if (!net_address_split(address, host, sizeof host, &port))
         return err_set(err, STATUS_INVALID,
                        "\"%s\" is no address; write haMasterAddress as host:port", address);
-    int count = address_lookup(host, port, false, false, found, &problem);
-    if (count == 0)
-        return err_set(err, STATUS_INVALID, "the address of %s can not be found: %s", address,
-                       problem);
-    enum status status = STATUS_IO;
+    int count;
+    enum status status = ha_lookup(host, port, wake_fd, found, &count, &problem);
+    if (status == STATUS_INVALID)
+        return err_set(err, status, "the address of %s can not be found: %s", address, problem);
+    if (status != STATUS_OK)
+        return err_set_errno(err, status, "the address of %s can not be looked up", address);
+    status = STATUS_IO;
     for (int i = 0; i < count && status != STATUS_OK && status != STATUS_CLOSED; i++)
         status = connect_one(&found[i], patience_ms, wake_fd, fd);
     if (status == STATUS_OK)
@@ -245,10 +248,12 @@ void ha_wire_linger(struct ha_wire *wire)
 {
     char thrown_away[4096];
     size_t got;
+    const int64_t until_ms = clock_monotonic_ms(clock_real()) + LINGER_MS;
     (void)shutdown(wire->transport.fd, SHUT_WR);
-    for (int i = 0; i < 16; i++) {
+    for (int64_t rest_ms = LINGER_MS; rest_ms > 0;
+         rest_ms = until_ms - clock_monotonic_ms(clock_real())) {
         struct pollfd polled = {.fd = wire->transport.fd, .events = POLLIN};
-        if (poll(&polled, 1, LINGER_MS) <= 0 ||
+        if (poll(&polled, 1, (int)rest_ms) <= 0 ||
             ha_wire_read(wire, thrown_away, sizeof thrown_away, &got) != STATUS_OK)
             return;
     }

@@ -26,8 +26,8 @@ struct ha_wire {
 void ha_wire_init(struct ha_wire *wire, int fd, bool accepted, int wake_fd);
 void ha_wire_close(struct ha_wire *wire);
 
-/* Connect, for at most patience_ms, or until wake_fd is written to.
- * returns  OK | INVALID (no address) | TIMEOUT | CLOSED (woken) | IO; err says what */
+/* Connect, for at most patience_ms with each address of a name, or until wake_fd is written to.
+ * returns  OK | INVALID (no address) | TIMEOUT | CLOSED (woken) | BUSY | IO; err says what */
 enum status ha_wire_connect(const char *address, int64_t patience_ms, int wake_fd, int *fd,
                             struct err *err);
 

@@ -8,8 +8,10 @@
  * goes back, also when the slave that moved it leaves: the bytes were there.
  *
  * A slave whose log begins in the middle of the master's (an empty one that a 4.9.2 master's rule
- * starts at the last file) says nothing about what lies before its beginning. When it takes over
- * from one that has left, `covered.from` is where what is known to be on a slave begins.
+ * starts at the last file) says nothing about what lies before its beginning, and one that has not
+ * proved that its log is the master's (each of 4.9.2) nothing that counts about what it was not
+ * sent on this connection. When it takes over from one that has left, `covered.from` is where what
+ * is known to be on a slave begins.
  *
  * Threads. replicas_covered, replicas_in_reach and replicas_count are for any thread and take no
  * lock; the rest is for any thread, too, and takes the leaf lock `replicas` for a look at a few
@@ -33,7 +35,8 @@ struct replicas;
 struct replica_identity {
     int64_t broker_id;  /* -1: a 4.9.2 slave, which does not tell */
     bool flushes;       /* reports what is on its disk, not what is in its page cache */
-    int64_t begins_pos; /* it has nothing before this, though the master may; 0: it has all */
+    int64_t begins_pos; /* nothing before this counts: the slave does not have it, or only says so
+                           (ha_master_begins_pos); 0: it has all */
     struct host address;
 };
 

@@ -20,6 +20,14 @@
 /* How long slaves have to take what is left of the log when the master stops. */
 #define HA_FAREWELL_MS 3000
 
+/* Several slaves may be refused, each for a cause of its own, again and again. */
+#define HA_WORDS_KEPT 16
+
+struct ha_words {
+    char text[HA_TEXT_BYTES];
+    int64_t said_ms; /* monotonic; 0: never */
+};
+
 enum ha_connection_use { HA_CONNECTION_FREE, HA_CONNECTION_OPEN, HA_CONNECTION_ENDED };
 
 /* A place for a connection from a slave, with a thread of its own while it is used. */
@@ -56,8 +64,7 @@ struct replication {
     pthread_t listen_thread;
     _Atomic uint32_t wanting; /* whose threads wait for the log to grow */
     struct ha_connection connections[HA_CONNECTIONS_MAX];
-    char refused[HA_TEXT_BYTES]; /* under lock: what was logged last about a slave */
-    int64_t refused_ms;
+    struct ha_words refused[HA_WORDS_KEPT]; /* under lock: what was logged about slaves */
 
     /* Slave. */
     int follow_wake_fd;

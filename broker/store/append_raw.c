@@ -8,6 +8,9 @@
  * A filler with what its file has behind it is one piece, too: it is written when all of that is
  * here, and the log then goes on in the next file.
  *
+ * What is held is no larger than a record may be (RAW_PIECE_BYTES_MAX, maxMessageSize), whatever
+ * the master says; what a large one took is given back behind it.
+ *
  * Invariant: held.size == 0, or held is the begin of a piece at appended_pos that is not whole.
  */
 #include "broker/store/append_raw.h"
@@ -15,16 +18,26 @@
 #include "broker/store/log_end.h"
 #include "broker/store/store_internal.h"
 #include "common/base/check.h"
+#include "common/base/limits.h"
 
 #include <inttypes.h>
 #include <string.h>
 
 /* A piece tells its size and what it is. */
 #define PIECE_HEAD_BYTES 8
+#define HELD_BYTES_KEPT (1024 * 1024) /* memory for the next ones */
 
 void raw_append_release(struct raw_append *raw)
 {
     buf_release(&raw->held);
+}
+
+/* Nothing is held any more. */
+static void drop_held(struct buf *held)
+{
+    if (held->capacity > HELD_BYTES_KEPT)
+        buf_release(held);
+    buf_clear(held);
 }
 
 int64_t store_received_pos(const struct store *store)
@@ -50,18 +63,34 @@ static enum status damaged(struct err *err, int64_t pos, const char *what)
                    pos, what);
 }
 
+/* Would it be held? */
+static enum status check_size(const struct store *store, const struct piece *piece, int64_t pos,
+                              struct err *err)
+{
+    int64_t bytes_max = store->options.record_bytes_max;
+    if (bytes_max < RAW_PIECE_BYTES_MAX)
+        bytes_max = RAW_PIECE_BYTES_MAX;
+    if (piece->size <= bytes_max + RECORD_FILLER_BYTES)
+        return STATUS_OK;
+    return err_set(err, STATUS_INVALID,
+                   "the master's log has a record of %" PRId64 " bytes at position %" PRId64
+                   ", more than the %" PRId64
+                   " that this slave takes; set its maxMessageSize to the master's",
+                   piece->size, pos, bytes_max);
+}
+
 /* The first bytes of a piece.
  * room     from it to the end of its file
- * returns  OK | TRUNCATED (too few to tell) | CORRUPT */
-static enum status piece_begin(struct slice in, int64_t pos, int64_t room, struct piece *out,
-                               struct err *err)
+ * returns  OK | TRUNCATED (too few to tell) | CORRUPT | INVALID (too large) */
+static enum status piece_begin(const struct store *store, struct slice in, int64_t pos,
+                               int64_t room, struct piece *out, struct err *err)
 {
     if (in.size < PIECE_HEAD_BYTES)
         return STATUS_TRUNCATED;
     uint32_t magic = get_u32(in.data + 4);
     *out = (struct piece){.size = get_i32(in.data), .filler = magic == RECORD_FILLER_MAGIC};
     if (out->filler)
-        return out->size == room ? STATUS_OK
+        return out->size == room ? check_size(store, out, pos, err)
                                  : damaged(err, pos, "an end-of-file mark has the wrong size");
     if (magic != RECORD_MAGIC)
         return damaged(err, pos, "there is no record's mark");
@@ -71,16 +100,16 @@ static enum status piece_begin(struct slice in, int64_t pos, int64_t room, struc
     if (in.size >= RECORD_PHYSICAL_OFFSET_AT + 8 &&
         get_i64(in.data + RECORD_PHYSICAL_OFFSET_AT) != pos)
         return damaged(err, pos, "a record says that it belongs somewhere else");
-    return STATUS_OK;
+    return check_size(store, out, pos, err);
 }
 
 /* The piece at the start of `in`.
  * returns  OK (all of it is there) | TRUNCATED (out->size is valid when 8 bytes are there)
- *          | CORRUPT */
+ *          | CORRUPT | INVALID (too large) */
 static enum status piece_whole(const struct store *store, struct slice in, int64_t pos,
                                int64_t room, struct piece *out, struct err *err)
 {
-    enum status status = piece_begin(in, pos, room, out, err);
+    enum status status = piece_begin(store, in, pos, room, out, err);
     if (status != STATUS_OK)
         return status;
     if (out->filler)
@@ -116,7 +145,7 @@ static enum status complete_held(struct store *store, struct slice block, int64_
     struct buf *held = &store->raw.held;
     int64_t pos = store_appended_pos(store);
     struct piece piece = {0};
-    enum status status = piece_begin(buf_slice(held), pos, room, &piece, err);
+    enum status status = piece_begin(store, buf_slice(held), pos, room, &piece, err);
     CHECK(status == STATUS_TRUNCATED || status == STATUS_OK); /* it was looked at when it came */
     status = STATUS_TRUNCATED;
     while (status == STATUS_TRUNCATED && run->completed < block.size) {
@@ -137,7 +166,7 @@ static enum status complete_held(struct store *store, struct slice block, int64_
 
 /* Find what can be written of the block.
  * returns  OK (there is something) | TRUNCATED (nothing is whole; all of the block that was not
- *          held before is still to be) | CORRUPT */
+ *          held before is still to be) | CORRUPT | INVALID */
 static enum status gather(struct store *store, struct slice block, struct run *run, struct err *err)
 {
     int64_t pos = store_appended_pos(store);
@@ -269,7 +298,7 @@ static enum status take(struct store *store, struct slice block, size_t *taken, 
     if (status == STATUS_OK)
         status = write_run(store, block, &run, err);
     if (status == STATUS_OK) {
-        buf_clear(held);
+        drop_held(held);
         *taken = run.completed + run.direct;
     } else {
         held->size = status == STATUS_CORRUPT ? 0 : run.held_before;
@@ -281,7 +310,7 @@ enum status store_append_raw(struct store *store, int64_t pos, struct slice byte
 {
     int64_t before = store_appended_pos(store);
     if (pos == before)
-        buf_clear(&store->raw.held);
+        drop_held(&store->raw.held);
     enum status status = may_write(store);
     if (status != STATUS_OK)
         return explain(store, status, err);

@@ -211,7 +211,8 @@ void append_batch_clear(struct append_batch *batch);
  * One thread. Must not be under way any more when store_stop is called.
  * pos      of the first byte: store_received_pos, or store_appended_pos, which forgets what is held
  * returns  OK (all taken)
- *          | INVALID (another position; nothing happened)
+ *          | INVALID (another position, and nothing happened; or a record that is larger than this
+ *            slave takes, as CORRUPT)
  *          | CORRUPT (what comes at store_appended_pos is no record; what was whole before it is in
  *            the log, the rest is forgotten: ask for it again from there)
  *          | FULL, BUSY (no space, no descriptors; store_received_pos tells how much was taken. The

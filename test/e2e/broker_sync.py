@@ -16,13 +16,15 @@ import struct
 import threading
 import time
 import unittest
+import zlib
 
 import replication
 import rocketmq
 from broker import (RUNTIME_INFO, SEND_BACK, SEND_BATCH, SEND_V2, SUCCESS, UPDATE_CONFIG,
                     UPDATE_GROUP, batch_body, send_header)
 from broker_transactions import COMMIT, END, ROLLBACK
-from replication import HEAD, log_bytes
+from replication import log_bytes
+from replication_peers import HEAD
 from rocketmq import Closed, wait_until
 
 ROUNDS = int(os.environ.get("SYNC_ROUNDS", "6"))
@@ -355,19 +357,69 @@ class Fake:
         return True
 
 
+def zigzag(number):
+    return 2 * number if number >= 0 else -2 * number - 1
+
+
+def varint(number):
+    data = b""
+    while number > 127:
+        data += bytes([number & 127 | 128])
+        number >>= 7
+    return data + bytes([number])
+
+
+class Fake2(Fake):
+    """One of our own, by hand: HELLO says what it likes (proto/repl.proto)."""
+
+    def __init__(self, pair, hello, last=None):
+        self.socket = socket.create_connection(("127.0.0.1", pair.ha_port), 20)
+        self.socket.sendall(struct.pack(">q", -1))
+        kind, size = HEAD.unpack(self.take(HEAD.size))
+        assert kind == -1, kind
+        self.take(size)
+        body = b""
+        for field, name in enumerate(("cluster", "name"), 1):
+            body += bytes([field << 3 | 2, len(name)]) + name.encode()
+        for field, number in hello.items():
+            body += bytes([field << 3]) + varint(zigzag(number))
+        if last is not None:
+            position, end, crc = last
+            body += bytes([10 << 3]) + varint(zigzag(position))
+            body += bytes([11 << 3]) + varint(zigzag(end))
+            body += bytes([12 << 3 | 5]) + struct.pack("<I", crc)
+        self.socket.sendall(HEAD.pack(-1, len(body)) + body)
+        self.end = hello[7]
+
+    def report(self, position):
+        self.socket.sendall(HEAD.pack(position, 0))
+
+
 class Lying(SyncTest):
     def setUp(self):
-        self.pair_ = replication.Pair(self, SYNC)
+        self.pair_ = replication.Pair(self, {**SYNC, "brokerClusterName": "cluster",
+                                             "brokerName": "name"})
         self.pair_.master.start()
         self.client = self.pair_.master.client()
         self.addCleanup(self.client.close)
         self.assertEqual(self.client.create_topic("T", 4).code, SUCCESS)
 
-    def fake(self, start=0):
-        slave = Fake(self.pair_, start)
+    def fake(self, start=0, count=1):
+        return self.joined(Fake(self.pair_, start), count)
+
+    def fake2(self, end, last=None, broker_id=7, count=1):
+        """One that says that its log is [0, end)."""
+        hello = {3: broker_id, 6: 0, 7: end, 8: replication.SEGMENT_BYTES}
+        return self.joined(Fake2(self.pair_, hello, last), count)
+
+    def joined(self, slave, count):
         self.addCleanup(slave.socket.close)
-        wait_until(lambda: runtime_info(self.pair_.master)["slaves"] == "1", "it has joined")
+        wait_until(lambda: runtime_info(self.pair_.master)["slaves"] == str(count), "it has joined")
         return slave
+
+    def name_of(self, position, end):
+        """The name of a record: where it is, and the checksum of its bytes (31 bits, as 4.9.2's)."""
+        return position, end, zlib.crc32(log_bytes(self.pair_.master, position, end)) & 0x7FFFFFFF
 
     def start_send(self):
         """Send; the opaque, and where the log ends when it is in."""
@@ -401,6 +453,56 @@ class Lying(SyncTest):
             wait_until(lambda: runtime_info(self.pair_.master)["slaves"] == "0", "it has left")
             self.assertEqual(self.send().code, SLAVE_NOT_AVAILABLE)
         self.assertEqual(runtime_info(self.pair_.master)["slaveAckedOffset"], "0")
+
+    def claims(self, claim):
+        """A slave has got all and says nothing. Another one comes and says that its log ends where
+        the master's does: that releases nobody; what it is sent from then on counts."""
+        self.send()  # something is there already
+        silent = self.fake()
+        first, end = self.start_send()
+        silent.receive_to(end)
+        liar = claim(end)
+        liar.report(end)
+        second, second_end = self.start_send()
+        liar.receive_to(second_end)
+        self.assertTrue(self.client.is_silent(0.3))
+        liar.report(second_end)
+        self.assertEqual(self.client.read_answer(second).code, SUCCESS)
+        self.assertTrue(self.client.is_silent(0.3))
+        silent.report(end)
+        self.assertEqual(self.client.read_answer(first).code, SUCCESS)
+
+    def test_one_that_claims_to_have_all_releases_nobody(self):
+        self.claims(lambda end: self.fake(end, 2))
+
+    def test_one_that_claims_to_have_half_a_message_releases_nobody(self):
+        slave = self.fake()
+        first, end = self.start_send()
+        slave.receive_to(end)
+        liar = self.fake(end - 10, 2)
+        liar.receive_to(end)
+        liar.report(end)
+        self.assertTrue(self.client.is_silent(0.3))
+        slave.report(end)
+        self.assertEqual(self.client.read_answer(first).code, SUCCESS)
+
+    def test_one_of_ours_without_proof_releases_nobody(self):
+        self.claims(lambda end: self.fake2(end, count=2))
+
+    def test_one_of_ours_with_an_old_proof_releases_nobody(self):
+        self.claims(lambda end: self.fake2(end, self.name_of(0, end_of(self.pair_.master, 0)),
+                                           count=2))
+
+    def test_one_of_ours_with_proof_releases_all_that_it_has(self):
+        slave = self.fake()
+        first, end = self.start_send()
+        slave.receive_to(end)
+        begin = end
+        second, end = self.start_send()
+        proven = self.fake2(end, self.name_of(begin, end), count=2)
+        proven.report(end)
+        self.assertEqual(self.client.read_answer(first).code, SUCCESS)
+        self.assertEqual(self.client.read_answer(second).code, SUCCESS)
 
     def test_one_that_says_nothing_releases_nobody(self):
         slave = self.fake()

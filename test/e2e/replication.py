@@ -274,6 +274,20 @@ class RefusedTest(unittest.TestCase):
                 pair.await_equal(slave)
                 slave.stop()
 
+    def test_several_are_each_told_of_once(self):
+        pair = Pair(self)
+        pair.master.start()
+        slaves = [pair.new_slave(1, brokerName=f"other-{number}") for number in range(2)]
+        for times in (1, 2):
+            for slave in slaves:  # in turns; each asks at once when it is started
+                slave.start()
+                wait_until(lambda: slave.log().count("this slave gets nothing") == times,
+                           "it is refused")
+                wait_until(lambda: f'is "{slave.options["brokerName"]}"' in pair.master.log(),
+                           "the master says so, once a second at most")
+                slave.stop()
+        self.assertEqual(pair.master.log().count("slave refused"), 2)
+
     def test_its_id_is_another_slaves(self):
         pair = Pair(self).start()
         pair.send(10)

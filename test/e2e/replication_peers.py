@@ -194,7 +194,23 @@ class OldPeersTest(unittest.TestCase):
             noise = bytes(range(200)) * 5
             fake.send_block(pos, noise)
             wait_until(lambda: "is no message" in pair.slave.log(), pair.slave.log()[-1500:])
-            self.assertIn("this slave gets nothing", pair.slave.log())
+            fake.accept()  # it tries again, and says nothing of it
+            self.assertEqual(fake.read_first_report(), pos)
+            fake.send_block(pos, noise)
+            with self.assertRaises((rocketmq.Closed, ConnectionResetError)):
+                fake.read_report()
+            _, followed, after = pair.slave.log().partition("following the master master=" +
+                                                            fake.address)
+            self.assertNotEqual(followed, "")
+            self.assertNotIn("following the master", after)
+            self.assertEqual(after.count("this slave gets nothing"), 1)
+            fake.accept()  # the right one
+            self.assertEqual(fake.read_first_report(), pos)
+            pair.send(50, seed=1)
+            fake.send_block(pos, log_bytes(pair.master, pos, pair.end))
+            self.assertGreater(fake.read_report(), pos)
+            wait_until(lambda: pair.slave.log().count("following the master master=" +
+                                                      fake.address) == 2, "that is said")
         self.assertEqual(log_bytes(pair.slave, 0, pos), log_bytes(pair.master, 0, pos))
 
 

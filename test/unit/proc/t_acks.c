@@ -66,7 +66,7 @@ static void on_request(void *ctx, struct call *call)
         return;
     }
     if (code == ACKS_STORED) {
-        acks_answer_stored(&world->broker, to, store_appended_pos(world->kit.store));
+        acks_answer_stored(&world->broker, to, 0, store_appended_pos(world->kit.store));
         return;
     }
     add_record(call, false);
@@ -446,6 +446,10 @@ static void a_slave_that_begins_later_does_not_count(void **state)
     w->slot = replicas_join(w->broker.replicas, &identity, middle);
     expect_code(w, &wire, ACKS_SEND_NOWAIT, RESPONSE_SUCCESS);
     slave_has_all(w);
+    expect_silence(&wire);
+    int32_t later = put(w, &wire, ACKS_SEND);
+    slave_has_all(w);
+    expect(&wire, later, RESPONSE_SUCCESS); /* does not wait for the one before it */
     expect_silence(&wire);
     slave_joins(w); /* one that has all */
     slave_has_all(w);

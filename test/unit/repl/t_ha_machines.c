@@ -230,6 +230,28 @@ static void who_is_refused(void **state)
     assert_refused(both, "as many slaves as it takes");
 }
 
+/* From where on a report counts. */
+static void what_a_slave_had_before_counts_when_it_is_proved(void **state)
+{
+    struct both *both = *state;
+    struct ha_master *master = &both->master;
+    master->protocol = 2;
+    master->slave = both->self;
+    master->slave.min_pos = 1000;
+    master->slave.end_pos = 2600;
+    master->slave.last = (struct ha_name){2500, 2600, 7};
+    assert_int_equal(ha_master_begins_pos(master, 2600, true), 1000);
+    assert_int_equal(ha_master_begins_pos(master, 2600, false), 2600); /* it has expired here */
+    master->slave.last.end_pos = 2599; /* something else is behind it */
+    assert_int_equal(ha_master_begins_pos(master, 2600, true), 2600);
+    master->slave.end_pos = 3000; /* a filler */
+    assert_int_equal(ha_master_begins_pos(master, 3000, true), 1000);
+    master->slave.last.end_pos = 2000; /* a whole file more */
+    assert_int_equal(ha_master_begins_pos(master, 3000, true), 3000);
+    master->protocol = 1; /* says nothing */
+    assert_int_equal(ha_master_begins_pos(master, 3000, false), 3000);
+}
+
 /* --- a slave and what only a strange master says --- */
 
 static void begin_alone(struct both *both)
@@ -326,6 +348,7 @@ int main(void)
         TEST(what_is_flushed_is_reported),
         TEST(changes_and_signs_of_life),
         TEST(who_is_refused),
+        TEST(what_a_slave_had_before_counts_when_it_is_proved),
         TEST(what_a_slave_does_not_take),
         TEST(the_first_report_of_protocol_1_waits_for_the_disk),
     };

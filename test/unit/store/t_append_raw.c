@@ -222,6 +222,36 @@ static void filler_of_wrong_size_stays_out(void **state)
     pair_release(&pair);
 }
 
+/* What a master says that it will send is held in memory until it is there, so it has a limit. */
+static void what_is_held_is_bounded(void **state)
+{
+    (void)state;
+    static const uint32_t magics[] = {RECORD_MAGIC, RECORD_FILLER_MAGIC};
+    const int32_t size = 128 << 20;
+    for (size_t i = 0; i < 2; i++) {
+        struct kit slave;
+        struct err err;
+        uint8_t head[8];
+        kit_init(&slave, "slave");
+        slave.options.role = STORE_ROLE_SLAVE;
+        slave.options.segment_bytes = i == 0 ? size + 100 : size;
+        kit_open(&slave);
+        put_i32(head, size);
+        put_u32(head + 4, magics[i]);
+        assert_int_equal(store_append_raw(slave.store, 0, slice_of(head, 7), &err), STATUS_OK);
+        assert_int_equal(store_append_raw(slave.store, 7, slice_of(head + 7, 1), &err),
+                         STATUS_INVALID);
+        assert_non_null(strstr(err.text, "set its maxMessageSize to the master's"));
+        assert_int_equal(store_append_raw(slave.store, 0, slice_of(head, 8), &err), STATUS_INVALID);
+        kit_close(&slave);
+        slave.options.record_bytes_max = size; /* the operator has done so */
+        kit_open(&slave);
+        assert_int_equal(store_append_raw(slave.store, 0, slice_of(head, 8), &err), STATUS_OK);
+        assert_int_equal(store_received_pos(slave.store), 8);
+        kit_release(&slave);
+    }
+}
+
 /* --- the disk --- */
 
 static void no_space_passes(void **state)
@@ -580,6 +610,7 @@ int main(void)
         cmocka_unit_test(rest_of_a_file_is_copied),
         cmocka_unit_test(damage_stays_out),
         cmocka_unit_test(filler_of_wrong_size_stays_out),
+        cmocka_unit_test(what_is_held_is_bounded),
         cmocka_unit_test(no_space_passes),
         cmocka_unit_test(next_file_cannot_be_made),
         cmocka_unit_test(failed_disk_ends_it),
