@@ -293,8 +293,24 @@ static void broker_insert(struct route_broker *broker, int64_t id, struct slice 
     broker->address_count++;
 }
 
-/* Who else claims the id that `r` registers for; before that is done. A broker that has moved is no
- * rival of itself: its old connection has gone, or is the same one. */
+static bool lives(const struct route *route, const char *address)
+{
+    return address != NULL && map_get(&route->lives, slice_of_cstr(address)) != NULL;
+}
+
+/* Does `r` come from a live broker that had its id until another one took it? */
+static bool was_displaced(const struct route *route, const struct route_broker *broker,
+                          const struct route_registration *r)
+{
+    for (size_t i = 0; i < broker->address_count; i++)
+        if (text_is(broker->addresses[i].text, r->broker_addr))
+            return false; /* it changes its id: a slave that becomes the master */
+    return map_get(&route->lives, r->broker_addr) != NULL;
+}
+
+/* Who else claims the id that `r` registers for; before that is done. One that takes an id is no
+ * rival: its holder may be a machine that has just lost its power, whose connection is not known to
+ * have gone. When the holder registers again, there are two. */
 static char *rival_of(const struct route *route, struct route_broker *broker,
                       const struct route_registration *r, bool *is_new)
 {
@@ -303,11 +319,12 @@ static char *rival_of(const struct route *route, struct route_broker *broker,
         return NULL;
     bool same = text_is(slot->text, r->broker_addr);
     const char *other = same ? slot->rival : slot->text;
-    const struct route_live *live =
-        other == NULL ? NULL : map_get(&route->lives, slice_of_cstr(other));
-    if (live == NULL || conn_ref_equal(live->conn, r->conn))
+    if (!lives(route, other) || !(same || was_displaced(route, broker, r)))
         return NULL;
-    *is_new = !same && (slot->rival == NULL || !text_is(slot->rival, r->broker_addr));
+    const struct route_live *live = map_get(&route->lives, slice_of_cstr(other));
+    if (conn_ref_equal(live->conn, r->conn))
+        return NULL; /* one that has moved is no rival of itself */
+    *is_new = !lives(route, slot->rival);
     return xstrdup(other);
 }
 

@@ -68,10 +68,10 @@ struct route_registered {
     size_t topics_refused;    /* over a limit of this header */
     struct slice master_addr; /* for a slave whose master lives; else empty; in the arena */
     struct slice ha_server_addr;
-    /* Another live broker claims the same name and id; else empty. In the arena. Whichever
-     * registers last has the id. */
+    /* Another live broker claims the same name and id, and both have registered since; else empty.
+     * In the arena. Whichever registers last has the id. */
     struct slice rival;
-    bool rival_is_new; /* it was not seen before: one line per change */
+    bool rival_is_new; /* there was none before: one line per change */
 };
 
 /* Would this registration bring topics? True for a master whose version differs from that of the

@@ -324,13 +324,19 @@ static void prefetch_next(struct slice bytes, const struct record *record)
     __builtin_prefetch(next + size - 64);
 }
 
+/* Is it the filler, which ends a file of the log? */
+static bool is_filler(enum status decoded, const struct record *record,
+                      const struct segment *segment, int64_t pos)
+{
+    return decoded == STATUS_NOT_FOUND && record->size == segment_end(segment) - pos;
+}
+
 static enum status round_step(struct dispatcher *dispatcher, struct round *round)
 {
     struct record record;
     struct slice bytes = round_bytes(dispatcher, round);
     enum status status = record_decode(bytes, RECORD_CHECK_FRAME, &record);
-    if (status == STATUS_NOT_FOUND &&
-        record.size == segment_end(dispatcher->segment) - round->pos) {
+    if (is_filler(status, &record, dispatcher->segment, round->pos)) {
         round->pos = segment_end(dispatcher->segment);
         return STATUS_OK;
     }
@@ -554,7 +560,12 @@ bool dispatcher_index(struct dispatcher *dispatcher)
     while (pos < until) {
         struct record record;
         struct slice bytes = log_bytes(dispatcher, &dispatcher->index_segment, pos, until);
-        if (record_decode(bytes, RECORD_CHECK_FRAME, &record) != STATUS_OK) {
+        enum status status = record_decode(bytes, RECORD_CHECK_FRAME, &record);
+        if (is_filler(status, &record, dispatcher->index_segment, pos)) {
+            pos = segment_end(dispatcher->index_segment);
+            continue;
+        }
+        if (status != STATUS_OK) {
             log_error("store", "messages cannot be read any more and are left out of the index",
                       "from=%lld to=%lld", (long long)pos, (long long)until);
             pos = until;

@@ -303,10 +303,12 @@ static void two_that_claim_one_id_are_told(void **state)
     struct route_registration other = broker(f, "broker-a", 1, "127.0.0.1:2", 1);
     registers(f, &one);
     assert_int_equal(f->done.rival.size, 0);
-    registers(f, &other);
-    assert_true(slice_is(f->done.rival, "127.0.0.1:1"));
-    assert_true(f->done.rival_is_new);
-    for (int i = 0; i < 2; i++) { /* by turns: both hear of it, but it is nothing new */
+    registers(f, &other); /* it may have come in place of the first one */
+    assert_int_equal(f->done.rival.size, 0);
+    for (int i = 0; i < 3; i++) { /* by turns: both hear of it, and it is new once */
+        registers(f, &one);
+        assert_true(slice_is(f->done.rival, "127.0.0.1:2"));
+        assert_int_equal(f->done.rival_is_new, i == 0);
         registers(f, &one);
         assert_true(slice_is(f->done.rival, "127.0.0.1:2"));
         assert_false(f->done.rival_is_new);
@@ -314,11 +316,36 @@ static void two_that_claim_one_id_are_told(void **state)
         assert_true(slice_is(f->done.rival, "127.0.0.1:1"));
         assert_false(f->done.rival_is_new);
     }
-    /* One of them goes, and comes again: that is new. */
-    (void)route_unregister(f->route, SLICE_LITERAL("DefaultCluster"), SLICE_LITERAL("broker-a"),
-                           SLICE_LITERAL("127.0.0.1:1"), 7);
+    /* A third one floods no log. */
+    struct route_registration third = broker(f, "broker-a", 1, "127.0.0.1:3", 1);
+    registers(f, &third);
+    for (int i = 0; i < 3; i++) {
+        registers(f, &one);
+        assert_true(slice_is(f->done.rival, "127.0.0.1:3"));
+        assert_int_equal(f->done.rival_is_new, i == 0);
+        registers(f, &other);
+        assert_false(f->done.rival_is_new);
+        registers(f, &third);
+        assert_true(slice_is(f->done.rival, "127.0.0.1:2"));
+        assert_false(f->done.rival_is_new);
+    }
+}
+
+static void one_that_has_gone_is_no_rival(void **state)
+{
+    struct fixture *f = *state;
+    struct route_registration one = broker(f, "broker-a", 1, "127.0.0.1:1", 1);
+    struct route_registration other = broker(f, "broker-a", 1, "127.0.0.1:2", 1);
+    registers(f, &one);
     registers(f, &other);
+    registers(f, &one);
+    assert_true(f->done.rival_is_new);
+    (void)route_unregister(f->route, SLICE_LITERAL("DefaultCluster"), SLICE_LITERAL("broker-a"),
+                           SLICE_LITERAL("127.0.0.1:2"), 7);
+    registers(f, &one);
     assert_int_equal(f->done.rival.size, 0);
+    /* It comes again: that is new. */
+    registers(f, &other);
     registers(f, &one);
     assert_true(f->done.rival_is_new);
     /* One that has moved, over the same connection, is no rival of itself. */
@@ -326,6 +353,31 @@ static void two_that_claim_one_id_are_told(void **state)
     moved.conn = one.conn;
     registers(f, &moved);
     assert_int_equal(f->done.rival.size, 0);
+    registers(f, &one);
+    assert_int_equal(f->done.rival.size, 0);
+}
+
+/* The master's machine has lost its power, and its connection is there for two more minutes. A
+ * slave that becomes the master meanwhile is nobody's rival, nor is a broker that has moved. */
+static void who_takes_the_place_of_a_dead_master_is_no_rival(void **state)
+{
+    struct fixture *f = *state;
+    struct route_registration slave = broker(f, "broker-a", 1, SLAVE, 1);
+    struct route_registration promoted = broker(f, "broker-a", 0, SLAVE, 1);
+    registers_plain(f, "broker-a", MASTER, 1);
+    registers(f, &slave);
+    for (int i = 0; i < 3; i++) {
+        registers(f, &promoted);
+        assert_int_equal(f->done.rival.size, 0);
+    }
+    struct route_registration moved = broker(f, "broker-a", 0, "127.0.0.1:9", 1);
+    for (int i = 0; i < 3; i++) {
+        registers(f, &moved);
+        assert_int_equal(f->done.rival.size, 0);
+    }
+    registers_plain(f, "broker-a", MASTER, 1); /* it was not dead */
+    assert_true(slice_is(f->done.rival, "127.0.0.1:9"));
+    assert_true(f->done.rival_is_new);
 }
 
 /* proves: NS-27 */
@@ -707,6 +759,8 @@ int main(void)
         TEST(topics_are_never_removed_by_absence),
         TEST(filter_servers_follow_the_registration),
         TEST(two_that_claim_one_id_are_told),
+        TEST(one_that_has_gone_is_no_rival),
+        TEST(who_takes_the_place_of_a_dead_master_is_no_rival),
         TEST(a_slave_is_told_its_master),
         TEST(unregistering_the_last_address_drops_everything),
         TEST(unregistering_from_another_cluster_leaves_the_name),

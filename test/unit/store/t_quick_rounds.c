@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #define FILE_ENTRIES 30 /* of the kit's queue files */
 
@@ -279,6 +280,40 @@ static void a_checkpoint_has_the_keys(void **state)
     kit_release(&world.kit);
 }
 
+static void *one_round(void *arg)
+{
+    struct world *world = arg;
+    (void)dispatcher_round(&world->kit.store->dispatcher);
+    return NULL;
+}
+
+/* While the thread puts keys into the index, a loop dispatches up to the end of a file of the log.
+ * The thread's round goes over it for the queues alone; the index goes over it later. */
+static void keys_behind_the_end_of_a_file(void **state)
+{
+    (void)state;
+    struct world world;
+    begin(&world, "quick");
+    struct dispatcher *dispatcher = &world.kit.store->dispatcher;
+    (void)kit_put(&world.kit, "A", 0, "second", "KEYS\001k");
+    store_dispatch_here(world.kit.store);
+    (void)pthread_mutex_lock(&dispatcher->index_lock);
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, one_round, &world), 0);
+    (void)usleep(200000); /* it waits for index_lock; if it does not yet, this shows less */
+    kit_put_many(&world.kit, "A", 0, 20000, 4);
+    (void)kit_put(&world.kit, "A", 0, "in the next file", "KEYS\001k");
+    store_dispatch_here(world.kit.store);
+    assert_int_equal(queue_max_offset(world.queue), 5); /* and no filler */
+    (void)pthread_mutex_unlock(&dispatcher->index_lock);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    dispatch_all(&world);
+    assert_int_equal(queue_max_offset(world.queue), 7);
+    assert_int_equal(found_by_key(&world, "k"), 2);
+    queue_set_interest(world.queue, false);
+    kit_release(&world.kit);
+}
+
 /* After store_stop nothing is dispatched here any more; what was appended before is. */
 static void nothing_happens_after_the_end(void **state)
 {
@@ -311,6 +346,7 @@ int main(void)
         cmocka_unit_test(another_round_is_not_waited_for),
         cmocka_unit_test(a_failed_write_is_the_threads_to_repeat),
         cmocka_unit_test(a_checkpoint_has_the_keys),
+        cmocka_unit_test(keys_behind_the_end_of_a_file),
         cmocka_unit_test(nothing_happens_after_the_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
