@@ -132,9 +132,15 @@ static void on_request(void *ctx, struct call *call)
     struct handlers *handlers = ctx;
     const struct command_info *info = command_info(call->request->code);
     if (info != NULL && info->server == SERVER_NAMESRV && info->executor == EXECUTOR_WORKER) {
-        hand_to_worker(handlers, call);
+        if (call->draining)
+            net_reply_error(call_reply_to(call), RESPONSE_SERVICE_NOT_AVAILABLE,
+                            "service not available now: this name server is shutting down; ask "
+                            "another one");
+        else
+            hand_to_worker(handlers, call);
         return;
     }
+    /* Also while draining: a client that is refused a route does not ask another name server. */
     struct response response;
     handlers_answer(handlers, call, &response);
     net_reply(call_reply_to(call), &response);

@@ -71,6 +71,12 @@ void broker_on_request(void *ctx, struct call *call)
                   (int)code);
         return;
     }
+    /* What a consumer commits is kept: it costs nothing, and less is delivered again. */
+    if (call->draining && code != REQUEST_UPDATE_CONSUMER_OFFSET) {
+        call_fail(call, RESPONSE_SERVICE_NOT_AVAILABLE,
+                  "service not available now: the broker is shutting down; ask another one");
+        return;
+    }
     const struct command_info *info = command_info(code);
     CHECK(info != NULL);
     if (info->executor == EXECUTOR_WORKER)

@@ -35,7 +35,7 @@ enum conn_end {
 enum conn_pause {
     CONN_PAUSE_OUTPUT = 1, /* its peer does not take the answers */
     CONN_PAUSE_MEMORY = 2, /* in_flight_bytes_max is exceeded and it holds half a frame */
-    CONN_PAUSE_DRAIN = 4,  /* the server stops */
+    CONN_PAUSE_DRAIN = 4,  /* the server stops, and its peer does not */
     CONN_PAUSE_CALLS = 8,  /* CONNECTION_DETACHED_CALLS_MAX of its calls are under way */
 };
 
@@ -62,6 +62,7 @@ struct conn_group {
     struct list by_activity; /* idle for longest first */
     struct loop_timer *idle_timer;
     bool idle_timer_set;
+    bool draining; /* see drain.h */
     /* Written on the loop, read anywhere. */
     _Atomic int64_t requests;
     _Atomic int64_t calls_under_way;
@@ -88,6 +89,7 @@ struct conn {
     struct list in_paused; /* waits for memory */
     int64_t active_ms;
     int64_t half_since_ms;
+    int64_t drain_until_ms; /* drain.c's; 0 until the first step */
 
     struct buf input;     /* an unfinished frame; empty most of the time */
     size_t input_wanted;  /* size at which the first frame of `input` is complete, if known */

@@ -186,6 +186,7 @@ static void handle_frame(struct conn *conn, const struct frame *frame)
             .port_tag = conn->port_tag,
             .codec = frame->codec,
             .under_way = conn->calls_under_way,
+            .draining = group->draining,
         };
         group->service.on_request(group->service.ctx, &call);
     }

@@ -59,6 +59,7 @@ struct call {
     int port_tag;      /* which listener accepted the connection */
     enum codec codec;  /* of the request; the answer uses the same */
     int64_t under_way; /* two-way requests of the connection without an answer yet, on arrival */
+    bool draining;     /* the server stops: answer at once, if only that another one be asked */
 };
 
 /* Where an answer goes; copy it freely and keep it as long as needed. */
@@ -140,9 +141,12 @@ struct server *server_new(struct loop *const *loops, int loop_count, struct serv
 enum status server_listen(struct server *server, const char *host, int port, int port_tag,
                           int *bound_port, struct err *err);
 
-/* Stop accepting, stop reading new requests, fail the calls of our own that wait for a peer's
- * answer (CLOSED), wait until every call under way is answered or timeout_ms has passed, flush
- * output, close all. Not on a loop; the loops must run. */
+/* Stop accepting, mark what arrives from now on (call.draining), fail the calls of our own that
+ * wait for a peer's answer (CLOSED), wait until every call under way is answered or timeout_ms has
+ * passed, flush output, close all. A peer that was silent for a moment and has an answer to
+ * everything gets our end of stream, others are reset, so that they know. Peers that do not close
+ * or do not stop sending delay the end by about a quarter of a second, those that do not read
+ * their answers until the time-out. Not on a loop; the loops must run. */
 void server_drain(struct server *server, int64_t timeout_ms);
 /* After the loops have stopped. Connections still open are closed without on_close. */
 void server_free(struct server *server);

@@ -267,15 +267,14 @@ bool outcall_complete(struct conn *conn, const struct command *response, struct 
 bool net_takes_calls(struct conn_ref ref)
 {
     const struct conn *conn = conn_find(ref);
-    return conn != NULL && !conn->discarding &&
-           (conn->pauses & (CONN_PAUSE_DRAIN | CONN_PAUSE_OUTPUT)) == 0;
+    return conn != NULL && !conn->group->draining && (conn->pauses & CONN_PAUSE_OUTPUT) == 0;
 }
 
 static void send_or_fail(struct outcall *call)
 {
     struct conn *conn = conn_find(call->target);
-    /* While draining nothing is read, and so no answer would come. */
-    if (conn == NULL || conn->discarding || (conn->pauses & CONN_PAUSE_DRAIN) != 0)
+    /* While draining nobody waits for peers. */
+    if (conn == NULL || conn->group->draining)
         outcall_fail_later(call, STATUS_CLOSED);
     else if (call->answer != NULL && conn->outcall_count >= CONNECTION_OUTCALLS_MAX)
         outcall_fail_later(call, STATUS_BUSY);

@@ -1,21 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * A server: listeners on the first loop, accepted connections handed round to all loops, limits,
- * and the orderly end.
- *
- * Draining, on each loop: connections are no longer read, so calls of ours that wait for a peer's
- * answer fail, which answers the calls that they serve; one whose calls are all answered and
- * whose output has left is shut down on our side and lingers until its peer has closed (see
- * conn_linger); when none is left the loop reports. A timer looks every few milliseconds, which is
- * simpler than watching every place where a call or an output may end, and only runs then.
+ * and the orderly end: drain.c closes the connections of each loop; when none is left the loop
+ * reports.
  */
 #include "common/base/check.h"
 #include "common/base/limits.h"
 #include "common/net/address.h"
 #include "common/net/conn.h"
+#include "common/net/drain.h"
 #include "common/net/listen.h"
 #include "common/net/loop_private.h"
-#include "common/net/outcall.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -29,8 +24,6 @@
 #define LISTENERS_MAX 8
 #define ACCEPTS_PER_TURN 64 /* a storm of connections must not hold up the loop */
 #define ACCEPT_PAUSE_MS 100 /* after running out of descriptors */
-#define DRAIN_CHECK_MS 5
-#define LINGER_MS 1000 /* how long a peer may take to close after us */
 
 struct listener {
     struct server *server;
@@ -40,16 +33,13 @@ struct listener {
     struct loop_timer *resume_timer;
 };
 
-enum drain_state { DRAIN_NOT, DRAIN_RUNNING, DRAIN_DONE };
-
 /* The server's share of one loop. */
 struct server_loop {
     struct conn_group group;
     struct server *server;
     struct loop_task drain_task;
     struct loop_timer *drain_timer;
-    enum drain_state draining;
-    int64_t linger_until_ms; /* 0: none lingers yet */
+    bool drained; /* and closed for good */
 };
 
 struct server {
@@ -123,13 +113,14 @@ struct hand_over {
 
 static void open_conn(struct server_loop *share, int fd, const struct host *peer, int port_tag)
 {
-    if (share->draining != DRAIN_NOT) {
-        (void)close(fd);
+    struct transport transport;
+    transport_init_accepted(&transport, fd);
+    if (share->drained) { /* it was on its way between loops */
+        transport_reset_on_close(&transport);
+        transport_close(&transport);
         atomic_fetch_sub(&share->server->totals.connections, 1);
         return;
     }
-    struct transport transport;
-    transport_init_accepted(&transport, fd);
     (void)conn_open(&share->group, &transport, peer, port_tag);
 }
 
@@ -274,7 +265,7 @@ static void close_listeners(struct server *server)
 static void report_drained(struct server_loop *share)
 {
     struct server *server = share->server;
-    share->draining = DRAIN_DONE;
+    share->drained = true;
     CHECK(pthread_mutex_lock(&server->drain_lock) == 0);
     server->loops_drained++;
     CHECK(pthread_cond_signal(&server->drain_changed) == 0);
@@ -284,44 +275,19 @@ static void report_drained(struct server_loop *share)
 static void check_drain(void *ctx)
 {
     struct server_loop *share = ctx;
-    struct list *conns = &share->group.by_activity;
-    int64_t now_ms = loop_now_ms(share->group.table->loop);
-    bool all_linger = true;
-    list_for_each (node, conns) {
-        struct conn *conn = list_entry(node, struct conn, in_group);
-        if (conn->calls_under_way == 0 && conn->output.bytes == 0)
-            conn_linger(conn);
-        all_linger = all_linger && conn->discarding;
-    }
-    if (all_linger && share->linger_until_ms == 0)
-        share->linger_until_ms = now_ms + LINGER_MS;
-    if (atomic_load(&share->server->drain_hurry) ||
-        (share->linger_until_ms != 0 && now_ms >= share->linger_until_ms))
-        conn_group_end_all(&share->group, false);
-    if (list_empty(conns))
+    if (drain_step(&share->group, atomic_load(&share->server->drain_hurry)))
         report_drained(share);
     else
-        loop_timer_set(share->drain_timer, DRAIN_CHECK_MS);
+        loop_timer_set(share->drain_timer, DRAIN_STEP_MS);
 }
 
 static void start_drain(struct loop_task *task)
 {
     struct server_loop *share = list_entry(task, struct server_loop, drain_task);
     struct server *server = share->server;
-    share->draining = DRAIN_RUNNING;
     if (share == &server->shares[0])
         close_listeners(server);
-    struct list waiting; /* collected first: an answer may do anything, also to connections */
-    list_init(&waiting);
-    list_for_each (node, &share->group.by_activity) {
-        struct conn *conn = list_entry(node, struct conn, in_group);
-        conn_pause(conn, CONN_PAUSE_DRAIN);
-        list_for_each (call, &conn->outcalls) {
-            list_remove(call);
-            list_append(&waiting, call);
-        }
-    }
-    outcalls_fail(&waiting, STATUS_CLOSED);
+    drain_begin(&share->group);
     check_drain(share);
 }
 

@@ -7,6 +7,9 @@
 #include "common/net/transport.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
+#include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -113,4 +116,28 @@ void transport_init_accepted(struct transport *transport, int fd)
 void transport_init_opened(struct transport *transport, int fd)
 {
     *transport = (struct transport){&plain_ops, fd, NULL};
+}
+
+/* --- at the end --- */
+
+bool transport_has_unread(const struct transport *transport)
+{
+    int bytes = 0;
+    return ioctl(transport->fd, FIONREAD, &bytes) == 0 && bytes > 0;
+}
+
+bool transport_all_arrived(const struct transport *transport)
+{
+    int bytes = 0;
+    if (ioctl(transport->fd, SIOCOUTQ, &bytes) != 0 || bytes == 0)
+        return true;
+    /* What a peer that is gone has not confirmed stays counted. */
+    struct pollfd gone = {.fd = transport->fd};
+    return poll(&gone, 1, 0) == 1 && (gone.revents & (POLLERR | POLLHUP)) != 0;
+}
+
+void transport_reset_on_close(struct transport *transport)
+{
+    struct linger none = {.l_onoff = 1, .l_linger = 0};
+    (void)setsockopt(transport->fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);
 }

@@ -45,6 +45,13 @@ struct transport {
 void transport_init_accepted(struct transport *transport, int fd);
 void transport_init_opened(struct transport *transport, int fd);
 
+/* Bytes have arrived that were not read yet. */
+bool transport_has_unread(const struct transport *transport);
+/* All that was sent has come to the peer's machine, or never will. */
+bool transport_all_arrived(const struct transport *transport);
+/* Let the close that follows reset the connection: the peer sees an error instead of the end. */
+void transport_reset_on_close(struct transport *transport);
+
 static inline enum status transport_readv(struct transport *transport, const struct iovec *parts,
                                           int count, size_t *got)
 {

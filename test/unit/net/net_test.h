@@ -494,6 +494,10 @@ static inline void test_on_request(void *ctx, struct call *call)
     size_t bytes;
     if (fixture->loop_count == 1)
         fixture->last_conn = call->conn;
+    if (call->draining) {
+        net_reply_error(to, RESPONSE_SERVICE_NOT_AVAILABLE, "shutting down");
+        return;
+    }
     fixture->requests++; /* last: whoever sees it may read last_conn */
     switch (call->request->code) {
     case TEST_HOLD:
