@@ -30,7 +30,7 @@
 struct follower {
     struct replication *replication;
     struct store *store;
-    char master[64]; /* who is followed; empty: nobody */
+    char master[HA_ADDRESS_BYTES]; /* who is followed; empty: nobody */
     unsigned version;
     int64_t pause_ms;
     char said[HA_TEXT_BYTES]; /* what was logged last */

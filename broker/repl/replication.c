@@ -129,8 +129,9 @@ void replication_changed(struct replication *replication, unsigned tables)
 
 void replication_follow(struct replication *replication, const char *address)
 {
-    char next[sizeof replication->state.master];
-    (void)snprintf(next, sizeof next, "%s", address == NULL ? "" : address);
+    char next[HA_ADDRESS_BYTES] = "";
+    if (address != NULL && strlen(address) < sizeof next)
+        memcpy(next, address, strlen(address));
     CHECK(pthread_mutex_lock(&replication->lock) == 0);
     bool same = strcmp(replication->state.master, next) == 0;
     if (!same)

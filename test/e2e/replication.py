@@ -196,6 +196,14 @@ class PairTest(unittest.TestCase):
                 pair.send(20, seed=9)
                 pair.await_equal()
 
+    def test_its_masters_address_is_long(self):
+        pair = Pair(self)
+        pair.master.start()
+        pair.send(10)
+        slave = pair.new_slave(haMasterAddress="0" * 200 + f"177.0.0.1:{pair.ha_port}")
+        slave.start()
+        pair.await_equal(slave)
+
     def test_two_slaves_and_one_that_flushes(self):
         pair = Pair(self, slave={"flushDiskType": "SYNC_FLUSH"}).start()
         other = pair.new_slave(2)
