@@ -80,7 +80,7 @@ static void show(struct follower *follower, bool connected, bool refused, const 
 static bool is_news(struct follower *follower, const char *why)
 {
     int64_t now_ms = now_of(follower);
-    if (strcmp(follower->said, why) == 0 && now_ms - follower->said_ms < SAID_AGAIN_MS)
+    if (ha_same_words(follower->said, why) && now_ms - follower->said_ms < SAID_AGAIN_MS)
         return false;
     (void)snprintf(follower->said, sizeof follower->said, "%s", why);
     follower->said_ms = now_ms;
