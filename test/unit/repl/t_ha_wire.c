@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Waiting on the sockets of replication has an end: a resolver that does not answer, and a peer
- * that trickles while it is told why it is refused, hold up nobody who stops.
+ * Parts of replication: a slave whose resolver does not answer can be stopped; what is no news.
  */
 #include "broker/repl/ha_wire.h"
 #include "broker/repl/replication_internal.h"
