@@ -30,7 +30,7 @@
 struct follower {
     struct replication *replication;
     struct store *store;
-    char master[64]; /* who is followed; empty: nobody */
+    char master[HA_ADDRESS_BYTES]; /* who is followed; empty: nobody */
     unsigned version;
     int64_t pause_ms;
     char said[HA_TEXT_BYTES]; /* what was logged last */
@@ -80,7 +80,7 @@ static void show(struct follower *follower, bool connected, bool refused, const 
 static bool is_news(struct follower *follower, const char *why)
 {
     int64_t now_ms = now_of(follower);
-    if (strcmp(follower->said, why) == 0 && now_ms - follower->said_ms < SAID_AGAIN_MS)
+    if (ha_same_words(follower->said, why) && now_ms - follower->said_ms < SAID_AGAIN_MS)
         return false;
     (void)snprintf(follower->said, sizeof follower->said, "%s", why);
     follower->said_ms = now_ms;

@@ -273,12 +273,15 @@ static bool do_next(struct sender *sender)
 /* Under the lock.
  * returns  where to keep these words, in place of the oldest; NULL: they were logged not long ago
  */
-static struct ha_words *place_for(struct replication *replication, const char *why, int64_t now_ms)
+static struct ha_words *place_for(struct replication *replication, const char *why,
+                                  const struct host *peer, int64_t now_ms)
 {
     struct ha_words *oldest = &replication->refused[0];
     for (int i = 0; i < HA_WORDS_KEPT; i++) {
         struct ha_words *words = &replication->refused[i];
-        if (words->said_ms != 0 && strcmp(words->text, why) == 0)
+        if (words->said_ms != 0 && words->peer.ip_bytes == peer->ip_bytes &&
+            memcmp(words->peer.ip, peer->ip, sizeof peer->ip) == 0 &&
+            ha_same_words(words->text, why))
             return now_ms - words->said_ms < REFUSED_AGAIN_MS ? NULL : words;
         if (words->said_ms < oldest->said_ms)
             oldest = words;
@@ -296,10 +299,11 @@ static void log_refused(struct sender *sender)
     int64_t now_ms = clock_monotonic_ms(replication->options.clock);
     int64_t suppressed = 0;
     CHECK(pthread_mutex_lock(&replication->lock) == 0);
-    struct ha_words *words = place_for(replication, why, now_ms);
+    struct ha_words *words = place_for(replication, why, &sender->connection->peer, now_ms);
     bool news = words != NULL && log_gate_open(&gate, &suppressed);
     if (news) {
         (void)snprintf(words->text, sizeof words->text, "%s", why);
+        words->peer = sender->connection->peer;
         words->said_ms = now_ms;
     }
     CHECK(pthread_mutex_unlock(&replication->lock) == 0);

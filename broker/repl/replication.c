@@ -99,6 +99,29 @@ void replication_free(struct replication *replication)
     free(replication);
 }
 
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+bool ha_same_words(const char *a, const char *b)
+{
+    bool quoted = false;
+    while (*a != '\0' && *b != '\0') {
+        if (!quoted && is_digit(*a) && is_digit(*b)) {
+            while (is_digit(*a))
+                a++;
+            while (is_digit(*b))
+                b++;
+            continue;
+        }
+        quoted ^= *a == '"';
+        if (*a++ != *b++)
+            return false;
+    }
+    return *a == *b;
+}
+
 /* Both of these are called after the position has moved, and change nothing when nobody waits; but
  * they look by an exchange, as those write who wait: so either this sees the wish, or they see the
  * position (ha_sender.c). */
@@ -129,8 +152,9 @@ void replication_changed(struct replication *replication, unsigned tables)
 
 void replication_follow(struct replication *replication, const char *address)
 {
-    char next[sizeof replication->state.master];
-    (void)snprintf(next, sizeof next, "%s", address == NULL ? "" : address);
+    char next[HA_ADDRESS_BYTES] = "";
+    if (address != NULL && strlen(address) < sizeof next)
+        memcpy(next, address, strlen(address));
     CHECK(pthread_mutex_lock(&replication->lock) == 0);
     bool same = strcmp(replication->state.master, next) == 0;
     if (!same)

@@ -14,6 +14,7 @@
 #include "broker/repl/replicas.h"
 #include "broker/store/store.h"
 #include "common/base/status.h"
+#include "proto/ha_frame.h"
 
 /* Tables that slaves copy. Bits. */
 enum replicated_table {
@@ -68,18 +69,22 @@ void replication_changed(struct replication *replication, unsigned tables);
 void replication_flushed(struct replication *replication);
 
 /* Follow that master: "ip:port" of its HA listener, from haMasterAddress or the name server's
- * answer; NULL or empty: none is known. The same as before: nothing happens. Any thread. */
+ * answer; NULL or empty, or longer than an address can be: none is known. The same as before:
+ * nothing happens. Any thread. */
 void replication_follow(struct replication *replication, const char *address);
+
+/* "host:port": a name has at most 255 characters, an address in brackets fewer. */
+#define HA_ADDRESS_BYTES 272
 
 struct replication_slave_state {
     bool connected;
-    bool refused;           /* frozen: the operator has to act; `why` has the mend */
-    char master[64];        /* the HA address that is followed; empty: none known */
-    int protocol;           /* 1: 4.9.2's; 2: ours */
-    int64_t master_end_pos; /* end of the master's log as last heard; -1 unknown */
-    int64_t since_ms;       /* wall clock of the last change of connected or refused */
-    int64_t heard_ms;       /* wall clock: the last byte from the master */
-    char why[256];
+    bool refused;                  /* frozen: the operator has to act; `why` has the mend */
+    char master[HA_ADDRESS_BYTES]; /* the HA address that is followed; empty: none known */
+    int protocol;                  /* 1: 4.9.2's; 2: ours */
+    int64_t master_end_pos;        /* end of the master's log as last heard; -1 unknown */
+    int64_t since_ms;              /* wall clock of the last change of connected or refused */
+    int64_t heard_ms;              /* wall clock: the last byte from the master */
+    char why[HA_TEXT_BYTES];
 };
 void replication_slave_state(struct replication *replication, struct replication_slave_state *out);
 

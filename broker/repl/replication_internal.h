@@ -25,7 +25,8 @@
 
 struct ha_words {
     char text[HA_TEXT_BYTES];
-    int64_t said_ms; /* monotonic; 0: never */
+    struct host peer; /* its port does not matter */
+    int64_t said_ms;  /* monotonic; 0: never */
 };
 
 enum ha_connection_use { HA_CONNECTION_FREE, HA_CONNECTION_OPEN, HA_CONNECTION_ENDED };
@@ -73,6 +74,10 @@ struct replication {
     _Atomic bool wants_flush;             /* the thread waits for store_flushed_pos to move */
     struct replication_slave_state state; /* under lock */
 };
+
+/* The same cause: the texts are equal but for numbers, such as positions, which change from one try
+ * to the next. Those within quotes are parts of names. */
+bool ha_same_words(const char *a, const char *b);
 
 /* The master's threads. start: returns as replication_start. */
 enum status ha_listener_start(struct replication *replication, struct err *err);

@@ -25,6 +25,9 @@
 
 /* A piece tells its size and what it is. */
 #define PIECE_HEAD_BYTES 8
+/* What a broker adds to a message that clients were allowed (properties of a half message that is
+ * committed, and the record that goes with it), and a filler. */
+#define GROWTH_BYTES (1024 * 1024)
 #define HELD_BYTES_KEPT (1024 * 1024) /* memory for the next ones */
 
 void raw_append_release(struct raw_append *raw)
@@ -70,7 +73,7 @@ static enum status check_size(const struct store *store, const struct piece *pie
     int64_t bytes_max = store->options.record_bytes_max;
     if (bytes_max < RAW_PIECE_BYTES_MAX)
         bytes_max = RAW_PIECE_BYTES_MAX;
-    if (piece->size <= bytes_max + RECORD_FILLER_BYTES)
+    if (piece->size <= bytes_max + GROWTH_BYTES)
         return STATUS_OK;
     return err_set(err, STATUS_INVALID,
                    "the master's log has a record of %" PRId64 " bytes at position %" PRId64

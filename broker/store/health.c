@@ -64,7 +64,8 @@ void health_refuse(struct health *health, enum refusal reason, const char *forma
 void health_allow(struct health *health, enum refusal reason)
 {
     unsigned before = atomic_fetch_and(&health->refusals, ~(unsigned)reason);
-    if ((before & (unsigned)reason) != 0 && (before & ~(unsigned)reason) == 0)
+    unsigned left = before & ~(unsigned)reason & ~(unsigned)REFUSAL_SLAVE; /* has its line, too */
+    if ((before & (unsigned)reason) != 0 && left == 0)
         log_info("store", "messages are accepted again", "reasons_before=%u", before);
 }
 

@@ -196,6 +196,14 @@ class PairTest(unittest.TestCase):
                 pair.send(20, seed=9)
                 pair.await_equal()
 
+    def test_its_masters_address_is_long(self):
+        pair = Pair(self)
+        pair.master.start()
+        pair.send(10)
+        slave = pair.new_slave(haMasterAddress="0" * 200 + f"177.0.0.1:{pair.ha_port}")
+        slave.start()
+        pair.await_equal(slave)
+
     def test_two_slaves_and_one_that_flushes(self):
         pair = Pair(self, slave={"flushDiskType": "SYNC_FLUSH"}).start()
         other = pair.new_slave(2)
@@ -315,6 +323,29 @@ class RefusedTest(unittest.TestCase):
         wait_until(lambda: "is not in the master's log" in pair.slave.log(),
                    f"refused: {pair.slave.log()[-1500:]}")
         self.assertEqual(log_bytes(pair.slave, 0, len(before)), before)
+
+    def test_it_has_more_while_the_master_goes_on(self):
+        """The positions that the words name change from one try to the next: no news."""
+        pair = Pair(self).start()
+        pair.send(500)
+        pair.await_equal()
+        pair.slave.stop()
+        pair.master.stop()
+        for name in ("commitlog", "consumequeue", "checkpoint", "config"):
+            path = os.path.join(pair.master.options["storePathRootDir"], name)
+            os.rename(path, path + ".old")
+        pair.master.start()
+        relay = Relay(self, pair.ha_port)
+        pair.slave.options["haMasterAddress"] = relay.address
+        pair.slave.write_config()
+        words = "behind the master's, which ends at"
+        self.refused(pair, pair.slave, words)
+        for seed in range(2):
+            pair.send(10, seed=seed)
+            before = relay.connections
+            wait_until(lambda: relay.connections > before, "it tries again")
+        for log in (pair.master.log(), pair.slave.log()):
+            self.assertEqual(log.count(words), 1, log[-1500:])
 
     def test_it_is_behind_what_has_expired(self):
         pair = Pair(self).start()

@@ -302,6 +302,29 @@ class HostileTest(unittest.TestCase):
             for one in idle:
                 one.close()
 
+    def test_those_that_come_and_go_leave_nothing(self):
+        pair = Pair(self).start()
+        pair.send(10)
+        pair.await_equal()
+
+        def held():
+            folder = f"/proc/{pair.master.process.pid}"
+            return len(os.listdir(folder + "/fd")), len(os.listdir(folder + "/task"))
+
+        before = held()
+        says = (b"", b"123", struct.pack(">q", 0), struct.pack(">q", pair.end), b"GET / HTTP/1.1",
+                struct.pack(">q", -1), struct.pack(">qqi", -1, -1, 4) + b"nope",
+                struct.pack(">q", 1 << 40))
+        for number in range(200):
+            with socket.create_connection(("127.0.0.1", pair.ha_port)) as peer:
+                peer.sendall(says[number % len(says)])
+        # Threads that have ended are joined when the next connection comes.
+        with socket.create_connection(("127.0.0.1", pair.ha_port)):
+            wait_until(lambda: held()[0] <= before[0] + 1, f"{before} descriptors: {held()}")
+            wait_until(lambda: held()[1] <= before[1] + 1, f"{before} threads: {held()}")
+        pair.send(10, seed=1)
+        pair.await_equal()
+
     def test_a_slave_that_does_not_read(self):
         pair = Pair(self).start()
         deaf = []

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Waiting on the sockets of replication has an end: a resolver that does not answer, and a peer
- * that trickles while it is told why it is refused, hold up nobody who stops.
+ * Parts of replication: a slave whose resolver does not answer can be stopped; what is no news.
  */
 #include "broker/repl/ha_wire.h"
+#include "broker/repl/replication_internal.h"
 
 #include <netdb.h>
 #include <pthread.h>
@@ -76,10 +76,23 @@ static void a_name_that_is_not_found_out_is_not_waited_for(void **state)
     (void)close(wake_fd);
 }
 
+/* What is logged once. */
+static void words_are_the_same_but_for_numbers(void **state)
+{
+    (void)state;
+    assert_true(ha_same_words("ends at 99, behind 5", "ends at 1000, behind 7"));
+    assert_true(ha_same_words("", ""));
+    assert_false(ha_same_words("ends at 99", "ends at 99, behind 5"));
+    assert_false(ha_same_words("ends at ", "ends at 99"));
+    assert_false(ha_same_words("is \"broker-1\", at 5", "is \"broker-2\", at 5"));
+    assert_true(ha_same_words("is \"broker-1\", at 5", "is \"broker-1\", at 6"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_name_that_is_not_found_out_is_not_waited_for),
+        cmocka_unit_test(words_are_the_same_but_for_numbers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
