@@ -144,8 +144,9 @@ static void tell_outcome(struct slave_sync *sync)
 static void set_pending(struct pending *pending, const ProtobufCMessage *body, int64_t proof_pos)
 {
     /* A newer one waits for more of the log: with a slave that is always a little behind, nothing
-     * would ever be taken. */
-    if (pending->set)
+     * would ever be taken. One that waits for less is of a master that has lost the end of its log.
+     */
+    if (pending->set && pending->proof_pos <= proof_pos)
         return;
     pending->set = true;
     pending->proof_pos = proof_pos;
@@ -233,12 +234,17 @@ static void take_groups(struct slave_sync *sync, const SubscriptionGroupWrapper 
         complain(sync, "subscription groups", err.text);
 }
 
-static void take_modes(struct slave_sync *sync, const MessageRequestModeSerializeWrapper *body)
+/* version  what is known from then on */
+static void take_modes(struct slave_sync *sync, const MessageRequestModeSerializeWrapper *body,
+                       int64_t version)
 {
     struct err err = {0};
-    if (request_modes_replace(sync->broker->request_modes, body, &err) != STATUS_OK ||
-        request_modes_persist(sync->broker->request_modes, &err) != STATUS_OK)
-        complain(sync, "request modes", err.text);
+    sync->modes_version = version;
+    if (request_modes_replace(sync->broker->request_modes, body, &err) == STATUS_OK &&
+        request_modes_persist(sync->broker->request_modes, &err) == STATUS_OK)
+        return;
+    sync->modes_version = NOTHING_KNOWN; /* nobody else saves them */
+    complain(sync, "request modes", err.text);
 }
 
 static void take_offsets(struct slave_sync *sync, const ConsumerOffsetSerializeWrapper *body,
@@ -254,12 +260,16 @@ static void take_offsets(struct slave_sync *sync, const ConsumerOffsetSerializeW
 
 static void take_all(struct slave_sync *sync, const ReplicatedTables *body)
 {
+    /* What waits for the log is about the log that the master had before it was started anew, of
+     * which it may have lost the end. */
+    if (strcmp(sync->boot_id, body->boot_id) != 0)
+        sync->delay.set = sync->timers.set = false;
     if (body->topics != NULL)
         take_topics(sync, body->topics);
     if (body->groups != NULL)
         take_groups(sync, body->groups);
     if (body->modes != NULL)
-        take_modes(sync, body->modes);
+        take_modes(sync, body->modes, body->modes_version);
     if (body->offsets != NULL)
         take_offsets(sync, body->offsets, body->offsets_whole);
     if (body->offsets_whole)
@@ -270,7 +280,6 @@ static void take_all(struct slave_sync *sync, const ReplicatedTables *body)
         set_pending(&sync->timers, &body->timer->base, body->timer_proof);
     (void)snprintf(sync->boot_id, sizeof sync->boot_id, "%s", body->boot_id);
     sync->offsets_version = body->offsets_version;
-    sync->modes_version = body->modes_version;
 }
 
 /* What this slave's offsets are of the master's. When clients have committed here, all of them are

@@ -46,12 +46,13 @@ def group_config(name, **other):
 
 class FakeMaster:
     """Answers requests as `answers` says: request code -> bytes, or a Command. Listens on two
-    ports, as a broker does; `asked` notes (code, port's name)."""
+    ports, as a broker does; `asked` notes (code, port's name), `headers` the fields."""
 
     def __init__(self, fast_port=True):
         self.port = free_port(below=2)
         self.answers = {}
         self.asked = []
+        self.headers = []
         self.listeners = [self._listen(self.port, "main")]
         if fast_port:
             self.listeners.append(self._listen(self.port - 2, "fast"))
@@ -85,6 +86,7 @@ class FakeMaster:
                     return
                 request = decode(stream.read(struct.unpack(">i", size)[0]))
                 self.asked.append((request.code, name))
+                self.headers.append(request.ext)
                 answer = self.answers.get(request.code, Command(NOT_SUPPORTED, remark="no"))
                 if isinstance(answer, bytes):
                     answer = Command(SUCCESS, body=answer)
@@ -395,6 +397,34 @@ class OtherMaster(SlaveTest):
         self.start()
         wait_until(lambda: self.master.count(ALL_GROUPS) >= 2, "two rounds")
         self.assertEqual(self.at_slave.call(ALL_DELAYS).json(), {"offsetTable": {}})
+
+    def test_a_master_that_lost_the_end_of_its_log(self):
+        """What waited for the log to come so far would wait for ever."""
+        self.master.answers[RUNTIME_INFO] = b'{"table":{"commitLogMaxOffset":"1000000"}}'
+        self.master.answers[ALL_DELAYS] = b'{"offsetTable":{1:100}}'
+        self.start()
+        wait_until(lambda: self.master.count(ALL_GROUPS) >= 2, "two rounds")
+        self.master.answers.update(self.answers())
+        wait_until(lambda: self.at_slave.call(ALL_DELAYS).json() == {"offsetTable": {1: 4, 3: 2}},
+                   "the progress of what it has now")
+
+    def test_modes_that_can_not_be_saved_at_once(self):
+        self.master.answers[REPLICATED_TABLES] = json.dumps({
+            "bootId": "b", "delayProof": 0, "modesVersion": 1, "offsetsVersion": 0,
+            "offsetsWhole": True, "timerProof": 0, "modes": {"messageRequestModeMap": {"T": {"G": {
+                "topic": "T", "consumerGroup": "G", "mode": "POP", "popShareQueueNum": 2}}}},
+        }).encode()
+        self.registration = self.register(self.server, self.master.address)
+        broker = self.slave(self.server)
+        path = broker.path("store/config/messageRequestMode.json")
+        os.makedirs(path + ".tmp")
+        broker.start()
+        wait_until(lambda: 'table="request modes"' in broker.log(), "it complains")
+        wait_until(lambda: self.master.count(REPLICATED_TABLES) >= 2, "the next round")
+        self.assertEqual(self.master.headers[1]["modesVersion"], "-1")  # they are asked for again
+        os.rmdir(path + ".tmp")
+        wait_until(lambda: self.master.headers[-1]["modesVersion"] == "1", "they are known")
+        self.assertIn("POP", broker.read("store/config/messageRequestMode.json"))
 
     def test_garbage_changes_nothing(self):
         self.start()
