@@ -208,7 +208,7 @@ void conn_output_added(struct conn *conn)
 {
     if (conn->ended || conn->output.bytes == 0)
         return;
-    if (!conn->write_blocked && list_empty(&conn->in_dirty))
+    if (!conn->write_blocked && !conn->corked && list_empty(&conn->in_dirty))
         list_append(&conn->table->dirty, &conn->in_dirty);
     if (conn->output.bytes >= conn->group->totals->options.output_high_water_bytes)
         conn_pause(conn, CONN_PAUSE_OUTPUT);
@@ -231,7 +231,7 @@ static enum status write_some(struct conn *conn, size_t *sent, bool *whole)
     int count = output_gather(&conn->output, files, pieces, WRITE_PIECES_MAX, &more);
     for (int i = 0; i < count; i++)
         size += pieces[i].iov_len;
-    enum status status = transport_writev(transport, pieces, count, more, sent);
+    enum status status = transport_writev(transport, pieces, count, more || conn->last_write, sent);
     *whole = *sent == size;
     return status;
 }
@@ -263,7 +263,7 @@ static bool write_out(struct conn *conn)
 
 void conn_write(struct conn *conn)
 {
-    if (!write_out(conn))
+    if (conn->corked || !write_out(conn))
         return;
     if (conn->output.bytes > 0) {
         conn->write_blocked = true;
@@ -283,6 +283,32 @@ void conn_linger(struct conn *conn)
     if (conn->pauses != 0)
         CHECK(event_add(&conn->read_event, NULL) == 0);
     conn->pauses = 0;
+}
+
+bool conn_cork(struct conn *conn)
+{
+    if (!conn->write_blocked)
+        conn_write(conn);
+    conn->corked = !conn->ended && conn->output.bytes == 0;
+    return conn->corked;
+}
+
+void conn_uncork(struct conn *conn)
+{
+    conn->corked = false;
+    conn_output_added(conn);
+}
+
+bool conn_write_last(struct conn *conn)
+{
+    conn->corked = false;
+    conn->last_write = true;
+    conn_write(conn);
+    conn->last_write = false;
+    if (conn->ended || conn->output.bytes > 0)
+        return false;
+    conn_linger(conn);
+    return true;
 }
 
 /* --- groups and opening --- */

@@ -3,20 +3,19 @@
  * A peer may send at any moment, also while our end of stream is on its way to it: what comes then
  * can not be answered any more, and some clients (4.9.2's in Java) let the calls under way of a
  * connection that ends in good order run into their time-out; those of one that is reset they fail
- * at once. Hence, for each connection:
+ * at once, mostly. Hence, for each connection:
  *
- *     calls under way, output queued        wait, and go on reading
- *     else silent for QUIET_MS, no bytes    shut our side down; read and throw away until the peer
- *     unread, no half frame                 closes, LINGER_MS at most, as closing with unread bytes
- *                                           would reset it and may destroy answers on their way
- *     else, after BUSY_MS                   reset it as soon as all it has sent is answered, and
- *                                           the answers have come to its machine
- *     else, after 2 BUSY_MS                 stop reading, and reset it when the answers have come
- *                                           to its machine
+ *     calls under way, output queued        wait, go on reading and writing
+ *     then                                  read on, but keep answers back: most peers wait for
+ * them before they send more when silent for QUIET_MS, no bytes    write what was kept back and our
+ * end of stream at once; unread, no half frame                 read and throw away until the peer
+ * closes, LINGER_MS at most, as closing with unread bytes would reset it and may destroy answers on
+ * their way else, after BUSY_MS                   stop reading, write, and reset it when the
+ * answers have come to its machine
  *
- * A peer that only ever sends next what an answer lets it send (a pull after a pull, a retry)
- * needs a round trip to do so, hence QUIET_MS. One that goes on sending whatever it is told would
- * keep us for ever, hence BUSY_MS.
+ * A peer that sends next what an answer lets it send (a pull after a pull, a retry) needs a round
+ * trip to do so, hence QUIET_MS. One that goes on sending without answers would keep us for ever,
+ * hence BUSY_MS.
  *
  * The steps are driven by a timer, which is simpler than watching every place where a call or an
  * output may end, and only runs then.
@@ -26,7 +25,7 @@
 #include "common/net/outcall.h"
 
 #define QUIET_MS 50
-#define BUSY_MS 100
+#define BUSY_MS 200
 #define LINGER_MS 200
 
 void drain_begin(struct conn_group *group)
@@ -56,17 +55,15 @@ static void reset(struct conn *conn)
     conn_end(conn, CONN_END_OWNER, "shutting down, though its peer goes on");
 }
 
-/* Nothing is under way, and all output is with the kernel. */
-static void step_answered(struct conn *conn, int64_t now_ms)
+/* Nothing is under way, and what is queued was kept back. */
+static void step_corked(struct conn *conn, int64_t now_ms)
 {
-    bool reading = (conn->pauses & CONN_PAUSE_DRAIN) == 0;
-    if (reading && has_input(conn))
-        return;
-    if (reading && now_ms - conn->active_ms >= QUIET_MS) {
-        conn_linger(conn);
-        conn->drain_until_ms = now_ms + LINGER_MS;
-    } else if (now_ms >= conn->drain_until_ms && transport_all_arrived(&conn->transport)) {
-        reset(conn);
+    if (now_ms >= conn->drain_until_ms) {
+        conn_pause(conn, CONN_PAUSE_DRAIN);
+        conn_uncork(conn);
+    } else if (now_ms - conn->active_ms >= QUIET_MS && !has_input(conn)) {
+        if (conn_write_last(conn))
+            conn->drain_until_ms = now_ms + LINGER_MS;
     }
 }
 
@@ -75,14 +72,17 @@ static void step(struct conn *conn, int64_t now_ms)
     if (conn->discarding) {
         if (now_ms >= conn->drain_until_ms)
             conn_end(conn, CONN_END_OWNER, "shutting down");
-        return;
-    }
-    if (conn->calls_under_way > 0 || conn->drain_until_ms == 0)
+    } else if ((conn->pauses & CONN_PAUSE_DRAIN) != 0) {
+        if (conn->output.bytes == 0 && transport_all_arrived(&conn->transport))
+            reset(conn);
+    } else if (conn->calls_under_way > 0) {
+        conn_uncork(conn);
+    } else if (conn->corked) {
+        step_corked(conn, now_ms);
+    } else if (conn_cork(conn)) {
         conn->drain_until_ms = now_ms + BUSY_MS;
-    if (now_ms >= conn->drain_until_ms + BUSY_MS)
-        conn_pause(conn, CONN_PAUSE_DRAIN);
-    if (conn->calls_under_way == 0 && conn->output.bytes == 0)
-        step_answered(conn, now_ms);
+        step_corked(conn, now_ms);
+    }
 }
 
 /* Patience is over. */

@@ -60,7 +60,7 @@ class Load(threading.Thread):
                 readable, writable, _ = select.select(
                     [self.client.socket], [self.client.socket] if out else [], [], 10)
                 if writable:
-                    out = out[self.client.socket.send(out):]
+                    out = self.send(out)
                 if readable:
                     self.take()
                 if not readable and not writable:
@@ -69,6 +69,13 @@ class Load(threading.Thread):
             pass
         finally:
             self.client.close()
+
+    def send(self, out):
+        try:
+            return out[self.client.socket.send(out):]
+        except (ConnectionResetError, BrokenPipeError):
+            while True:  # what came before the end can still be read
+                self.take()
 
     def next_frame(self):
         self.count += 1
