@@ -9,6 +9,7 @@
 #include "common/sys/thread.h"
 
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -16,8 +17,9 @@
 
 struct lookup {
     pthread_mutex_t lock;
-    int holders; /* under the lock */
-    int done_fd; /* an eventfd: what follows is there */
+    int holders;      /* under the lock */
+    int done_fd;      /* an eventfd: what follows is there */
+    atomic_bool done; /* the same, for the order of memory */
     struct address found[ADDRESSES_MAX];
     int count;
     const char *problem;
@@ -43,6 +45,7 @@ static void *look_up(void *arg)
     uint64_t one = 1;
     lookup->count =
         address_lookup(lookup->host, lookup->port, false, false, lookup->found, &lookup->problem);
+    atomic_store(&lookup->done, true);
     CHECK(write(lookup->done_fd, &one, sizeof one) == (ssize_t)sizeof one);
     let_go(lookup);
     return NULL;
@@ -91,7 +94,7 @@ enum status ha_lookup(const char *host, int port, int wake_fd, struct address fo
     if (lookup == NULL)
         return STATUS_BUSY;
     enum status status = STATUS_CLOSED;
-    if (await(lookup, wake_fd)) {
+    if (await(lookup, wake_fd) && atomic_load(&lookup->done)) {
         *count = lookup->count;
         *problem = lookup->problem;
         memcpy(found, lookup->found, sizeof lookup->found);

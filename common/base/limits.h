@@ -14,9 +14,9 @@
 #define PROPERTIES_BYTES_MAX 32767
 
 /* The begin of a record that a slave holds in memory until its master has sent the rest, and a
- * filler with what its file has behind it, which is no longer than a record. Four times what a client
- * may send (FRAME_BYTES_MAX), so that a master may have a larger maxMessageSize than its slave; with
- * a larger one still, the slave's has to be as large. */
+ * filler with what its file has behind it, which is no longer than a record. Four times what a
+ * client may send (FRAME_BYTES_MAX), so that a master may have a larger maxMessageSize than its
+ * slave; with a larger one still, the slave's has to be as large. */
 #define RAW_PIECE_BYTES_MAX (64 * 1024 * 1024)
 
 /* Growth of the commit log that makes a checkpoint due before its time: a start after a crash reads
