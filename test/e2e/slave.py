@@ -194,7 +194,7 @@ class OwnMaster(SlaveTest):
                          self.at_master.call(ALL_GROUPS).json())
         modes = parse_json(self.slave_broker.read("store/config/messageRequestMode.json").encode())
         self.assertEqual(modes["messageRequestModeMap"]["T"]["G"]["mode"], "POP")
-        wait_until(lambda: "kind=own" in self.slave_broker.log(), "the end of the round")
+        wait_until(lambda: "kind=own" in self.slave_broker.log(), "the end of the round is told")
         # What changes follows; what goes, goes.
         self.at_master.create_topic("T2")
         commit(self.at_master, "T", "G", 0, 6)
