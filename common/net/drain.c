@@ -116,12 +116,14 @@ static void step(struct conn *conn, int64_t now_ms)
     if (conn->discarding) {
         if (now_ms >= conn->drain_until_ms)
             conn_end(conn, CONN_END_OWNER, "shutting down");
+    } else if (conn->calls_under_way > 0) {
+        conn_uncork(conn);
     } else if ((conn->pauses & CONN_PAUSE_DRAIN) != 0) {
         if (conn->output.bytes == 0 && transport_all_arrived(&conn->transport))
             reset(conn);
     } else if (conn->corked) {
         step_corked(conn, now_ms);
-    } else if (conn->calls_under_way == 0) {
+    } else {
         if (!conn->write_blocked)
             conn_write(conn); /* or what was read in this turn would hold up every step */
         if (!conn->ended && conn->output.bytes == 0)
