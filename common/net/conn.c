@@ -231,7 +231,7 @@ static enum status write_some(struct conn *conn, size_t *sent, bool *whole)
     int count = output_gather(&conn->output, files, pieces, WRITE_PIECES_MAX, &more);
     for (int i = 0; i < count; i++)
         size += pieces[i].iov_len;
-    enum status status = transport_writev(transport, pieces, count, more || conn->last_write, sent);
+    enum status status = transport_writev(transport, pieces, count, more, sent);
     *whole = *sent == size;
     return status;
 }
@@ -285,30 +285,16 @@ void conn_linger(struct conn *conn)
     conn->pauses = 0;
 }
 
-bool conn_cork(struct conn *conn)
+void conn_cork(struct conn *conn)
 {
-    if (!conn->write_blocked)
-        conn_write(conn);
-    conn->corked = !conn->ended && conn->output.bytes == 0;
-    return conn->corked;
+    CHECK(conn->output.bytes == 0);
+    conn->corked = true;
 }
 
 void conn_uncork(struct conn *conn)
 {
     conn->corked = false;
     conn_output_added(conn);
-}
-
-bool conn_write_last(struct conn *conn)
-{
-    conn->corked = false;
-    conn->last_write = true;
-    conn_write(conn);
-    conn->last_write = false;
-    if (conn->ended || conn->output.bytes > 0)
-        return false;
-    conn_linger(conn);
-    return true;
 }
 
 /* --- groups and opening --- */

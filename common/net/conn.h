@@ -89,7 +89,9 @@ struct conn {
     struct list in_paused; /* waits for memory */
     int64_t active_ms;
     int64_t half_since_ms;
-    int64_t drain_until_ms; /* drain.c's */
+    int64_t drain_until_ms; /* drain.c's; 0 until the first step */
+    int64_t drain_seen_ms;  /* active_ms at the last step */
+    int drain_silent_steps; /* since it changed */
 
     struct buf input;     /* an unfinished frame; empty most of the time */
     size_t input_wanted;  /* size at which the first frame of `input` is complete, if known */
@@ -97,8 +99,7 @@ struct conn {
     struct output output;
     unsigned pauses;    /* enum conn_pause */
     bool write_blocked; /* waiting for the socket to take more */
-    bool corked;        /* output is kept back until conn_write_last or conn_uncork */
-    bool last_write;    /* our end of stream follows what is written */
+    bool corked;        /* output is kept back */
     bool ended;         /* buried at the end of the turn */
     bool discarding;    /* our side is shut down; what still comes in is thrown away */
 
@@ -203,13 +204,9 @@ void conn_linger(struct conn *conn);
 void conn_touch(struct conn *conn);
 /* Write queued output by one system call. */
 void conn_write(struct conn *conn);
-/* Keep back what is queued from now on, after what is queued now has left. False: it does not yet.
- */
-bool conn_cork(struct conn *conn);
+/* Keep back what is queued from now on, until conn_uncork. Not while output is queued. */
+void conn_cork(struct conn *conn);
 void conn_uncork(struct conn *conn);
-/* Write what was kept back, and our end of stream in the same segment, so that nobody reads one
- * without the other; then linger. False: the socket does not take it all, nothing was ended. */
-bool conn_write_last(struct conn *conn);
 /* A call of its peer was detached; a detached one was freed. Pauses and resumes reading. */
 void conn_call_detached(struct conn *conn);
 void conn_call_freed(struct conn *conn);

@@ -1,21 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * A peer may send at any moment, also while our end of stream is on its way to it: what comes then
- * can not be answered any more, and some clients (4.9.2's in Java) let the calls under way of a
- * connection that ends in good order run into their time-out; those of one that is reset they fail
- * at once, mostly. Hence, for each connection:
+ * can not be answered any more. Apache's 4.9.2 client in Java lets the calls under way of a
+ * connection that ends in good order run into their time-out, also those that it sends in the
+ * moment between the arrival of the end and its reading it. On a connection that is reset it can
+ * not send any more, and calls under way fail at once if it learns of that by reading, not by
+ * writing. Hence, for each connection:
  *
- *     calls under way, output queued        wait, go on reading and writing
- *     then                                  read on, but keep answers back: most peers wait for
- * them before they send more when silent for QUIET_MS, no bytes    write what was kept back and our
- * end of stream at once; unread, no half frame                 read and throw away until the peer
- * closes, LINGER_MS at most, as closing with unread bytes would reset it and may destroy answers on
- * their way else, after BUSY_MS                   stop reading, write, and reset it when the
- * answers have come to its machine
+ *     calls under way, output queued        wait; go on reading and answering
+ *     then, silent for IDLE_MS              shut our side down; read and throw away until the peer
+ *                                           closes, LINGER_MS at most, as closing with unread bytes
+ *                                           would reset it
+ *     else, silent for QUIET_MS             reset it when its answers have come to its machine
+ *     else, after TALK_MS                   read on, but keep the answers back: most peers wait for
+ *                                           them before they send more, and so fall silent
+ *     then, when silent for QUIET_MS        reset it; what was kept back only said that we end
+ *     else, after DEAF_MS more              stop reading, write what was kept back, and reset it
+ *                                           when that has come to the peer's machine
  *
- * A peer that sends next what an answer lets it send (a pull after a pull, a retry) needs a round
- * trip to do so, hence QUIET_MS. One that goes on sending without answers would keep us for ever,
- * hence BUSY_MS.
+ * Silent is who has sent and got nothing meanwhile, no half frame either: a peer that sends next
+ * what an answer lets it send (a pull after a pull, a retry) needs a round trip to do so. It counts
+ * in steps, too, since it may have been us who got no processor. Keeping back is for clients that
+ * retry here for ever, the last step for those that wait for no answer.
  *
  * The steps are driven by a timer, which is simpler than watching every place where a call or an
  * output may end, and only runs then.
@@ -25,7 +31,10 @@
 #include "common/net/outcall.h"
 
 #define QUIET_MS 50
-#define BUSY_MS 200
+#define QUIET_STEPS 15
+#define IDLE_MS 1000
+#define TALK_MS 100
+#define DEAF_MS 150
 #define LINGER_MS 200
 
 void drain_begin(struct conn_group *group)
@@ -48,40 +57,77 @@ static bool has_input(const struct conn *conn)
     return conn->input.size > 0 || transport_has_unread(&conn->transport);
 }
 
-/* Something is owed to the peer: it must not take this end for one in good order. */
 static void reset(struct conn *conn)
 {
     transport_reset_on_close(&conn->transport);
-    conn_end(conn, CONN_END_OWNER, "shutting down, though its peer goes on");
+    conn_end(conn, CONN_END_OWNER, "shutting down");
 }
 
-/* Nothing is under way, and what is queued was kept back. */
+static bool is_idle(const struct conn *conn, int64_t now_ms)
+{
+    return now_ms - conn->active_ms >= IDLE_MS && !has_input(conn);
+}
+
+static bool is_silent(const struct conn *conn, int64_t now_ms)
+{
+    return now_ms - conn->active_ms >= QUIET_MS && conn->drain_silent_steps >= QUIET_STEPS &&
+           !has_input(conn) && transport_all_arrived(&conn->transport);
+}
+
+static void count_silence(struct conn *conn)
+{
+    if (conn->drain_seen_ms == conn->active_ms) {
+        conn->drain_silent_steps++;
+    } else {
+        conn->drain_seen_ms = conn->active_ms;
+        conn->drain_silent_steps = 0;
+    }
+}
+
+/* Nothing is under way, everything was answered. */
+static void step_answered(struct conn *conn, int64_t now_ms)
+{
+    if (is_idle(conn, now_ms)) {
+        conn_linger(conn);
+        conn->drain_until_ms = now_ms + LINGER_MS;
+    } else if (is_silent(conn, now_ms)) {
+        reset(conn);
+    } else if (now_ms >= conn->drain_until_ms) {
+        conn_cork(conn);
+        conn->drain_until_ms = now_ms + DEAF_MS;
+    }
+}
+
 static void step_corked(struct conn *conn, int64_t now_ms)
 {
-    if (now_ms >= conn->drain_until_ms) {
+    if (is_silent(conn, now_ms)) {
+        reset(conn);
+    } else if (now_ms >= conn->drain_until_ms) {
         conn_pause(conn, CONN_PAUSE_DRAIN);
         conn_uncork(conn);
-    } else if (now_ms - conn->active_ms >= QUIET_MS && !has_input(conn)) {
-        if (conn_write_last(conn))
-            conn->drain_until_ms = now_ms + LINGER_MS;
     }
 }
 
 static void step(struct conn *conn, int64_t now_ms)
 {
+    if (conn->calls_under_way > 0 || conn->drain_until_ms == 0)
+        conn->drain_until_ms = now_ms + TALK_MS;
+    count_silence(conn);
     if (conn->discarding) {
         if (now_ms >= conn->drain_until_ms)
             conn_end(conn, CONN_END_OWNER, "shutting down");
+    } else if (conn->calls_under_way > 0) {
+        conn_uncork(conn);
     } else if ((conn->pauses & CONN_PAUSE_DRAIN) != 0) {
         if (conn->output.bytes == 0 && transport_all_arrived(&conn->transport))
             reset(conn);
-    } else if (conn->calls_under_way > 0) {
-        conn_uncork(conn);
     } else if (conn->corked) {
         step_corked(conn, now_ms);
-    } else if (conn_cork(conn)) {
-        conn->drain_until_ms = now_ms + BUSY_MS;
-        step_corked(conn, now_ms);
+    } else {
+        if (!conn->write_blocked)
+            conn_write(conn); /* or what was read in this turn would hold up every step */
+        if (!conn->ended && conn->output.bytes == 0)
+            step_answered(conn, now_ms);
     }
 }
 

@@ -175,11 +175,11 @@ class BrokerStops(StopTest):
         refusals = endings = 0
         for seed in range(count):
             talkers = self.talk(Producer, broker, seed)
-            endings += sum(not talker.reset for talker in talkers if talker.polite)
+            endings += sum(not talker.unanswered for talker in talkers if talker.polite)
             broker.start()
             refusals += self.check_store(broker, talkers)
         self.assertGreater(refusals, count)
-        # Those that stop when they are told end in good order, but for some that were slow to.
+        # Those that stop when they are told have all their answers, but for some that were slow to.
         self.assertGreater(endings, count)
 
     def check_store(self, broker, talkers):

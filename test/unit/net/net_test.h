@@ -486,18 +486,13 @@ static inline void keep_detached(struct call *call)
     CHECK(fixture->detached[fixture->detached_count++] != NULL);
 }
 
-static inline void test_on_request(void *ctx, struct call *call)
+static inline void do_as_it_says(struct call *call)
 {
-    (void)ctx;
     struct reply_to to = call_reply_to(call);
     int count;
     size_t bytes;
     if (fixture->loop_count == 1)
         fixture->last_conn = call->conn;
-    if (call->draining) {
-        net_reply_error(to, RESPONSE_SERVICE_NOT_AVAILABLE, "shutting down");
-        return;
-    }
     fixture->requests++; /* last: whoever sees it may read last_conn */
     switch (call->request->code) {
     case TEST_HOLD:
@@ -559,6 +554,15 @@ static inline void test_on_request(void *ctx, struct call *call)
     default:
         reply_echo(to, call->body);
     }
+}
+
+static inline void test_on_request(void *ctx, struct call *call)
+{
+    (void)ctx;
+    if (call->draining)
+        net_reply_error(call_reply_to(call), RESPONSE_SERVICE_NOT_AVAILABLE, "shutting down");
+    else
+        do_as_it_says(call);
 }
 
 static inline void test_on_close(void *ctx, struct conn_ref conn, const struct host *peer)
