@@ -335,6 +335,7 @@ class RefusedTest(unittest.TestCase):
             path = os.path.join(pair.master.options["storePathRootDir"], name)
             os.rename(path, path + ".old")
         pair.master.start()
+        pair.send(1)  # what is said of an empty master is another word
         relay = Relay(self, pair.ha_port)
         pair.slave.options["haMasterAddress"] = relay.address
         pair.slave.write_config()
