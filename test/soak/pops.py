@@ -97,7 +97,7 @@ class Pops:
             visible_at = min(pop["until"] for pop in pops)
             for at in copied_at:
                 if self.checker.is_before(at, visible_at) and not self.checker.crashed_after(
-                        at - LONGEST_S, at):
+                        at - LONGEST_S, at, last=at):
                     self.checker.complain("early", "%s came again to %s %.3f s before it was visible",
                                           name, self.group["group"], visible_at - at)
 
