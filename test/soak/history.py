@@ -21,6 +21,7 @@ process did it. `at` is the wall clock in seconds; all processes are on one mach
     done       n, member                 the broker said yes
     asked      id                        the broker asked how a transaction ends
     changed    what                      kill, stop, up: of the broker; start, end, crash: of a member;
+                                         slave-kill, slave-stop;
                                          until: when a killed broker was surely gone
     stored     topic, queue, offset, id, sum, stored_at     read at the end, from every queue
     maximum    topic, queue, offset      a queue's maximum offset at the end

@@ -6,6 +6,9 @@ random; everybody writes down what happened, and a checker says whether every pr
     make soak-history                     5 minutes, half of them with each flush mode
     make soak-history SOAK_SECONDS=60 SOAK_SEED=7 SOAK_FLUSH=SYNC_FLUSH SOAK_KEEP=1
 
+With the flush modes in SOAK_SLAVE (default: ASYNC_FLUSH) the broker is a SYNC_MASTER and has a slave,
+which is stopped and killed, too. A send counts as acknowledged when the slave has it.
+
 The seed is printed; it repeats the schedule, as far as processes can be repeated. SOAK_KEEP=1 keeps
 the folder with the histories (and says where), as does any complaint; checker.py FOLDER checks them
 again. checker.py lists the rules.
@@ -27,12 +30,14 @@ import checker  # noqa: E402
 import expected  # noqa: E402
 import history  # noqa: E402
 import members  # noqa: E402
+import pair  # noqa: E402
 import real  # noqa: E402
 import servers  # noqa: E402
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "300"))
 SEED = int(os.environ.get("SOAK_SEED", random.randrange(1 << 32)))
 MODES = os.environ.get("SOAK_FLUSH", "SYNC_FLUSH ASYNC_FLUSH").split()
+WITH_SLAVE = os.environ.get("SOAK_SLAVE", "ASYNC_FLUSH").split()
 KEEP = os.environ.get("SOAK_KEEP", "") not in ("", "0")
 QUIET_SECONDS = 6      # when all has come that must; what comes too often may come late
 STALLED_SECONDS = 120  # without any progress: what has not been consumed by then is a complaint
@@ -66,7 +71,9 @@ class Soak:
         self.seed, self.seconds, self.flush = seed, seconds, flush
         self.folder = tempfile.mkdtemp(prefix="cometmq-soak-")
         self.history = history.Writer(os.path.join(self.folder, "driver.history"))
-        self.servers = servers.Servers(settings=dict(SETTINGS, flushDiskType=flush))
+        self.slave = None
+        role = "SYNC_MASTER" if flush in WITH_SLAVE else "ASYNC_MASTER"
+        self.servers = servers.Servers(settings=dict(SETTINGS, flushDiskType=flush, brokerRole=role))
         self.alive = []  # (line, process)
         self.serial = 0
         self.places = []  # every queue that is checked
@@ -77,30 +84,42 @@ class Soak:
 
     def run(self):
         """The complaints."""
+        complaints = []
         try:
             self.servers.start()
+            if self.flush in WITH_SLAVE:
+                self.slave = pair.Slave(self.servers, dict(SETTINGS, flushDiskType=self.flush))
             self.prepare()
             self.storm()
             self.calm()
             for one in list(self.alive):
                 self.end(one)
             self.write_down_maximums()
+            end = self.slave.catch_up() if self.slave else 0
             self.stop_broker()
+            if self.slave:
+                self.check_status("slave", self.slave.broker.stop(), self.slave.broker.output())
+                complaints += self.slave.complaints(end)
         finally:
             for _, process in self.alive:
                 process.kill()
                 process.wait()
             self.servers.stop(keep=True)
+            if self.slave and self.slave.broker.is_alive():
+                self.slave.broker.kill()
         check = checker.Checker(history.read_all(self.folder))
-        complaints = check.run()
+        complaints += check.run()
         print("%s: %s" % (self.flush, check.summary()), flush=True)
         if complaints or KEEP:
-            print("histories are in %s, the servers' files in %s" % (self.folder,
-                                                                     self.servers.folder))
+            print("histories are in %s, the servers' files in %s" % (self.folder, " and ".join(
+                self.server_folders())))
         else:
-            shutil.rmtree(self.folder)
-            shutil.rmtree(self.servers.folder)
+            for folder in [self.folder] + self.server_folders():
+                shutil.rmtree(folder)
         return complaints
+
+    def server_folders(self):
+        return [self.servers.folder] + ([self.slave.broker.folder] if self.slave else [])
 
     def prepare(self):
         with self.client() as client:
@@ -166,6 +185,8 @@ class Soak:
     def storm(self):
         actions = [(self.someone_comes, 5), (self.someone_goes, 2), (self.someone_crashes, 3),
                    (self.broker_crashes, 2), (self.broker_restarts, 1)]
+        if self.slave:
+            actions += [(self.slave_crashes, 1), (self.slave_restarts, 1)]
         end = time.monotonic() + self.seconds
         while time.monotonic() < end:
             time.sleep(self.chance.uniform(0.2, 2.5))
@@ -177,6 +198,8 @@ class Soak:
                                  % (", ".join(dead), self.folder))
             if self.servers.processes[-1].poll() is not None:
                 raise SystemExit("soak: the broker ended by itself\n%s" % self.servers.logs())
+            if self.slave and not self.slave.broker.is_alive():
+                raise SystemExit("soak: the slave ended by itself\n%s" % self.slave.broker.output())
 
     def someone_comes(self):
         line = self.chance.choice(self.lines)
@@ -213,9 +236,20 @@ class Soak:
         self.history.write("changed", what="up")
 
     def stop_broker(self):
-        status = self.servers.stop_broker()
+        self.check_status("broker", self.servers.stop_broker(), self.servers.logs())
+
+    def slave_crashes(self):
+        self.history.write("changed", what="slave-kill")
+        self.slave.crash()
+
+    def slave_restarts(self):
+        self.history.write("changed", what="slave-stop")
+        self.check_status("slave", self.slave.restart(), self.slave.broker.output())
+
+    @staticmethod
+    def check_status(name, status, output):
         if status != 0:
-            raise SystemExit("soak: the broker ended with %s\n%s" % (status, self.servers.logs()))
+            raise SystemExit("soak: the %s ended with %s\n%s" % (name, status, output))
 
     # --- the end ---
 

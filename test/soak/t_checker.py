@@ -12,6 +12,7 @@ sys.path[:0] = [HERE, os.path.join(HERE, "..", "e2e")]
 import checker  # noqa: E402
 import expected  # noqa: E402
 import history  # noqa: E402
+import pair  # noqa: E402
 import rocketmq  # noqa: E402
 
 
@@ -395,7 +396,7 @@ class Consumption(unittest.TestCase):
         self.assertEqual(story.rules(), ["skip"])
 
     def test_clients_that_do_not_tell(self):
-        for what, rules in ((None, ["again"]), ("start", [])):
+        for what, rules in ((None, ["again"]), ("start", []), ("slave-kill", ["again"])):
             story = Story("shared-blind")
             story.send("m0", 0)
             story.maximum(1)
@@ -562,6 +563,30 @@ class Waiting(unittest.TestCase):
         self.writers[0].write("done", n=0)
         self.assertEqual(self.expected.acknowledged("g", "t"), (1, 2))
         self.assertEqual(self.expected.acknowledged("other", "t"), (0, 2))
+
+
+class Logs(unittest.TestCase):
+    def differences(self, master, slave, end):
+        """Of folders with these files."""
+        with tempfile.TemporaryDirectory() as folder:
+            for name, files in (("master", master), ("slave", slave)):
+                os.mkdir(os.path.join(folder, name))
+                for i, data in enumerate(files):
+                    with open(os.path.join(folder, name, "%020d" % (4 * i)), "wb") as file:
+                        file.write(data)
+            return pair.differences(os.path.join(folder, "master"), os.path.join(folder, "slave"), end)
+
+    def test_equal_up_to_the_end(self):
+        self.assertEqual(self.differences([b"abcd", b"efgh"], [b"abcd", b"ef--"], 6), [])
+        self.assertEqual(self.differences([b"abcd", b"efgh"], [b"abcd"], 4), [])
+
+    def test_different(self):
+        text, = self.differences([b"abcd", b"efgh"], [b"abcd", b"ef-h"], 7)
+        self.assertIn(" at 6", text)
+        text, = self.differences([b"abcd", b"efgh"], [b"abcd", b"e"], 7)
+        self.assertIn(" at 5", text)
+        text, = self.differences([b"abcd", b"efgh"], [b"abcd"], 7)
+        self.assertIn("no file", text)
 
 
 class Files(unittest.TestCase):
