@@ -15,7 +15,7 @@ class Expected:
         self.sends, self.promises = {}, {}
         self.is_stored = collections.defaultdict(set)   # topic: ids
         self.is_done = collections.defaultdict(set)     # popping group: ids it has acknowledged
-        self.pending = {}                               # (file, n): (group, ids)
+        self.pending = {}                               # (file, n): (group, ids), not answered
 
     def stored(self, topic, name):
         self.is_stored[topic].add(name)
@@ -28,9 +28,12 @@ class Expected:
         return sum(name in self.is_stored[topic] for topic, name in coming), len(coming)
 
     def acknowledged(self, group, topic):
-        """(how many messages of a topic a popping group has acknowledged, how many there are)"""
+        """(how many messages of a topic a popping group has acknowledged, as far as anybody can
+        know, how many there are)"""
         self._read_on()
-        return len(self.is_stored[topic] & self.is_done[group]), len(self.is_stored[topic])
+        done = self.is_done[group].union(*(names for one, names in self.pending.values()
+                                           if one == group))
+        return len(self.is_stored[topic] & done), len(self.is_stored[topic])
 
     def _read_on(self):
         for name in sorted(os.listdir(self.folder)):
@@ -55,6 +58,7 @@ class Expected:
         elif event == "ack":
             group, names = self.pending.setdefault((file, one["n"]), (one["group"], []))
             names.append(one["id"].partition("+")[0])
-        elif event == "done":
+        elif event in ("done", "refused"):
             group, names = self.pending.pop((file, one["n"]))
-            self.is_done[group].update(names)
+            if event == "done":
+                self.is_done[group].update(names)

@@ -18,7 +18,7 @@ process did it. `at` is the wall clock in seconds; all processes are on one mach
     popped     member, group, topic, queue, offset, id, sum, popped_at, until
                                          got by a pop; topic: where it is stored; until: invisible
     ack        n, member, group, topic, queue, offset, id      about to acknowledge what was popped
-    done       n, member                 the broker said yes
+    done, refused    n, member           the broker said yes, or no
     asked      id                        the broker asked how a transaction ends
     changed    what                      kill, stop, up: of the broker; start, end, crash: of a member;
                                          slave-kill, slave-stop;

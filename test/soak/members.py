@@ -626,8 +626,9 @@ class Popper(Member):
         for message in messages:
             self.history.write("ack", n=number, member=self.name, group=self.group,
                                id=identity(message.record), **self.place(message))
-        if self.call(code, header, body).code == wire.SUCCESS:
-            self.history.write("done", n=number, member=self.name)
+        answer = self.call(code, header, body)
+        self.history.write("done" if answer.code == wire.SUCCESS else "refused", n=number,
+                           member=self.name)
 
 
 CONSUMERS = {"shared": Consumer, "ordered": Ordered, "each": Each, "puller": Puller,

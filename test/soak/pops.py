@@ -36,6 +36,9 @@ class Pops:
             if one["e"] == "done":
                 for ack in pending.pop(one["n"], []):
                     ack["done"] = one["at"]
+            elif one["e"] == "refused":
+                for ack in pending.pop(one["n"], []):
+                    ack["refused"] = True
             elif one.get("group") != self.group["group"]:
                 continue
             elif one["e"] == "popped":
@@ -49,8 +52,9 @@ class Pops:
 
     def check(self):
         self.check_places()
+        # One that ended without an answer to its acknowledgement may have been heard.
         done = {name_of(pop["id"])[0] for pops in self.places.values() for pop in pops
-                if any(ack["done"] < float("inf") for ack in pop["acks"])}
+                if any("refused" not in ack for ack in pop["acks"])}
         by_name = collections.defaultdict(list)  # the places of a message that has come N times
         for place, one in self.checker.stored.items():
             if place[0] == self.topic:

@@ -75,12 +75,12 @@ class Story:
                  id=name, popped_at=self.now, until=self.now + invisible_s,
                  **dict({"sum": self.bodies[name.partition("+")[0]]}, **more))
 
-    def ack(self, member, name, offset, topic="t", answered=True):
+    def ack(self, member, name, offset, topic="t", answered="done"):
         self.commits += 1
         self.add(member, "ack", n=self.commits, member=member, group="g", id=name, topic=topic,
                  queue=0, offset=offset)
         if answered:
-            self.add(member, "done", n=self.commits, member=member)
+            self.add(member, answered, n=self.commits, member=member)
 
     def copy(self, name, offset):
         """What was not acknowledged is appended to the retry topic."""
@@ -441,9 +441,10 @@ class Popping(unittest.TestCase):
 
     def test_never_acknowledged(self):
         self.assertEqual(popped(2, 1).rules(), ["unread"])
-        story = popped(1, 0)
-        story.ack("a", "m0", 0, answered=False)
-        self.assertEqual(story.rules(), ["unread"])
+        for answered, rules in (("done", []), ("refused", ["unread"]), (None, [])):
+            story = popped(1, 0)
+            story.ack("a", "m0", 0, answered=answered)
+            self.assertEqual(story.rules(), rules)
 
     def test_what_is_popped_is_what_is_stored(self):
         self.assertEqual(popped(sum="other").rules(), ["bytes"])
@@ -479,9 +480,10 @@ class Popping(unittest.TestCase):
     def test_acknowledged_and_copied(self):
         """In time; or late, or without an answer, or shortly before a crash."""
         for pop_s, ack_s, answered, what, rules in (
-                (0, 0, True, None, ["again"]), (0, 0, True, "stop", ["again"]),
-                (0, 0, True, "kill", []), (0, 0, False, None, []), (20, 0, True, None, []),
-                (7, 0, True, "kill", []), (0, 7, True, "kill", ["again"])):
+                (0, 0, "done", None, ["again"]), (0, 0, "done", "stop", ["again"]),
+                (0, 0, "done", "kill", []), (0, 0, None, None, []), (0, 0, "refused", None, []),
+                (20, 0, "done", None, []), (7, 0, "done", "kill", []),
+                (0, 7, "done", "kill", ["again"])):
             story = popped(1, 0)
             story.wait(pop_s)
             story.ack("a", "m0", 0, answered=answered)
@@ -559,8 +561,10 @@ class Waiting(unittest.TestCase):
         self.expected.stored("t", "n")
         for writer, name in zip(self.writers, ("m+1", "n")):
             writer.write("ack", n=0, group="g", id=name)
-        self.assertEqual(self.expected.acknowledged("g", "t"), (0, 2))
-        self.writers[0].write("done", n=0)
+        self.assertEqual(self.expected.acknowledged("g", "t"), (2, 2))  # nobody can know more
+        self.writers[0].write("refused", n=0)
+        self.assertEqual(self.expected.acknowledged("g", "t"), (1, 2))
+        self.writers[1].write("done", n=0)
         self.assertEqual(self.expected.acknowledged("g", "t"), (1, 2))
         self.assertEqual(self.expected.acknowledged("other", "t"), (0, 2))
 
