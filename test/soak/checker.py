@@ -9,12 +9,12 @@ the name of the rule in brackets:
 
     lost       what was acknowledged is not there, or not at its place
     bytes      a message is not what was sent, or nobody sent it
-    never      a message is there that was rolled back
+    never      a message is there that was rolled back or cancelled
     gap        offsets of a queue are not 0, 1, 2 ... up to its maximum
     twice      one send is stored more than once, and no crash of the broker explains that
-    early      a message was there before it was due
+    early      a message was there before it was due, or popped again before it was visible
     key-order  messages of a key are not stored in the order in which they were acknowledged
-    unread     a group has not consumed a message
+    unread     a group has not consumed a message; one that pops has not acknowledged it
     skip       a consumer went past a message, or read one again without being told to
     offset     a consumer was told an offset that a later, acknowledged commit had replaced
     order      an ordered group consumed a queue out of order
@@ -28,17 +28,21 @@ import bisect
 import collections
 import sys
 
+import pops
+
 # placed: is at the queue and offset of the answer. delivered: comes to its topic at some time, not
-# before `due`. never: must not come. maybe: nothing is promised (one-way, no answer).
-PROMISES = ("placed", "delivered", "never", "maybe")
+# before `due`, and again at most around a crash. committed: comes at some time, and no crash lets it
+# come again. never: must not come, acknowledged or not. maybe: nothing is promised (one-way, no
+# answer).
+PROMISES = ("placed", "delivered", "committed", "never", "maybe")
 
 # shared: members share the queues; ordered: and each queue has one member at a time; each: every
 # member has all queues. These three tell their tenures (took, left) and commits. For clients that
-# do not: shared-blind, ordered-blind.
-MODELS = ("shared", "ordered", "each", "shared-blind", "ordered-blind")
+# do not: shared-blind, ordered-blind. popped: see pops.py.
+MODELS = ("shared", "ordered", "each", "shared-blind", "ordered-blind", "popped")
 
-# What a crash of the broker may cost: commits and delivered delays of the last 100 ms by its own
-# word; the rest is for a machine that is busy.
+# What a crash of the broker may cost: commits and delivered delays of the last 100 ms, pops of the
+# last second by its own word; the rest is for a machine that is busy.
 CRASH_WINDOW_S = 5
 # Clients that do not tell commit every 5 s, and rebalance within 20 s.
 BLIND_WINDOW_S = 30
@@ -60,11 +64,18 @@ class Checker:
         self.tenures = collections.defaultdict(list)
         self.commits = collections.defaultdict(list)
         self.changes = []
+        self.kills = []  # (about to kill, surely dead)
+        self.asked = 0
         for history in histories:
             self._take_in(history)
         self.changes.sort()
         self.change_times = [at for at, _ in self.changes]
-        self.kills = [at for at, what in self.changes if what == "kill"]
+        self.pops = [pops.Pops(self, group) for group in self.groups.values()
+                     if group["model"] == "popped"]
+        self.copied = {one.group["retry"]: one.topic for one in self.pops}
+        for one in self.pops:
+            for history in histories:
+                one.take_in(history)
 
     def _take_in(self, history):
         pending, open_tenures = {}, {}
@@ -94,6 +105,10 @@ class Checker:
                 pending[one["n"]]["done"] = one["at"]
             elif event == "changed":
                 self.changes.append((one["at"], one["what"]))
+                if one["what"] == "kill":
+                    self.kills.append((one["at"], one.get("until", one["at"])))
+            elif event == "asked":
+                self.asked += 1
             elif event == "stored":
                 self.stored[(one["topic"], one["queue"], one["offset"])] = one
                 self.copies[(one["topic"], one["id"])].append(one)
@@ -103,9 +118,11 @@ class Checker:
                 self.groups[one["group"]] = one
 
     def _take_in_send(self, send):
-        """A message that was consumed twice can be sent back twice, under the same name."""
+        """A message that was consumed twice can be sent back twice, under the same name; half
+        messages are sent, and then each commit is."""
         before = self.sends.get(send["id"])
-        self.sends[send["id"]] = dict(send, times=1 + (before["times"] if before else 0))
+        self.sends[send["id"]] = dict(send, times=send.get("times", 1) +
+                                      (before["times"] if before else 0))
         if before and "due" in send:
             self.sends[send["id"]]["due"] = min(before["due"], send["due"])
 
@@ -117,8 +134,10 @@ class Checker:
         self.check_stored()
         self.check_keys()
         for name, group in self.groups.items():
-            if group["model"] != "each":
+            if group["model"] not in ("each", "popped"):
                 self.check_complete(name, group)
+        for one in self.pops:
+            one.check()
         for queue, gots in self.gots.items():
             self.check_bodies(queue, gots)
             self.check_consumed(queue, sorted(gots, key=lambda one: one["at"]))
@@ -134,8 +153,20 @@ class Checker:
 
     # --- sends and what is stored ---
 
+    def crashed_after(self, begin, end=float("inf"), last=None):
+        """Whether the broker was killed after that, shortly after `last` (default: `begin`) at the
+        latest, and before `end`."""
+        latest = min(end, (begin if last is None else last) + CRASH_WINDOW_S)
+        return any(at <= latest and dead >= begin - ROUNDING_S for at, dead in self.kills)
+
+    @staticmethod
+    def is_before(at, due):
+        return at < due - ROUNDING_S
+
     def promise(self, send):
         ack = self.acks.get(send["id"])
+        if send["promise"] == "never":
+            return "never"
         return "maybe" if ack is None else ack.get("promise", send["promise"])
 
     def check_sends(self):
@@ -148,31 +179,32 @@ class Checker:
                 if self.stored.get(place, {}).get("id") != send["id"]:
                     self.complain("lost", "%s was acknowledged at %s, there is %s", send["id"],
                                   place, self.stored.get(place, {}).get("id"))
-            elif promise == "delivered" and not copies:
+            elif promise in ("delivered", "committed") and not copies:
                 self.complain("lost", "%s was acknowledged and did not come to %s", send["id"],
                               send["topic"])
             elif promise == "never" and copies:
-                self.complain("never", "%s was rolled back and is in %s", send["id"], send["topic"])
+                self.complain("never", "%s was rolled back or cancelled and is in %s", send["id"],
+                              send["topic"])
             if len(copies) > send["times"] and not self.may_come_again(send, copies):
                 self.complain("twice", "%s is stored %d times, at %s", send["id"], len(copies),
                               [(one["queue"], one["offset"]) for one in copies])
             for copy in copies:
-                if copy["stored_at"] < send.get("due", 0) - ROUNDING_S:
+                if self.is_before(copy["stored_at"], send.get("due", 0)):
                     self.complain("early", "%s came %.3f s before it was due", send["id"],
                                   send["due"] - copy["stored_at"])
 
     def may_come_again(self, send, copies):
         """Delayed messages whose delivery a crash of the broker forgot."""
-        if send["promise"] == "placed":
+        if send["promise"] in ("placed", "committed", "never"):
             return False
         times = sorted(copy["stored_at"] for copy in copies)
-        return all(any(first - ROUNDING_S <= kill <= min(second, first + CRASH_WINDOW_S)
-                       for kill in self.kills) for first, second in zip(times, times[1:]))
+        return all(self.crashed_after(first, second) for first, second in zip(times, times[1:]))
 
     def check_stored(self):
         for (topic, queue, offset), one in self.stored.items():
-            send = self.sends.get(one["id"])
-            if send is None or send["topic"] != topic:
+            is_copy = topic in self.copied
+            send = self.sends.get(pops.name_of(one["id"])[0] if is_copy else one["id"])
+            if send is None or send["topic"] != self.copied.get(topic, topic):
                 self.complain("bytes", "nobody sent %s, which is at %s/%d/%d", one["id"], topic,
                               queue, offset)
             elif send["sum"] != one["sum"]:
@@ -223,7 +255,7 @@ class Checker:
                 self.complain("bytes", "%s got %s at %s, where %s is", queue[0], got["id"], place,
                               stored and stored["id"])
             due = self.sends.get(got["id"], {}).get("due", 0)
-            if got["at"] < due - ROUNDING_S:
+            if self.is_before(got["at"], due):
                 self.complain("early", "%s got %s %.3f s before it was due", queue[0], got["id"],
                               due - got["at"])
 
@@ -267,7 +299,8 @@ class Checker:
         """Whether something happened that lets messages come again."""
         low, high = bisect.bisect_left(self.change_times, begin), \
             bisect.bisect_right(self.change_times, end)
-        return any(kinds is None or what in kinds for _, what in self.changes[low:high])
+        return any(what in kinds if kinds else not what.startswith("slave")
+                   for _, what in self.changes[low:high])
 
     def check_tenure(self, queue, tenure):
         expected = tenure["offset"]
@@ -296,8 +329,7 @@ class Checker:
                    for one in commits)
 
     def is_lost(self, commit, until):
-        return any(commit["sent"] <= kill <= min(commit["done"] + CRASH_WINDOW_S, until)
-                   for kill in self.kills)
+        return self.crashed_after(commit["sent"], until, commit["done"])
 
     def summary(self):
         consumed = sum(len(gots) for gots in self.gots.values())
@@ -309,7 +341,13 @@ class Checker:
                     len(self.sends), len(self.acks), len(self.stored), consumed,
                     consumed - different, sum(len(all_) for all_ in self.tenures.values()),
                     sum(len(all_) for all_ in self.commits.values()),
-                    ", ".join("%s %d" % item for item in sorted(kinds.items()))))
+                    ", ".join(["%s %d" % item for item in sorted(kinds.items())] +
+                              ["asked %d" % self.asked, "delivered twice %d" % self.twice()]) +
+                    "".join("; " + one.counts() for one in self.pops)))
+
+    def twice(self):
+        return sum(len(copies) - 1 for (topic, _), copies in self.copies.items()
+                   if topic not in self.copied)
 
 
 def main():

@@ -2,8 +2,10 @@
 """What a soak writes down: one JSON object per line, one file per process, in the order in which the
 process did it. `at` is the wall clock in seconds; all processes are on one machine.
 
-    group      group, topics, model      who consumes them; model: see checker.MODELS
-    send       id, topic, sum, promise   about to be sent; due: not before; key, seq: order of a key
+    group      group, topics, model      who consumes them; model: see checker.MODELS; retry: the topic
+                                         in which a popping group gets its messages again
+    send       id, topic, sum, promise   about to be sent; due: not before; key, seq: order of a key;
+                                         times: how often it may be stored because of this (1)
     acked      id                        the broker said yes; queue, offset: where; promise: the final
                                          one, where only the answer decides it
     took       member, group, topic, queue, offset, asked
@@ -13,7 +15,14 @@ process did it. `at` is the wall clock in seconds; all processes are on one mach
     left       member, group, topic, queue        consumes there no more; goal: up to where it had to
     commit     n, member, group, topic, queue, offset       about to commit
     committed  n, member                 the broker said yes
-    changed    what                      kill, stop, up: of the broker; start, end, crash: of a member
+    popped     member, group, topic, queue, offset, id, sum, popped_at, until
+                                         got by a pop; topic: where it is stored; until: invisible
+    ack        n, member, group, topic, queue, offset, id      about to acknowledge what was popped
+    done, refused    n, member           the broker said yes, or no
+    asked      id                        the broker asked how a transaction ends
+    changed    what                      kill, stop, up: of the broker; start, end, crash: of a member;
+                                         slave-kill, slave-stop;
+                                         until: when a killed broker was surely gone
     stored     topic, queue, offset, id, sum, stored_at     read at the end, from every queue
     maximum    topic, queue, offset      a queue's maximum offset at the end
 

@@ -2,13 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """One producer or consumer of a soak, as a process: members.py ROLE JSON.
 
-ROLE is a name of PRODUCERS or CONSUMERS; JSON has name, broker, seed, history (a file), topic and,
-for consumers, group. SIGTERM asks it to end well; it also ends when its parent has. It lives on
+ROLE is a name of PRODUCERS, ENDERS or CONSUMERS; JSON has name, broker, seed, history (a file), topic
+and, for consumers, group. SIGTERM asks it to end well; it also ends when its parent has. It lives on
 through restarts of the broker. What it does is written down as history.py says.
 
 Another kind of producer is a function in PRODUCERS that sends once (its `promise` decides what the
-checker holds the broker to); another kind of consumer is a class in CONSUMERS.
+checker holds the broker to); another kind of consumer is a class in CONSUMERS. ENDERS are producers
+that begin transactions, or only end those of others.
 """
+import base64
 import hashlib
 import itertools
 import json
@@ -21,8 +23,10 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "e2e"))
 import broker as wire  # noqa: E402
+import broker_pop as pops  # noqa: E402
+import broker_transactions as transactions  # noqa: E402
 import history  # noqa: E402
-from rocketmq import Closed, JSON, ROCKETMQ  # noqa: E402
+from rocketmq import Closed, JSON, PROTOBUF, ROCKETMQ  # noqa: E402
 
 LEVEL_S = 1  # the broker's messageDelayLevel is 1s 2s 3s ...
 KEYS = 6
@@ -41,6 +45,7 @@ class Member:
         self.parent = os.getppid()
         self.asked_to_end = False
         self.connection = None
+        self.due = {}  # of what is done now and then
         signal.signal(signal.SIGTERM, self._end)
 
     def _end(self, *_):
@@ -67,6 +72,19 @@ class Member:
     def call(self, code, ext=None, body=b""):
         return self.connection.call(code, ext, body, self.codec)
 
+    def is_due(self, what, every_s):
+        now = time.monotonic()
+        if now < self.due.get(what, 0):
+            return False
+        self.due[what] = now + every_s
+        return True
+
+    def wait_for_frames(self, wait_s=0.1):
+        """All frames that are there; waits a little for the first."""
+        while self.connection.received or select.select([self.connection.socket], [], [], wait_s)[0]:
+            self.connection._sort(self.connection.read_frame())
+            wait_s = 0
+
 
 # --- producers --------------------------------------------------------------------------------------
 
@@ -74,25 +92,32 @@ class Member:
 class Producer(Member):
     def __init__(self, kind, pause_s=0.03, queues=4, **settings):
         super().__init__(**settings)
-        self.send_once = PRODUCERS[kind]
+        self.kind = kind
         self.pause_s, self.queues = pause_s, queues
         self.numbers = itertools.count()
 
     def run(self):
         while self.goes_on():
-            if self.connection is None and not self.connect():
-                break
+            if self.connection is None:
+                if not self.connect():
+                    break
+                self.due = {}
             try:
-                self.send_once(self)
+                self.turn()
             except GONE:
                 self.disconnect()
             time.sleep(self.chance.uniform(0, 2 * self.pause_s))
 
+    def turn(self):
+        PRODUCERS[self.kind](self)
+
     def message(self, promise, **more):
-        """A new message, written down as about to be sent; returns (id, body, properties)."""
+        """A new message, written down as about to be sent; returns (id, body, properties). The
+        promise may be a function of the id."""
         name = "%s-%d" % (self.name, next(self.numbers))
         size = self.chance.choice((0, 20, 300, 300, 300, 5000, 60000))
         body = (name.encode() + hashlib.sha256(name.encode()).digest() * (size // 32 + 1))[:size + 8]
+        promise = promise if isinstance(promise, str) else promise(name)
         self.history.write("send", id=name, topic=self.topic, sum=history.checksum(body),
                            promise=promise, **more)
         return name, body, {"soak": name, "UNIQ_KEY": name, "KEYS": name, "TAGS": "t"}
@@ -149,8 +174,95 @@ def send_delayed(producer):
     producer.finish(producer.start_send(body, dict(properties, DELAY=level)), name)
 
 
+def send_timer(producer):
+    """By the time or by the delay; some are cancelled. A cancel that is acknowledged before the timer
+    is due holds."""
+    delay_ms = producer.chance.choice((1, 50, 500, 1500, 3000, 5000))
+    due_ms = int(time.time() * 1000) + delay_ms
+    name, body, properties = producer.message("delivered", due=due_ms / 1000)
+    if producer.chance.random() < 0.5:
+        producer.finish(producer.start_send(body, dict(properties, TIMER_DELAY_MS=delay_ms)), name)
+        return
+    answer = producer.connection.read_answer(
+        producer.start_send(body, dict(properties, TIMER_DELIVER_MS=due_ms)))
+    if answer.code != wire.SUCCESS:
+        return
+    cancelled = delay_ms >= 500 and producer.chance.random() < 0.3
+    producer.history.write("acked", id=name, promise="maybe" if cancelled else "delivered")
+    if cancelled:
+        answer = producer.connection.read_answer(producer.start_send(
+            b"cancel", {"TIMER_DELIVER_MS": due_ms,
+                        "TIMER_DEL_UNIQKEY": "%s+%s" % (producer.topic, name)}))
+        if answer.code == wire.SUCCESS and time.time() * 1000 < due_ms:
+            producer.history.write("acked", id=name, promise="never")
+
+
 PRODUCERS = {"sync": send_sync, "async": send_async, "batch": send_batch, "oneway": send_oneway,
-             "keyed": send_keyed, "delayed": send_delayed}
+             "keyed": send_keyed, "delayed": send_delayed, "timer": send_timer}
+
+
+class Asked(Producer):
+    """A member of the group of transactional producers that begins none itself. It answers what the
+    broker asks about any of the group. How a transaction ends is a function of the message's id, so
+    everybody knows."""
+
+    transaction_group = "soak-transactions"
+    beat_s = 5
+
+    def turn(self):
+        if self.is_due("beat", self.beat_s):
+            transactions.beat(self.connection, self.transaction_group, self.name)
+        self.answer_questions()
+
+    def answer_questions(self):
+        self.wait_for_frames(0)
+        while self.connection.pushed:
+            push = self.connection.pushed.pop(0)
+            if push.code != transactions.CHECK:
+                continue
+            record = wire.Record(push.body)
+            name = record.properties["soak"]
+            self.history.write("asked", id=name)
+            outcome = self.outcome(name) if self.chance.random() < 0.8 else 0  # it does not know yet
+            self.end(name, record.body, transactions.end_of_check(push, outcome,
+                                                                  self.transaction_group), True)
+
+    @staticmethod
+    def outcome(name):
+        is_odd = hashlib.sha256(name.encode()).digest()[0] % 2
+        return transactions.COMMIT if is_odd else transactions.ROLLBACK
+
+    def promise(self, name):
+        return "committed" if self.outcome(name) == transactions.COMMIT else "never"
+
+    def end(self, name, body, header, oneway):
+        """The message may come once for each commit that is sent."""
+        if header["commitOrRollback"] == transactions.COMMIT:
+            self.history.write("send", id=name, topic=self.topic, promise="committed",
+                               sum=history.checksum(body))
+        if oneway:
+            self.connection.oneway(transactions.END, header, codec=self.codec)
+        else:
+            self.call(transactions.END, header)
+
+
+class Transactional(Asked):
+    """Begins transactions, ends most of them and leaves the others until it is asked."""
+
+    def turn(self):
+        super().turn()
+        name, body, properties = self.message(self.promise, times=0)
+        answer = self.connection.read_answer(self.start_send(body, dict(
+            properties, TRAN_MSG="true", PGROUP=self.transaction_group), f=4))
+        if answer.code != wire.SUCCESS:
+            return
+        self.history.write("acked", id=name)
+        if self.chance.random() < 0.7:
+            half = transactions.Half(answer.ext, self.transaction_group, name)
+            self.end(name, body, half.end(self.outcome(name)), self.chance.random() < 0.5)
+
+
+ENDERS = {"transactional": Transactional, "asked": Asked}
 
 
 # --- consumers --------------------------------------------------------------------------------------
@@ -193,7 +305,6 @@ class Consumer(Member):
         self.client_id = "%s@%d" % (self.name, os.getpid())
         self.mine = {}
         self.numbers = itertools.count()
-        self.due = {}
 
     def write(self, event, queue, **more):
         self.history.write(event, member=self.name, group=self.group, topic=queue.topic,
@@ -214,13 +325,6 @@ class Consumer(Member):
             self.leave()
         except GONE:
             self.drop_all()
-
-    def is_due(self, what, every_s):
-        now = time.monotonic()
-        if now < self.due.get(what, 0):
-            return False
-        self.due[what] = now + every_s
-        return True
 
     def turn(self):
         if self.is_due("beat", self.beat_s):
@@ -317,13 +421,6 @@ class Consumer(Member):
                                   sys_flag=wire.SUBSCRIPTION | wire.SUSPEND, suspend_ms=15000,
                                   sub_version=1, count=self.chance.choice((1, 8, 32)))
         return self.connection.send(wire.PULL, header, b"", self.codec)
-
-    def wait_for_frames(self):
-        """All frames that are there; waits a little for the first."""
-        wait_s = 0.1
-        while self.connection.received or select.select([self.connection.socket], [], [], wait_s)[0]:
-            self.connection._sort(self.connection.read_frame())
-            wait_s = 0
 
     def consume_all(self):
         for queue in list(self.mine.values()):
@@ -457,7 +554,85 @@ class Puller(Consumer):
         time.sleep(0.02)
 
 
-CONSUMERS = {"shared": Consumer, "ordered": Ordered, "each": Each, "puller": Puller}
+class Popper(Member):
+    """Leaves it to the broker what it gets, and acknowledges each message, alone or in batches. Some
+    it leaves: they come again when the time for which they were invisible is over."""
+
+    invisible_ms = (2000, 4000)
+    poll_ms = 1000
+
+    def __init__(self, kind, group, queues=4, **settings):
+        super().__init__(**settings)
+        self.group = group
+        self.retry_topic = pops.retry_topic(self.topic, group)
+        self.codec = self.chance.choice((JSON, PROTOBUF))  # ROCKETMQ has no room for the codes
+        self.numbers = itertools.count()
+
+    def run(self):
+        while self.goes_on():
+            if self.connection is None and not self.connect():
+                break
+            try:
+                self.turn()
+            except GONE:
+                self.disconnect()
+
+    def turn(self):
+        answer = self.call(pops.POP, pops.pop_header(
+            self.topic, self.group, count=self.chance.choice((1, 8, 32)), poll_ms=self.poll_ms,
+            invisible_ms=self.chance.choice(self.invisible_ms)))
+        if answer.code != wire.SUCCESS:
+            if answer.code != pops.POLLING_TIMEOUT:
+                time.sleep(0.05)
+            return
+        taken = pops.read_popped(answer)
+        for message in taken:
+            self.history.write("popped", member=self.name, group=self.group, id=identity(message.record),
+                               sum=history.checksum(message.body), popped_at=message.pop_ms / 1000,
+                               until=(message.pop_ms + message.invisible_ms) / 1000,
+                               **self.place(message))
+        wanted = [message for message in taken
+                  if message.record.reconsume_times >= 2 or self.chance.random() >= 0.03]
+        if self.chance.random() < 0.5:
+            self.acknowledge_together(wanted)
+        else:
+            for message in wanted:
+                self.acknowledge([message], pops.ACK, {
+                    "consumerGroup": self.group, "topic": self.place(message)["topic"],
+                    "queueId": message.queue_id, "extraInfo": message.handle,
+                    "offset": message.offset})
+
+    def place(self, message):
+        return {"topic": self.retry_topic if message.retry == "1" else self.topic,
+                "queue": message.queue_id, "offset": message.offset}
+
+    def acknowledge_together(self, messages):
+        """A batch for each part of the answer that has a checkpoint of its own."""
+        parts = {}
+        for message in messages:
+            parts.setdefault((message.start, message.pop_ms, message.queue_id, message.retry),
+                             []).append(message)
+        for (start, pop_ms, queue, retry), some in parts.items():
+            bits = sum(1 << message.offset - start for message in some)
+            self.acknowledge(some, pops.BATCH_ACK, {}, json.dumps({
+                "brokerName": "broker-a", "acks": [{
+                    "c": self.group, "t": self.topic, "r": retry, "so": start, "q": queue,
+                    "rq": some[0].revive_queue, "pt": pop_ms, "it": some[0].invisible_ms,
+                    "b": base64.b64encode(bits.to_bytes(bits.bit_length() // 8 + 1, "little")).decode()
+                }]}).encode())
+
+    def acknowledge(self, messages, code, header, body=b""):
+        number = next(self.numbers)
+        for message in messages:
+            self.history.write("ack", n=number, member=self.name, group=self.group,
+                               id=identity(message.record), **self.place(message))
+        answer = self.call(code, header, body)
+        self.history.write("done" if answer.code == wire.SUCCESS else "refused", n=number,
+                           member=self.name)
+
+
+CONSUMERS = {"shared": Consumer, "ordered": Ordered, "each": Each, "puller": Puller,
+             "popper": Popper}
 
 
 def identity(record, more_times=0):
@@ -469,7 +644,7 @@ def identity(record, more_times=0):
 def main():
     kind, settings = sys.argv[1], json.loads(sys.argv[2])
     settings["history_file"] = settings.pop("history")
-    member = (CONSUMERS.get(kind) or Producer)(kind, **settings)
+    member = (CONSUMERS.get(kind) or ENDERS.get(kind) or Producer)(kind, **settings)
     member.run()
 
 

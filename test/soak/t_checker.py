@@ -10,8 +10,13 @@ import unittest
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, "..", "e2e")]
 import checker  # noqa: E402
+import expected  # noqa: E402
 import history  # noqa: E402
+import pair  # noqa: E402
 import rocketmq  # noqa: E402
+
+
+RETRY = "%RETRY%g_t"
 
 
 class Story:
@@ -22,7 +27,8 @@ class Story:
         self.by_process = {}
         self.commits = 0
         self.bodies = {}
-        self.add("driver", "group", group="g", topics=["t"], model=model)
+        more = {"retry": RETRY} if model == "popped" else {}
+        self.add("driver", "group", group="g", topics=["t"], model=model, **more)
 
     def add(self, process, event, **members):
         self.now += 0.01
@@ -63,6 +69,24 @@ class Story:
                  queue=queue, offset=offset)
         if answered:
             self.add(member, "committed", member=member, n=self.commits)
+
+    def pop(self, member, name, offset, topic="t", invisible_s=10, **more):
+        self.add(member, "popped", member=member, group="g", topic=topic, queue=0, offset=offset,
+                 id=name, popped_at=self.now, until=self.now + invisible_s,
+                 **dict({"sum": self.bodies[name.partition("+")[0]]}, **more))
+
+    def ack(self, member, name, offset, topic="t", answered="done"):
+        self.commits += 1
+        self.add(member, "ack", n=self.commits, member=member, group="g", id=name, topic=topic,
+                 queue=0, offset=offset)
+        if answered:
+            self.add(member, answered, n=self.commits, member=member)
+
+    def copy(self, name, offset):
+        """What was not acknowledged is appended to the retry topic."""
+        self.add("driver", "stored", topic=RETRY, queue=0, offset=offset, id=name,
+                 sum=self.bodies[name.partition("+")[0]], stored_at=self.now)
+        self.add("driver", "maximum", topic=RETRY, queue=0, offset=offset + 1)
 
     def wait(self, seconds):
         self.now += seconds
@@ -157,6 +181,66 @@ class Sends(unittest.TestCase):
             story.store("half", 3)
             story.maximum(4)
             story.got("a", "half", 3)
+            self.assertEqual(story.rules(), rules)
+
+    def test_rolled_back_also_when_nobody_was_told_that_it_was_taken(self):
+        story = three()
+        story.send("half", promise="never", times=0)
+        story.store("half", 3)
+        story.maximum(4)
+        story.got("a", "half", 3)
+        self.assertEqual(story.rules(), ["never", "twice"])
+
+    def test_a_transaction(self):
+        """It comes as often as its commit was sent, at most, and comes when it was acknowledged."""
+        for commits, stored, acked, rules in (
+                (1, 1, True, []), (2, 1, True, []), (2, 2, True, []), (1, 0, False, []),
+                (1, 0, True, ["lost"]), (0, 0, True, ["lost"]), (0, 1, True, ["twice"]),
+                (1, 2, True, ["twice"]), (1, 2, False, ["twice"])):
+            story = three()
+            story.send("half", promise="committed", times=0)
+            if acked:
+                story.add("p", "acked", id="half")
+            for i in range(commits):
+                story.add("q%d" % i, "send", id="half", topic="t", sum="sum-half",
+                          promise="committed")
+            for i in range(stored):
+                story.store("half", 3 + i)
+                story.got("a", "half", 3 + i)
+                story.changed("kill")  # explains nothing here
+            story.maximum(3 + stored)
+            self.assertEqual(story.rules(), rules, (commits, stored, acked))
+
+    def test_cancelled(self):
+        """A timer, as its producer tells about it."""
+        for last, rules in (("never", ["never"]), ("maybe", []), ("delivered", [])):
+            story = three()
+            story.send("timer", promise="delivered")
+            story.add("p", "acked", id="timer", promise="maybe")
+            story.add("p", "acked", id="timer", promise=last)
+            story.store("timer", 3)
+            story.maximum(4)
+            story.got("a", "timer", 3)
+            self.assertEqual(story.rules(), rules)
+        story = three()
+        story.send("timer", promise="delivered")
+        story.add("p", "acked", id="timer", promise="maybe")
+        self.assertEqual(story.rules(), [])
+
+    def test_a_kill_takes_a_while(self):
+        """What was stored between the word to kill and the end of the broker was before the crash."""
+        for until, rules in ((0, ["twice"]), (1, [])):
+            story = three()
+            story.send("late", 77, promise="delivered", stored=False)
+            kill = story.add("driver", "changed", what="kill")
+            story.wait(0.5)
+            story.store("late", 3)
+            kill["until"] = kill["at"] + until
+            story.wait(1)
+            story.store("late", 4)
+            story.maximum(5)
+            story.got("a", "late", 3)
+            story.got("a", "late", 4)
             self.assertEqual(story.rules(), rules)
 
     def test_twice(self):
@@ -312,7 +396,7 @@ class Consumption(unittest.TestCase):
         self.assertEqual(story.rules(), ["skip"])
 
     def test_clients_that_do_not_tell(self):
-        for what, rules in ((None, ["again"]), ("start", [])):
+        for what, rules in ((None, ["again"]), ("start", []), ("slave-kill", ["again"])):
             story = Story("shared-blind")
             story.send("m0", 0)
             story.maximum(1)
@@ -328,6 +412,185 @@ class Consumption(unittest.TestCase):
         for i in (0, 2, 1):
             story.got("a", "m%d" % i, i)
         self.assertEqual(story.rules(), ["order"])
+
+
+def popped(count=1, acknowledged=1, **more):
+    """Messages that are popped together, of which some are acknowledged."""
+    story = Story("popped")
+    for i in range(count):
+        story.send("m%d" % i, i)
+    story.maximum(count)
+    for i in range(count):
+        story.pop("a", "m%d" % i, i, **more)
+    for i in range(acknowledged):
+        story.ack("a", "m%d" % i, i)
+    return story
+
+
+class Popping(unittest.TestCase):
+    def test_all_is_well(self):
+        story = popped(2, 1)
+        story.wait(10)
+        story.copy("m1+1", 0)
+        story.pop("b", "m1+1", 0, RETRY)
+        story.wait(10)
+        story.copy("m1+2", 1)
+        story.pop("b", "m1+2", 1, RETRY)
+        story.ack("b", "m1+2", 1, RETRY)
+        self.assertEqual(story.rules(), [])
+
+    def test_never_acknowledged(self):
+        self.assertEqual(popped(2, 1).rules(), ["unread"])
+        for answered, rules in (("done", []), ("refused", ["unread"]), (None, [])):
+            story = popped(1, 0)
+            story.ack("a", "m0", 0, answered=answered)
+            self.assertEqual(story.rules(), rules)
+
+    def test_what_is_popped_is_what_is_stored(self):
+        self.assertEqual(popped(sum="other").rules(), ["bytes"])
+        story = popped(1, 0)
+        story.wait(10)
+        story.copy("m0+1", 0)
+        story.pop("a", "m0+1", 1, RETRY)
+        story.ack("a", "m0+1", 1, RETRY)
+        self.assertEqual(story.rules(), ["bytes"])
+
+    def test_a_copy_is_of_something(self):
+        story = popped()
+        story.bodies["alien"] = "x"
+        story.copy("alien+1", 0)
+        self.assertEqual(story.rules(), ["again", "bytes"])
+        story = popped(1, 0)
+        story.wait(10)
+        story.copy("m0+1", 1)
+        story.pop("a", "m0+1", 1, RETRY)
+        story.ack("a", "m0+1", 1, RETRY)
+        self.assertEqual(story.rules(), ["gap"])
+
+    def test_one_place_twice(self):
+        """A crash of the broker explains that, shortly after the first time only."""
+        for wait, what, rules in ((0.1, "kill", []), (60, "kill", ["again"]),
+                                  (0.1, "stop", ["again"]), (0.1, "crash", ["again"])):
+            story = popped()
+            story.wait(wait)
+            story.changed(what)
+            story.pop("b", "m0", 0)
+            self.assertEqual(story.rules(), rules, (wait, what))
+
+    def test_acknowledged_and_copied(self):
+        """In time; or late, or without an answer, or shortly before a crash."""
+        for pop_s, ack_s, answered, what, rules in (
+                (0, 0, "done", None, ["again"]), (0, 0, "done", "stop", ["again"]),
+                (0, 0, "done", "kill", []), (0, 0, None, None, []), (0, 0, "refused", None, []),
+                (20, 0, "done", None, []), (7, 0, "done", "kill", []),
+                (0, 7, "done", "kill", ["again"])):
+            story = popped(1, 0)
+            story.wait(pop_s)
+            story.ack("a", "m0", 0, answered=answered)
+            story.wait(ack_s)
+            if what:
+                story.changed(what)
+            story.wait(20)
+            story.copy("m0+1", 0)
+            story.pop("b", "m0+1", 0, RETRY)
+            story.ack("b", "m0+1", 0, RETRY)
+            self.assertEqual(story.rules(), rules, (pop_s, ack_s, answered, what))
+
+    def test_two_copies(self):
+        for what, rules in ((None, ["again"]), ("kill", [])):
+            story = popped(1, 0)
+            story.wait(10)
+            story.copy("m0+1", 0)
+            if what:
+                story.changed(what)
+            story.copy("m0+1", 1)
+            for offset in range(2):
+                story.pop("b", "m0+1", offset, RETRY)
+                story.ack("b", "m0+1", offset, RETRY)
+            self.assertEqual(story.rules(), rules)
+
+    def test_who_popped_it_may_have_crashed(self):
+        """Before it wrote that down: then the copy is the first that is known of."""
+        story = popped(1, 0)
+        story.by_process.pop("a")
+        story.copy("m0+1", 0)
+        story.pop("b", "m0+1", 0, RETRY)
+        story.ack("b", "m0+1", 0, RETRY)
+        self.assertEqual(story.rules(), [])
+
+    def test_before_it_is_visible(self):
+        for wait, what, rules in ((5, None, ["early"]), (10, None, []), (5, "kill", [])):
+            story = popped(1, 0)
+            story.wait(wait)
+            if what:
+                story.changed(what)
+            story.copy("m0+1", 0)
+            story.pop("b", "m0+1", 0, RETRY)
+            story.ack("b", "m0+1", 0, RETRY)
+            self.assertEqual(story.rules(), rules)
+
+
+class Waiting(unittest.TestCase):
+    """What the end of a soak waits for."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.writers = [history.Writer(os.path.join(folder.name, "%s.history" % name))
+                        for name in ("one", "two")]
+        self.expected = expected.Expected(folder.name)
+
+    def send(self, name, sent_as, **more):
+        self.writers[0].write("send", id=name, topic="t", sum="x", promise=sent_as)
+        self.writers[0].write("acked", id=name, **more)
+
+    def test_for_what_must_come(self):
+        self.send("at once", "placed")
+        self.send("late", "delivered")
+        self.send("cancelled", "delivered", promise="never")
+        self.writers[0].write("send", id="no answer", topic="t", sum="x", promise="delivered")
+        self.assertEqual(self.expected.arrived(), (0, 1))
+        self.send("half", "committed")
+        self.assertEqual(self.expected.arrived(), (0, 2))
+        self.expected.stored("other", "late")
+        self.expected.stored("t", "half")
+        self.assertEqual(self.expected.arrived(), (1, 2))
+
+    def test_for_acknowledgements(self):
+        self.expected.stored("t", "m")
+        self.expected.stored("t", "n")
+        for writer, name in zip(self.writers, ("m+1", "n")):
+            writer.write("ack", n=0, group="g", id=name)
+        self.assertEqual(self.expected.acknowledged("g", "t"), (2, 2))  # nobody can know more
+        self.writers[0].write("refused", n=0)
+        self.assertEqual(self.expected.acknowledged("g", "t"), (1, 2))
+        self.writers[1].write("done", n=0)
+        self.assertEqual(self.expected.acknowledged("g", "t"), (1, 2))
+        self.assertEqual(self.expected.acknowledged("other", "t"), (0, 2))
+
+
+class Logs(unittest.TestCase):
+    def differences(self, master, slave, end):
+        """Of folders with these files."""
+        with tempfile.TemporaryDirectory() as folder:
+            for name, files in (("master", master), ("slave", slave)):
+                os.mkdir(os.path.join(folder, name))
+                for i, data in enumerate(files):
+                    with open(os.path.join(folder, name, "%020d" % (4 * i)), "wb") as file:
+                        file.write(data)
+            return pair.differences(os.path.join(folder, "master"), os.path.join(folder, "slave"), end)
+
+    def test_equal_up_to_the_end(self):
+        self.assertEqual(self.differences([b"abcd", b"efgh"], [b"abcd", b"ef--"], 6), [])
+        self.assertEqual(self.differences([b"abcd", b"efgh"], [b"abcd"], 4), [])
+
+    def test_different(self):
+        text, = self.differences([b"abcd", b"efgh"], [b"abcd", b"ef-h"], 7)
+        self.assertIn(" at 6", text)
+        text, = self.differences([b"abcd", b"efgh"], [b"abcd", b"e"], 7)
+        self.assertIn(" at 5", text)
+        text, = self.differences([b"abcd", b"efgh"], [b"abcd"], 7)
+        self.assertIn("no file", text)
 
 
 class Files(unittest.TestCase):
