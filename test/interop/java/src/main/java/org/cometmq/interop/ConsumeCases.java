@@ -310,6 +310,8 @@ final class ConsumeCases {
     DefaultMQPushConsumer consumer = bench.pushConsumer(group);
     consumer.subscribe(topic, "*");
     consumer.registerMessageListener(first);
+    // Else what the listener has seen may not be counted yet when the client tells its offsets.
+    consumer.setAwaitTerminationMillisWhenShutdown(60000);
     consumer.start();
     first.awaitExactly(early);
     consumer.shutdown();
