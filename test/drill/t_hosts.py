@@ -60,7 +60,7 @@ class NamespacesTest(unittest.TestCase):
             self.hosts.cut_one_way(sender, receiver)
             self.assertFalse(reaches(host.ip4) or reaches(host.ip6))
             self.hosts.join_one_way(sender, receiver)
-            self.assertTrue(reaches(host.ip4) and reaches(host.ip6))
+            rocketmq.wait_until(lambda: reaches(host.ip4) and reaches(host.ip6), "it is there again")
 
     def test_one_way_is_for_two(self):
         host = self.listen("a")
