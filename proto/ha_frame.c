@@ -68,10 +68,15 @@ static void piece_free(void *context, void *memory)
     (void)memory;
 }
 
-static ProtobufCAllocator allocator_of(struct piece *piece)
+/* The message of that kind, in `piece`; NULL: it is none, or a large one. */
+static const void *unpack(const ProtobufCMessageDescriptor *kind, struct slice body,
+                          struct piece *piece)
 {
+    ProtobufCAllocator allocator = {piece_alloc, piece_free, piece};
     piece->used = 0;
-    return (ProtobufCAllocator){piece_alloc, piece_free, piece};
+    if (body.size > HA_CONTROL_BYTES_MAX)
+        return NULL;
+    return protobuf_c_message_unpack(kind, &allocator, body.size, body.data);
 }
 
 /* --- texts --- */
@@ -160,10 +165,7 @@ static bool is_sound(const ReplicationHello *m)
 enum status ha_hello_decode(struct slice body, struct ha_hello *out)
 {
     struct piece piece;
-    ProtobufCAllocator allocator = allocator_of(&piece);
-    if (body.size > HA_CONTROL_BYTES_MAX)
-        return STATUS_MALFORMED;
-    const ReplicationHello *m = replication_hello__unpack(&allocator, body.size, body.data);
+    const ReplicationHello *m = unpack(&replication_hello__descriptor, body, &piece);
     if (m == NULL)
         return STATUS_MALFORMED;
     struct ha_hello hello = {
@@ -186,10 +188,7 @@ enum status ha_hello_decode(struct slice body, struct ha_hello *out)
 enum status ha_refused_decode(struct slice body, char out[HA_TEXT_BYTES])
 {
     struct piece piece;
-    ProtobufCAllocator allocator = allocator_of(&piece);
-    if (body.size > HA_CONTROL_BYTES_MAX)
-        return STATUS_MALFORMED;
-    const ReplicationRefused *m = replication_refused__unpack(&allocator, body.size, body.data);
+    const ReplicationRefused *m = unpack(&replication_refused__descriptor, body, &piece);
     if (m == NULL)
         return STATUS_MALFORMED;
     size_t size = m->text.len < HA_TEXT_BYTES - 1 ? m->text.len : HA_TEXT_BYTES - 1;
@@ -202,10 +201,7 @@ enum status ha_refused_decode(struct slice body, char out[HA_TEXT_BYTES])
 enum status ha_changed_decode(struct slice body, uint32_t *tables)
 {
     struct piece piece;
-    ProtobufCAllocator allocator = allocator_of(&piece);
-    if (body.size > HA_CONTROL_BYTES_MAX)
-        return STATUS_MALFORMED;
-    const ReplicationChanged *m = replication_changed__unpack(&allocator, body.size, body.data);
+    const ReplicationChanged *m = unpack(&replication_changed__descriptor, body, &piece);
     if (m == NULL)
         return STATUS_MALFORMED;
     *tables = m->tables;

@@ -58,7 +58,7 @@ void handle_get_broker_ha_status(struct broker *broker, struct call *call)
     haruntime_info__init(&body);
     haclient_runtime_info__init(&client);
     body.ha_client_runtime_info = &client;
-    if (broker->slave)
+    if (broker_is_slave(broker))
         show_master(broker, call->arena, &client);
     else
         show_slaves(broker, call->arena, &body);

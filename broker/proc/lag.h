@@ -14,8 +14,9 @@ void lag_count(struct broker_loop *bl, struct slice topic, int32_t queue_id, str
                const struct get_result *got, int64_t took_ms);
 
 /* With disableConsumeIfConsumerReadSlowly: stop the groups that are further behind than
- * consumerFallbehindThreshold. They stay stopped until their configuration is set anew, or the
- * broker starts. The housekeeper, every LAG_PERIOD_MS. */
+ * consumerFallbehindThreshold. They stay stopped until their configuration is set anew, as
+ * in 4.9.2; a start changes that only when the groups have not been saved since. The housekeeper,
+ * every LAG_PERIOD_MS. */
 #define LAG_PERIOD_MS 180000
 void lag_stop_slow_groups(struct broker *broker, struct arena *arena);
 

@@ -284,7 +284,7 @@ static void put_replication(struct info *info)
                                         [BROKER_ROLE_SYNC_MASTER] = "SYNC_MASTER",
                                         [BROKER_ROLE_SLAVE] = "SLAVE"};
     put(info, "brokerRole", "%s", roles[info->broker->conf.brokerRole]);
-    if (info->broker->slave)
+    if (broker_is_slave(info->broker))
         put_master(info);
     else
         put_slaves(info);

@@ -306,16 +306,22 @@ static void merge(struct offsets *offsets, struct group_offsets *group, int32_t 
     offsets->queue_count++;
 }
 
+bool offsets_is_key(struct slice key)
+{
+    if (key.size <= KEY_BYTES_MAX)
+        return true;
+    log_warn("state", "consumer offsets under an impossible name ignored", "key=%.*s... bytes=%zu",
+             KEY_BYTES_MAX, (const char *)key.data, key.size);
+    return false;
+}
+
 static void merge_body(struct offsets *offsets, const ConsumerOffsetSerializeWrapper *body)
 {
     for (size_t i = 0; i < body->n_offset_table; i++) {
         const QueueOffsetsEntry *entry = body->offset_table[i];
         struct slice key = slice_of_cstr(entry->key);
-        if (key.size > KEY_BYTES_MAX) {
-            log_warn("state", "consumer offsets under an impossible name ignored",
-                     "key=%.*s... bytes=%zu", KEY_BYTES_MAX, entry->key, key.size);
+        if (!offsets_is_key(key))
             continue;
-        }
         struct group_offsets *group = offsets_find_or_add(offsets, key);
         for (size_t j = 0; j < entry->n_value; j++)
             merge(offsets, group, entry->value[j]->key, entry->value[j]->value);

@@ -168,11 +168,8 @@ static enum status merge_keys(struct offsets *offsets, const ConsumerOffsetSeria
     for (size_t i = 0; i < body->n_offset_table; i++) {
         const QueueOffsetsEntry *entry = body->offset_table[i];
         struct slice key = slice_of_cstr(entry->key);
-        if (key.size > KEY_BYTES_MAX) {
-            log_warn("state", "consumer offsets under an impossible name ignored",
-                     "key=%.*s... bytes=%zu", KEY_BYTES_MAX, entry->key, key.size);
+        if (!offsets_is_key(key))
             continue;
-        }
         size_t count = queues_of(entry, queues);
         if (held == 0)
             offsets_lock(offsets);

@@ -75,6 +75,9 @@ struct key {
 void offsets_lock(const struct offsets *offsets);
 void offsets_unlock(const struct offsets *offsets);
 
+/* Can `key`, as a file or a master says it, be one? If not, warn. */
+bool offsets_is_key(struct slice key);
+
 /* NULL when there is none, or a removed one only. */
 struct group_offsets *offsets_find(const struct offsets *offsets, struct slice key);
 /* Also brings a removed one back. The caller fills and touches it. */

@@ -51,25 +51,38 @@ static bool mode_key(struct slice topic, struct slice group, struct mode_key *ou
     return true;
 }
 
+static enum status put(struct map *table, struct slice topic, struct slice group,
+                       const struct request_mode *mode)
+{
+    struct mode_key key;
+    if (!mode_key(topic, group, &key))
+        return STATUS_INVALID;
+    struct request_mode *entry = map_get(table, slice_of(key.bytes, key.size));
+    if (entry == NULL && table->count >= REQUEST_MODES_MAX)
+        return STATUS_BUSY;
+    if (entry == NULL) {
+        entry = xmalloc(sizeof *entry);
+        (void)map_put(table, slice_of(key.bytes, key.size), entry);
+    }
+    *entry = *mode;
+    return STATUS_OK;
+}
+
+static void table_release(struct map *table)
+{
+    size_t cursor = 0;
+    for (struct map_entry *entry; (entry = map_next(table, &cursor)) != NULL;)
+        free(entry->value);
+    map_release(table);
+}
+
 enum status request_modes_put(struct request_modes *modes, struct slice topic, struct slice group,
                               const struct request_mode *mode)
 {
-    struct mode_key key;
-    enum status status = STATUS_OK;
-    if (!mode_key(topic, group, &key))
-        return STATUS_INVALID;
     modes_lock(modes);
-    struct request_mode *entry = map_get(&modes->table, slice_of(key.bytes, key.size));
-    if (entry == NULL && modes->table.count >= REQUEST_MODES_MAX) {
-        status = STATUS_BUSY;
-    } else {
-        if (entry == NULL) {
-            entry = xmalloc(sizeof *entry);
-            (void)map_put(&modes->table, slice_of(key.bytes, key.size), entry);
-        }
-        *entry = *mode;
+    enum status status = put(&modes->table, topic, group, mode);
+    if (status == STATUS_OK)
         modes->changes++;
-    }
     modes_unlock(modes);
     return status;
 }
@@ -90,7 +103,7 @@ bool request_modes_get(const struct request_modes *modes, struct slice topic, st
 
 /* --- the file --- */
 
-static void merge_body(struct request_modes *modes, const MessageRequestModeSerializeWrapper *body)
+static void fill(struct map *table, const MessageRequestModeSerializeWrapper *body)
 {
     for (size_t i = 0; i < body->n_message_request_mode_map; i++) {
         const MessageRequestModeByTopicEntry *topic = body->message_request_mode_map[i];
@@ -98,8 +111,8 @@ static void merge_body(struct request_modes *modes, const MessageRequestModeSeri
             const MessageRequestModeEntry *group = topic->value->table[j];
             struct request_mode mode = {.pop = strcmp(group->value->mode, MODE_POP) == 0,
                                         .share_queues = group->value->pop_share_queue_num};
-            enum status status = request_modes_put(modes, slice_of_cstr(topic->key),
-                                                   slice_of_cstr(group->key), &mode);
+            enum status status =
+                put(table, slice_of_cstr(topic->key), slice_of_cstr(group->key), &mode);
             if (status != STATUS_OK)
                 log_error("state", "request mode left out",
                           "topic=\"%s\" group=\"%s\" cause=\"%s\"", topic->key, group->key,
@@ -122,7 +135,7 @@ enum status request_modes_load(const char *path, struct vfs *vfs, struct request
                                           &message_request_mode_serialize_wrapper__descriptor,
                                           &arena, &body.base, &source, err);
     if (status == STATUS_OK) {
-        merge_body(modes, &body);
+        fill(&modes->table, &body);
         modes->changes = source == CONFIG_SOURCE_BACKUP;
         *out = modes;
     } else {
@@ -134,10 +147,7 @@ enum status request_modes_load(const char *path, struct vfs *vfs, struct request
 
 void request_modes_free(struct request_modes *modes)
 {
-    size_t cursor = 0;
-    for (struct map_entry *entry; (entry = map_next(&modes->table, &cursor)) != NULL;)
-        free(entry->value);
-    map_release(&modes->table);
+    table_release(&modes->table);
     config_file_release(&modes->file);
     CHECK(pthread_mutex_destroy(&modes->lock) == 0);
     free(modes);
@@ -228,16 +238,17 @@ enum status request_modes_replace(struct request_modes *modes,
                                   const MessageRequestModeSerializeWrapper *body, struct err *err)
 {
     size_t count = count_of(body);
-    size_t cursor = 0;
+    struct map fresh = MAP_EMPTY;
     if (count > REQUEST_MODES_MAX)
         return err_set(err, STATUS_MALFORMED, "it has %zu request modes; %d are allowed", count,
                        REQUEST_MODES_MAX);
+    fill(&fresh, body);
     modes_lock(modes);
-    for (struct map_entry *entry; (entry = map_next(&modes->table, &cursor)) != NULL;)
-        free(map_remove(&modes->table, entry->key));
+    struct map before = modes->table;
+    modes->table = fresh;
     modes->changes++;
     modes_unlock(modes);
-    merge_body(modes, body);
+    table_release(&before);
     return STATUS_OK;
 }
 

@@ -25,7 +25,7 @@ from broker import (RUNTIME_INFO, SEND_BACK, SEND_BATCH, SEND_V2, SUCCESS, UPDAT
 from broker_transactions import COMMIT, END, ROLLBACK
 from replication import log_bytes
 from replication_peers import HEAD
-from rocketmq import Closed, wait_until
+from rocketmq import Closed, varint, wait_until, zigzag
 
 ROUNDS = int(os.environ.get("SYNC_ROUNDS", "6"))
 SEED = int(os.environ.get("SYNC_SEED", random.randrange(1 << 32)))
@@ -355,18 +355,6 @@ class Fake:
         except ConnectionResetError:
             pass
         return True
-
-
-def zigzag(number):
-    return 2 * number if number >= 0 else -2 * number - 1
-
-
-def varint(number):
-    data = b""
-    while number > 127:
-        data += bytes([number & 127 | 128])
-        number >>= 7
-    return data + bytes([number])
 
 
 class Fake2(Fake):

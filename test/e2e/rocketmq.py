@@ -90,7 +90,7 @@ class Command:
     def _header_protobuf(self):
         """As proto/command.proto says."""
         header = b"".join(_varint_field(number, value) for number, value in (
-            (1, _zigzag(self.code)), (3, _zigzag(self.version)), (4, _zigzag(self.opaque)),
+            (1, zigzag(self.code)), (3, zigzag(self.version)), (4, zigzag(self.opaque)),
             (5, self.flag)))
         if self.remark is not None:
             header += _bytes_field(6, self.remark.encode())
@@ -100,7 +100,7 @@ class Command:
         return header
 
 
-def _zigzag(value):
+def zigzag(value):
     return value << 1 if value >= 0 else (-value << 1) - 1
 
 
@@ -108,7 +108,7 @@ def _unzigzag(value):
     return (value >> 1) ^ -(value & 1)
 
 
-def _varint(value):
+def varint(value):
     out = b""
     while value > 0x7F:
         out += bytes([value & 0x7F | 0x80])
@@ -117,11 +117,11 @@ def _varint(value):
 
 
 def _varint_field(number, value):
-    return _varint(number << 3) + _varint(value)
+    return varint(number << 3) + varint(value)
 
 
 def _bytes_field(number, value):
-    return _varint(number << 3 | 2) + _varint(len(value)) + value
+    return varint(number << 3 | 2) + varint(len(value)) + value
 
 
 def _read_varint(data, at):

@@ -284,6 +284,17 @@ class Pair:
         check(not wrong, "queue files that differ: %s" % wrong)
         check(len(a) >= 8, "there are %d queue files" % len(a))
 
+    def end_equal(self, master, slave):
+        """Stop both; what they leave on disk is whole and the same."""
+        end = master.end_pos()
+        time.sleep(2)  # 4.9.2 writes its queues every second
+        slave.end()
+        master.end()
+        self.check_logs(end)
+        self.check_queues()
+        master.verify()
+        slave.verify()
+
     def logs(self):
         return "".join("=== %s\n%s" % (one.folder, one.logs())
                        for one in (self.house, self.a, self.b))
