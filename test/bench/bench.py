@@ -29,6 +29,7 @@ import machine
 from contender import MQBENCH, Contender, Failed, PairContender, servers
 
 ROUNDS = int(os.environ.get("ROUNDS", "3"))
+FULL_MEMORY = os.environ.get("FULL_MEMORY", "1") != "0"
 RESULTS = os.path.join(servers.BUILD, "bench")
 
 
@@ -105,7 +106,7 @@ def summary(case, figure):
                      if name == case and figure.get(member) is not None)
 
 
-def run_rounds(journal, chosen):
+def run_rounds(journal, chosen, memory):
     names = list(journal.results)
     for round_number in range(ROUNDS):
         for _, settings, function, group_cases in cases.GROUPS:
@@ -113,6 +114,8 @@ def run_rounds(journal, chosen):
             if not wanted:
                 continue
             for name in names if round_number % 2 == 0 else names[::-1]:
+                if memory is not None:
+                    memory.fill()
                 Session(journal, name, wanted, round_number).run(settings, function, wanted)
 
 
@@ -173,7 +176,10 @@ def main():
     print("\n".join(lines))
     for case in chosen:
         print("  %-16s %s" % (case, cases.CASES[case]))
-    run_rounds(journal, chosen)
+    memory = machine.FullMemory(tempfile.gettempdir()) if FULL_MEMORY else None
+    run_rounds(journal, chosen, memory)
+    if memory is not None:
+        memory.close()
     table = report(journal, chosen)
     print("\n" + "\n".join(table))
     with open(base + ".txt", "w") as file:
