@@ -161,7 +161,8 @@ class Runs(unittest.TestCase):
     def run_program(self, *command, **settings):
         environment = {name: value for name, value in os.environ.items()
                        if name not in ("CASES", "ANCHOR", "ONLY")}
-        environment.update(BUILD=self.build, TMPDIR=self.stores, SETTLE_SECONDS="0", **settings)
+        environment.update(BUILD=self.build, TMPDIR=self.stores, SETTLE_SECONDS="0",
+                           FULL_MEMORY="0", **settings)
         return subprocess.run(command, env=environment, capture_output=True, text=True,
                               timeout=RUN_SECONDS)
 

@@ -41,6 +41,14 @@ class Dashboard:
         self.processes = []
 
     def __enter__(self):
+        try:
+            self._start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _start(self):
         self.cluster.start()
         self.folder = tempfile.mkdtemp(dir=self.cluster.folder)
         self.client = self._launch(
@@ -57,7 +65,6 @@ class Dashboard:
              "--rocketmq.config.dataPath=" + self.folder], "dashboard.log")
         self.msg_id = self._await(lambda: re.search(r"ready (\w+)", self.log("client.log")))[1]
         self._await(self._answers)
-        return self
 
     def __exit__(self, *_):
         for process in reversed(self.processes):
