@@ -260,28 +260,43 @@ static bool accept_file(struct index *index, struct index_file *file, struct ind
     return true;
 }
 
+/* Behind a file that was repaired or must go nothing can be right. Those files go first and for
+ * good: should the power fail meanwhile, and one of them be there without those before it, it would
+ * be taken for the index of all that is older. */
+static enum status delete_behind(struct index *index, const struct found_files *found, size_t first,
+                                 struct err *err)
+{
+    for (size_t i = first; i < found->count; i++)
+        delete_file(index, found->names[i]);
+    if (index->vfs->ops->sync_directory(index->vfs, index->directory) == STATUS_OK)
+        return STATUS_OK;
+    return err_set_errno(err, STATUS_IO, "cannot sync the directory %s", index->directory);
+}
+
 static enum status load_files(struct index *index, const struct found_files *found,
                               struct index_load *load, struct err *err)
 {
-    for (size_t i = 0; i < found->count; i++) {
+    enum status status = STATUS_OK;
+    for (size_t i = 0; i < found->count && status == STATUS_OK && !load->broken; i++) {
         const char *name = found->names[i];
-        bool last = i + 1 == found->count;
-        struct index_file *file = NULL;
-        if (!load->broken) {
-            enum status status = load_one(index, name, last, &file, err);
-            if (status != STATUS_OK)
-                return status;
-        }
-        if (file != NULL && accept_file(index, file, load)) {
+        struct index_file *file;
+        status = load_one(index, name, i + 1 == found->count, &file, err);
+        if (status != STATUS_OK)
+            break;
+        bool accepted = file != NULL && accept_file(index, file, load);
+        if (load->broken)
+            status = delete_behind(index, found, i + 1, err);
+        if (accepted) {
             list_append(index, file);
             index->current = file;
             continue;
         }
         if (file != NULL)
             file_drop(file);
-        delete_file(index, name);
+        if (status == STATUS_OK)
+            delete_file(index, name);
     }
-    return STATUS_OK;
+    return status;
 }
 
 enum status index_load(struct index *index, const struct index_durable *durable, int64_t log_end,

@@ -342,6 +342,20 @@ static void put_keyed(struct crash *crash, int from, int end)
     flush(crash);
 }
 
+/* Each message is found by its key, once. */
+static void expect_keys(struct crash *crash, int count)
+{
+    for (int i = 0; i < count; i++) {
+        char key[16];
+        int64_t found[2];
+        int64_t last[2];
+        (void)snprintf(key, sizeof key, "k%d", i);
+        if (store_query_index(crash->store, SLICE_LITERAL("A"), slice_of_cstr(key), 2, 0, INT64_MAX,
+                              found, &last[0], &last[1]) != 1)
+            crash_fail(crash, "key %s is not found once", key);
+    }
+}
+
 /* An index file that is full, as its header says, while pages from before the last sync show
  * entries that came after it as missing; whatever the clock says. */
 static void a_full_index_file_with_old_pages(void **state)
@@ -365,17 +379,59 @@ static void a_full_index_file_with_old_pages(void **state)
         crash_cut(&crash, NULL);
         memcpy(sim_bytes(crash.sim, path, &size) + SIM_SECTOR_BYTES, old, size - SIM_SECTOR_BYTES);
         crash_open(&crash);
-        for (int i = 0; i < 45; i++) {
-            char key[16];
-            int64_t found[2];
-            int64_t last[2];
-            (void)snprintf(key, sizeof key, "k%d", i);
-            assert_int_equal(store_query_index(crash.store, SLICE_LITERAL("A"), slice_of_cstr(key),
-                                               2, 0, INT64_MAX, found, &last[0], &last[1]),
-                             1);
-        }
+        expect_keys(&crash, 45);
         crash_release(&crash);
     }
+}
+
+struct cut_again {
+    struct crash *crash;
+    int64_t calls;
+    bool done; /* the names of index files were changed */
+};
+
+/* Before a call of the recovery: part of what it has done is lost. */
+static void cut_again(void *ctx, enum sim_call call, const char *path)
+{
+    struct cut_again *again = ctx;
+    (void)call;
+    again->done |= strstr(path, "/index") != NULL;
+    for (uint64_t seed = 0; seed < 10; seed++) {
+        struct crash crash;
+        struct sim_cut cut = {SIM_KEEP_SOME, seed, 0};
+        crash_copy(&crash, again->crash);
+        crash.what = "the power is cut while index files are deleted";
+        crash.point = again->calls;
+        sim_power_cut(crash.sim, &cut);
+        crash_open(&crash);
+        expect_keys(&crash, 100);
+        crash_release(&crash);
+    }
+    again->calls++;
+}
+
+/* The first of three index files is damaged, so all go. Were the last one left alone by a power
+ * cut, it would be taken for the index of what the first had. */
+static void index_files_go_from_the_end(void **state)
+{
+    (void)state;
+    struct crash crash;
+    char path[PATH_MAX] = "";
+    size_t size;
+    open_new(&crash);
+    put_keyed(&crash, 0, 100); /* 39 to a file */
+    int64_t synced_ms;
+    assert_int_equal(index_sync(&crash.store->index, &synced_ms), STATUS_OK);
+    sim_each_file(crash.sim, take_first_index, path);
+    crash_cut(&crash, NULL);
+    memset(sim_bytes(crash.sim, path, &size), 0, 40); /* its header */
+    struct cut_again again = {.crash = &crash};
+    sim_watch(crash.sim, SIM_NAMES | SIM_SYNC_DIR, cut_again, &again);
+    crash_open(&crash);
+    sim_watch(crash.sim, 0, NULL, NULL);
+    assert_true(again.done);
+    expect_keys(&crash, 100);
+    crash_release(&crash);
 }
 
 /* One queue is short by what another seems to be longer: the sum of the ends does not tell. */
@@ -414,6 +470,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ends_that_make_the_same_sum),
         cmocka_unit_test(a_full_index_file_with_old_pages),
+        cmocka_unit_test(index_files_go_from_the_end),
         cmocka_unit_test(a_file_before_a_gap_does_not_come_back),
         cmocka_unit_test(files_of_another_size_are_no_gap),
         cmocka_unit_test(properties_that_end_with_zeros),
