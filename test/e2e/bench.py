@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import unittest
+import unittest.mock
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BENCH = os.path.join(ROOT, "test", "bench")
@@ -145,6 +146,21 @@ class PageCache(unittest.TestCase):
             self.assertEqual(left, 0)
 
 
+class Memory(unittest.TestCase):
+    def test_what_is_free_is_filled(self):
+        free = "MemTotal: 900000 kB\nMemFree: %d kB\n"
+        with tempfile.TemporaryDirectory() as folder, \
+                unittest.mock.patch("machine.read_text") as read_text:
+            memory = machine.FullMemory(folder)
+            for free_kb, filled_kb in ((10000, 10000), (300, 10300)):
+                read_text.return_value = free % free_kb
+                memory.fill()
+                self.assertEqual(os.fstat(memory.file.fileno()).st_size, filled_kb << 10)
+                self.assertGreater(
+                    machine.resident_bytes("/proc/self/fd/%d" % memory.file.fileno()), 0)
+            memory.close()
+
+
 class Runs(unittest.TestCase):
     def setUp(self):
         self.folder = tempfile.TemporaryDirectory()
@@ -161,8 +177,9 @@ class Runs(unittest.TestCase):
     def run_program(self, *command, **settings):
         environment = {name: value for name, value in os.environ.items()
                        if name not in ("CASES", "ANCHOR", "ONLY")}
-        environment.update(BUILD=self.build, TMPDIR=self.stores, SETTLE_SECONDS="0",
-                           FULL_MEMORY="0", **settings)
+        # The memory of the machine is not filled: that is a minute's work, and others run beside.
+        environment.update(BUILD=self.build, TMPDIR=self.stores, SETTLE_SECONDS="0", FULL_MEMORY="0",
+                           **settings)
         return subprocess.run(command, env=environment, capture_output=True, text=True,
                               timeout=RUN_SECONDS)
 

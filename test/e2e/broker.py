@@ -174,6 +174,13 @@ class Client(Connection):
         return self.send(PULL, pull_header(topic, queue_id, offset, suspend_ms=suspend_ms,
                                            sys_flag=flags | SUSPEND, **other))
 
+    def start_held_pull(self, topic, queue_id=0, offset=0, **other):
+        """As start_pull, and the broker has looked at it when this returns: what comes from other
+        connections comes after it."""
+        opaque = self.start_pull(topic, queue_id, offset, **other)
+        self.max_offset(topic, queue_id)  # requests of a connection are handled in order
+        return opaque
+
     def read_queue(self, topic, queue_id=0, offset=0):
         """Every record of a queue from `offset` on."""
         records = []

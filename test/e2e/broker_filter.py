@@ -186,8 +186,8 @@ class Waking(FilterTest):
     def test_only_what_matches_wakes(self):
         topic = self.topic()
         self.beat("Wake", (topic, "n > 5", 1, "SQL92"))
-        own = self.client.start_pull(topic, tags="n > 5", **SQL)
-        group = self.client.start_pull(topic, group="Wake", flags=0, sub_version=1)
+        own = self.client.start_held_pull(topic, tags="n > 5", **SQL)
+        group = self.client.start_held_pull(topic, group="Wake", flags=0, sub_version=1)
         other = self.connect()
         for n in (1, 5, "x"):
             other.produce(topic, properties={"n": n})
@@ -282,7 +282,8 @@ class Switches(FilterTest):
         self.assertEqual(retried(), b"1234")
         self.update("filterSupportRetry=true")
         self.assertEqual(retried(), b"234")
-        opaque = self.client.start_pull("%RETRY%Again", 0, 4, group="Again", flags=0, sub_version=1)
+        opaque = self.client.start_held_pull("%RETRY%Again", 0, 4, group="Again", flags=0,
+                                             sub_version=1)
         other = self.connect()
         other.produce("%RETRY%Again", b"5", l="16", properties={"RETRY_TOPIC": source, "n": 1})
         self.assertTrue(self.client.is_silent(0.5), self.client.answers)

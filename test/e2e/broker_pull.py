@@ -281,7 +281,7 @@ class LongPolling(PullTest):
 
     def test_other_tags_do_not_wake(self):
         topic = self.topic()
-        opaque = self.client.start_pull(topic, tags="wanted")
+        opaque = self.client.start_held_pull(topic, tags="wanted")
         other = self.connect()
         for _ in range(3):
             other.produce(topic, properties={"TAGS": "unwanted"})

@@ -223,10 +223,11 @@ class Values(NameServerTest):
         self.assertEqual(table, {f"k{i}": str(i) for i in range(200)})
 
     def test_more_changes_than_may_wait(self):
-        """Each is stored or refused; none is lost, none hangs."""
+        """Each is stored or refused; none is lost, none hangs. One connection may have 32 that wait;
+        each writes all of them, so that many more take long."""
         connection = self.connect()
         opaques = {connection.send(PUT_KV, {"namespace": "N", "key": f"k{i}", "value": "v"}): i
-                   for i in range(3000)}
+                   for i in range(1000)}
         codes = {i: connection.read_answer(opaque).code for opaque, i in opaques.items()}
         self.assertLessEqual(set(codes.values()), {SUCCESS, SYSTEM_BUSY})
         self.server.kill()

@@ -103,7 +103,7 @@ def apache_classpath():
         os.makedirs(settings, exist_ok=True)
         pom = os.path.join(ROOT, "test", "lib", "apache", "pom.xml")
         fetched = subprocess.run(
-            ["mvn", "-q", "-B", "-f", pom, "dependency:copy-dependencies",
+            ["sh", os.path.join(ROOT, "test", "lib", "mvn"), "-f", pom, "dependency:copy-dependencies",
              "-DoutputDirectory=" + libraries, "-DincludeScope=runtime"],
             capture_output=True, text=True)
         if fetched.returncode != 0:
