@@ -20,6 +20,7 @@
 #include "broker/proc/replica_watch.h"
 #include "broker/proc/role.h"
 #include "broker/proc/send.h"
+#include "broker/proc/store_owner.h"
 #include "broker/proc/topic_maker.h"
 #include "broker/proc/topic_routes.h"
 #include "broker/proc/transaction_asker.h"
@@ -305,6 +306,14 @@ static void load_tables(struct broker *broker)
     broker->stats = stats_new(broker->boot_ms);
     broker->replicas = replicas_new(broker->clock, acks_on_watermark, broker);
     broker->replica_watch = replica_watch_new(broker);
+}
+
+/* Before anything is appended. */
+static void take_over_store(struct broker *broker)
+{
+    struct err err = {0};
+    if (store_owner_begin(broker, &err) != STATUS_OK)
+        die_of_files("the store can not be taken over", &err);
 }
 
 static void make_pops(struct broker *broker)
@@ -649,6 +658,7 @@ int main(int argc, char **argv)
     if (!broker.slave) /* a slave has its tables from the master */
         expect_files(&broker);
     load_tables(&broker);
+    take_over_store(&broker);
     save_first_tables(&broker);
     make_pops(&broker);
     make_loops(&broker);
