@@ -100,10 +100,8 @@ static void text_state(struct info *info)
                files->in_use    ? "in use by a broker"
                : files->aborted ? "not closed: the next start recovers"
                                 : "closed");
-    if (!info->has_identity) {
-        buf_printf(out, "  %-18s %s\n", "id", "none yet");
+    if (!info->has_identity)
         return;
-    }
     buf_printf(out, "  %-18s %s\n", "id", info->identity.id);
     buf_printf(out, "  %-18s broker %s of cluster %s\n", "begun by", info->identity.broker_name,
                info->identity.cluster_name);
