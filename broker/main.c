@@ -20,6 +20,7 @@
 #include "broker/proc/replica_watch.h"
 #include "broker/proc/role.h"
 #include "broker/proc/send.h"
+#include "broker/proc/store_owner.h"
 #include "broker/proc/topic_maker.h"
 #include "broker/proc/topic_routes.h"
 #include "broker/proc/transaction_asker.h"
@@ -307,6 +308,14 @@ static void load_tables(struct broker *broker)
     broker->replica_watch = replica_watch_new(broker);
 }
 
+/* Before anything is appended. */
+static void take_over_store(struct broker *broker)
+{
+    struct err err = {0};
+    if (store_owner_begin(broker, &err) != STATUS_OK)
+        die_of_files("the store can not be taken over", &err);
+}
+
 static void make_pops(struct broker *broker)
 {
     static char log_topic[PATH_BYTES];
@@ -455,6 +464,9 @@ static void start_replication(struct broker *broker)
         .cluster_name = conf->brokerClusterName,
         .broker_name = conf->brokerName,
         .broker_id = conf->brokerId,
+        .store_id = broker->identity.id,
+        .begun_by_cluster = broker->identity.cluster_name,
+        .begun_by_broker = broker->identity.broker_name,
         .segment_bytes = conf->mappedFileSizeCommitLog,
         .slave = broker->slave,
         .sync_flush = conf->flushDiskType == FLUSH_DISK_SYNC,
@@ -649,6 +661,7 @@ int main(int argc, char **argv)
     if (!broker.slave) /* a slave has its tables from the master */
         expect_files(&broker);
     load_tables(&broker);
+    take_over_store(&broker);
     save_first_tables(&broker);
     make_pops(&broker);
     make_loops(&broker);

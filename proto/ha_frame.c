@@ -88,9 +88,9 @@ static ProtobufCBinaryData bytes_of_text(const char *text, size_t capacity)
 }
 
 /* A name is a C string of ours: nothing within it may end it. */
-static bool copy_name(ProtobufCBinaryData name, char out[HA_NAME_BYTES])
+static bool copy_name(ProtobufCBinaryData name, char *out, size_t capacity)
 {
-    if (name.len >= HA_NAME_BYTES || (name.len > 0 && memchr(name.data, 0, name.len) != NULL))
+    if (name.len >= capacity || (name.len > 0 && memchr(name.data, 0, name.len) != NULL))
         return false;
     if (name.len > 0)
         memcpy(out, name.data, name.len);
@@ -130,6 +130,12 @@ size_t ha_hello_encode(const struct ha_hello *hello,
     message.last_pos = hello->last.pos;
     message.last_end_pos = hello->last.end_pos;
     message.last_crc = hello->last.crc;
+    message.has_store_id = message.has_begun_by_cluster = message.has_begun_by_broker =
+        hello->store_id[0] != '\0';
+    message.store_id = bytes_of_text(hello->store_id, sizeof hello->store_id);
+    message.begun_by_cluster =
+        bytes_of_text(hello->begun_by_cluster, sizeof hello->begun_by_cluster);
+    message.begun_by_broker = bytes_of_text(hello->begun_by_broker, sizeof hello->begun_by_broker);
     return pack(HA_CONTROL_HELLO, &message.base, out);
 }
 
@@ -178,8 +184,11 @@ enum status ha_hello_decode(struct slice body, struct ha_hello *out)
         .sync_flush = m->sync_flush,
         .last = {m->last_pos, m->last_end_pos, m->last_crc},
     };
-    if (!is_sound(m) || !copy_name(m->cluster_name, hello.cluster_name) ||
-        !copy_name(m->broker_name, hello.broker_name))
+    if (!is_sound(m) || !copy_name(m->cluster_name, hello.cluster_name, HA_NAME_BYTES) ||
+        !copy_name(m->broker_name, hello.broker_name, HA_NAME_BYTES) ||
+        !copy_name(m->store_id, hello.store_id, HA_STORE_ID_BYTES) ||
+        !copy_name(m->begun_by_cluster, hello.begun_by_cluster, HA_NAME_BYTES) ||
+        !copy_name(m->begun_by_broker, hello.begun_by_broker, HA_NAME_BYTES))
         return STATUS_INVALID;
     *out = hello;
     return STATUS_OK;

@@ -29,8 +29,9 @@
 #define HA_BLOCK_BYTES_MAX 2147483647
 /* Bodies of control frames: two names and some numbers, or a text. */
 #define HA_CONTROL_BYTES_MAX 4096
-#define HA_NAME_BYTES 256 /* with the NUL */
-#define HA_TEXT_BYTES 512 /* with the NUL */
+#define HA_NAME_BYTES 256    /* with the NUL */
+#define HA_STORE_ID_BYTES 40 /* the same */
+#define HA_TEXT_BYTES 512    /* with the NUL */
 
 enum ha_control {
     HA_CONTROL_NONE, /* log, heartbeat, report */
@@ -71,7 +72,10 @@ struct ha_hello {
     int64_t end_pos;
     int64_t segment_bytes;
     bool sync_flush;
-    struct ha_name last; /* of a slave */
+    struct ha_name last;              /* of a slave */
+    char store_id[HA_STORE_ID_BYTES]; /* empty: an older broker, which does not tell */
+    char begun_by_cluster[HA_NAME_BYTES];
+    char begun_by_broker[HA_NAME_BYTES];
 };
 
 /* Whole frames, head and body.

@@ -14,6 +14,7 @@
 #include "broker/state/offsets.h"
 #include "broker/state/queue_locks.h"
 #include "broker/state/stats.h"
+#include "broker/state/store_identity.h"
 #include "broker/state/timer.h"
 #include "broker/state/topic_stats.h"
 #include "broker/state/topics.h"
@@ -80,6 +81,7 @@ struct broker {
     char address[HOST_TEXT_BYTES];
     char ha_address[HOST_TEXT_BYTES];
     bool slave;
+    struct store_identity identity; /* of the store; its use is this broker's role */
 
     struct store *store;
     struct topics *topics;

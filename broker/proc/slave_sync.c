@@ -29,6 +29,7 @@
 #define ROUND_GAP_MS 100      /* between two rounds, however often the master says "changed" */
 #define REST_FACTOR 10        /* and this many times what the last one took, for large tables */
 #define PENDING_PERIOD_MS 500 /* between two looks whether the log has come far enough */
+#define OFFSETS_PERIOD_MS 50  /* of offsets: under load the log is a little late all the time */
 #define UNDECIDED_MS 500      /* between two looks whether this is a master to copy from */
 #define TIMEOUT_MS 3000       /* 4.9.2's */
 #define TABLES_TIMEOUT_MS 10000
@@ -45,6 +46,16 @@
 struct pending {
     bool set;
     int64_t proof_pos;
+    struct buf json;
+};
+
+/* Consumer offsets in the same case. */
+struct pending_offsets {
+    bool set;
+    bool whole;
+    bool more; /* newer ones came meanwhile, and were not taken */
+    int64_t proof_pos;
+    int64_t version; /* what is known once they are taken */
     struct buf json;
 };
 
@@ -94,11 +105,14 @@ struct slave_sync {
 
     struct pending delay;
     struct pending timers;
+    struct pending_offsets offsets;
     struct buf delay_json; /* 4.9.2: until it is known how far the log must be */
+    struct buf offsets_json;
     struct timer_copy *timer_copy;
 };
 
 static void begin_round(struct slave_sync *sync);
+static void hurry(struct slave_sync *sync);
 static void ask_next(struct slave_sync *sync);
 
 static int64_t now_ms(const struct slave_sync *sync)
@@ -184,12 +198,69 @@ static void take_timers(struct slave_sync *sync, struct arena *arena)
         complain(sync, "timers", err.text);
 }
 
+/* The slave has all of the log that these offsets may speak of. */
+static void take_offsets(struct slave_sync *sync, const ConsumerOffsetSerializeWrapper *body,
+                         bool whole, int64_t version)
+{
+    uint64_t commits = offsets_commits(sync->broker->offsets);
+    if (offsets_merge(sync->broker->offsets, body, whole) != STATUS_OK)
+        complain(sync, "consumer offsets", "there are more than this broker may keep");
+    sync->commits = commits;
+    sync->offsets_version = version;
+    if (whole)
+        sync->whole_ms = now_ms(sync);
+}
+
+static void take_held_offsets(struct slave_sync *sync, struct arena *arena)
+{
+    struct pending_offsets *held = &sync->offsets;
+    ConsumerOffsetSerializeWrapper body;
+    struct err err = {0};
+    if (!held->set || store_appended_pos(sync->broker->store) < held->proof_pos)
+        return;
+    held->set = false;
+    consumer_offset_serialize_wrapper__init(&body);
+    if (body_decode(buf_slice(&held->json), arena, &body.base, &err) == STATUS_OK)
+        take_offsets(sync, &body, held->whole, held->version);
+    else
+        complain(sync, "consumer offsets", err.text);
+    buf_release(&held->json); /* it may be large */
+    if (held->more)
+        hurry(sync);
+}
+
+/* What a group has dealt with may have gone into the master's log once more, to be tried again, and
+ * the offset says that it is done: it is true of a log that has come as far as the master's had. Of
+ * newer ones and of those for less of the log as in set_pending.
+ * version  of the master's table, which is known when they have been taken */
+static void hold_offsets(struct slave_sync *sync, const ConsumerOffsetSerializeWrapper *body,
+                         bool whole, int64_t version, int64_t proof_pos)
+{
+    struct pending_offsets *held = &sync->offsets;
+    if (held->set && held->proof_pos <= proof_pos) {
+        held->more = true;
+        return;
+    }
+    held->set = held->more = false;
+    if (store_appended_pos(sync->broker->store) >= proof_pos) {
+        take_offsets(sync, body, whole, version);
+        return;
+    }
+    held->set = true;
+    held->whole = whole;
+    held->version = version;
+    held->proof_pos = proof_pos;
+    buf_clear(&held->json);
+    body_encode(&body->base, BODY_COMPACT, &held->json);
+}
+
 static void take_pending(struct slave_sync *sync)
 {
     struct arena arena;
     arena_init(&arena, 4096);
     take_delay(sync, &arena);
     take_timers(sync, &arena);
+    take_held_offsets(sync, &arena);
     arena_release(&arena);
 }
 
@@ -247,23 +318,16 @@ static void take_modes(struct slave_sync *sync, const MessageRequestModeSerializ
     complain(sync, "request modes", err.text);
 }
 
-static void take_offsets(struct slave_sync *sync, const ConsumerOffsetSerializeWrapper *body,
-                         bool whole)
-{
-    uint64_t commits = offsets_commits(sync->broker->offsets);
-    if (offsets_merge(sync->broker->offsets, body, whole) != STATUS_OK)
-        complain(sync, "consumer offsets", "there are more than this broker may keep");
-    sync->commits = commits;
-}
-
 /* --- a master of our own --- */
 
 static void take_all(struct slave_sync *sync, const ReplicatedTables *body)
 {
     /* What waits for the log is about the log that the master had before it was started anew, of
      * which it may have lost the end. */
-    if (strcmp(sync->boot_id, body->boot_id) != 0)
-        sync->delay.set = sync->timers.set = false;
+    if (strcmp(sync->boot_id, body->boot_id) != 0) {
+        sync->delay.set = sync->timers.set = sync->offsets.set = false;
+        sync->offsets_version = NOTHING_KNOWN;
+    }
     if (body->topics != NULL)
         take_topics(sync, body->topics);
     if (body->groups != NULL)
@@ -271,21 +335,23 @@ static void take_all(struct slave_sync *sync, const ReplicatedTables *body)
     if (body->modes != NULL)
         take_modes(sync, body->modes, body->modes_version);
     if (body->offsets != NULL)
-        take_offsets(sync, body->offsets, body->offsets_whole);
-    if (body->offsets_whole)
-        sync->whole_ms = now_ms(sync);
+        hold_offsets(sync, body->offsets, body->offsets_whole, body->offsets_version,
+                     body->offsets_proof);
+    else if (!sync->offsets.set)
+        sync->offsets_version = body->offsets_version;
     if (body->delay != NULL)
         set_pending(&sync->delay, &body->delay->base, body->delay_proof);
     if (body->timer != NULL)
         set_pending(&sync->timers, &body->timer->base, body->timer_proof);
     (void)snprintf(sync->boot_id, sizeof sync->boot_id, "%s", body->boot_id);
-    sync->offsets_version = body->offsets_version;
 }
 
 /* What this slave's offsets are of the master's. When clients have committed here, all of them are
  * asked for again: the master's count, as with 4.9.2. */
 static int64_t known_offsets(struct slave_sync *sync)
 {
+    if (sync->offsets.set) /* what is newer than these is not taken now, and need not be much */
+        return sync->offsets.version;
     if (offsets_commits(sync->broker->offsets) != sync->commits &&
         now_ms(sync) - sync->whole_ms >= WHOLE_PERIOD_MS)
         return NOTHING_KNOWN;
@@ -317,6 +383,8 @@ static void set_timer(struct slave_sync *sync)
     int64_t wait_ms = sync->due_ms - now_ms(sync);
     if ((sync->delay.set || sync->timers.set) && wait_ms > PENDING_PERIOD_MS)
         wait_ms = PENDING_PERIOD_MS;
+    if (sync->offsets.set && wait_ms > OFFSETS_PERIOD_MS)
+        wait_ms = OFFSETS_PERIOD_MS;
     loop_timer_set(sync->timer, wait_ms < 1 ? 1 : wait_ms);
 }
 
@@ -424,13 +492,9 @@ static void read_topics(struct slave_sync *sync, struct slice body, struct arena
 
 static void read_offsets(struct slave_sync *sync, struct slice body, struct arena *arena)
 {
-    ConsumerOffsetSerializeWrapper offsets;
-    struct err err = {0};
-    consumer_offset_serialize_wrapper__init(&offsets);
-    if (body_decode(body, arena, &offsets.base, &err) == STATUS_OK)
-        take_offsets(sync, &offsets, false);
-    else
-        complain(sync, "consumer offsets", err.text);
+    (void)arena;
+    buf_clear(&sync->offsets_json);
+    buf_append(&sync->offsets_json, body.data, body.size);
 }
 
 static void read_delay(struct slave_sync *sync, struct slice body, struct arena *arena)
@@ -440,7 +504,7 @@ static void read_delay(struct slave_sync *sync, struct slice body, struct arena 
     buf_append(&sync->delay_json, body.data, body.size);
 }
 
-/* How far the master's log was when the delay offsets had been read. */
+/* How far the master's log was when the offsets had been read. */
 static bool log_end_of(struct slice body, struct arena *arena, int64_t *out)
 {
     KVTable table;
@@ -456,17 +520,28 @@ static bool log_end_of(struct slice body, struct arena *arena, int64_t *out)
 static void read_log_end(struct slave_sync *sync, struct slice body, struct arena *arena)
 {
     DelayOffsetSerializeWrapper delay;
+    ConsumerOffsetSerializeWrapper offsets;
     struct err err = {.text = "the runtime information has no commitLogMaxOffset"};
     int64_t end_pos = 0;
+    bool known = log_end_of(body, arena, &end_pos);
     delay_offset_serialize_wrapper__init(&delay);
-    if (sync->delay_json.size == 0)
-        return;
-    if (log_end_of(body, arena, &end_pos) &&
-        body_decode(buf_slice(&sync->delay_json), arena, &delay.base, &err) == STATUS_OK)
-        set_pending(&sync->delay, &delay.base, end_pos);
-    else
-        complain(sync, "delay offsets", err.text);
+    consumer_offset_serialize_wrapper__init(&offsets);
+    if (sync->delay_json.size != 0) {
+        if (known &&
+            body_decode(buf_slice(&sync->delay_json), arena, &delay.base, &err) == STATUS_OK)
+            set_pending(&sync->delay, &delay.base, end_pos);
+        else
+            complain(sync, "delay offsets", err.text);
+    }
+    if (sync->offsets_json.size != 0) {
+        if (known &&
+            body_decode(buf_slice(&sync->offsets_json), arena, &offsets.base, &err) == STATUS_OK)
+            hold_offsets(sync, &offsets, false, NOTHING_KNOWN, end_pos);
+        else
+            complain(sync, "consumer offsets", err.text);
+    }
     buf_clear(&sync->delay_json);
+    buf_release(&sync->offsets_json);
 }
 
 static void read_groups(struct slave_sync *sync, struct slice body, struct arena *arena)
@@ -596,7 +671,9 @@ static void change_master(struct slave_sync *sync, const char *master)
     sync->told = false;
     sync->delay.set = false;
     sync->timers.set = false;
+    sync->offsets.set = false;
     buf_clear(&sync->delay_json);
+    buf_clear(&sync->offsets_json);
     forget_versions(sync);
 }
 
@@ -673,6 +750,8 @@ void slave_sync_stop(struct slave_sync *sync)
     buf_release(&sync->delay.json);
     buf_release(&sync->timers.json);
     buf_release(&sync->delay_json);
+    buf_release(&sync->offsets_json);
+    buf_release(&sync->offsets.json);
     CHECK(pthread_mutex_destroy(&sync->lock) == 0);
     free(sync);
 }

@@ -251,6 +251,28 @@ int64_t ha_master_begins_pos(const struct ha_master *machine, int64_t start_pos,
     return start_pos;
 }
 
+static void refuse_foreign(struct ha_master *machine)
+{
+    const struct ha_hello *slave = &machine->slave;
+    const struct ha_hello *self = machine->options.self;
+    bool moved =
+        slave->store_id[0] != '\0' && (strcmp(slave->begun_by_cluster, self->cluster_name) != 0 ||
+                                       strcmp(slave->begun_by_broker, self->broker_name) != 0);
+    if (moved)
+        REFUSE(
+            machine,
+            "its last record, at %lld, is not in the master's log: its store was begun by broker "
+            "\"%.100s\" of cluster \"%.100s\"; correct its storePathRootDir, or start it with "
+            "an empty one",
+            (long long)slave->last.pos, slave->begun_by_broker, slave->begun_by_cluster);
+    else
+        REFUSE(machine,
+               "its last record, at %lld, is not in the master's log: its store is another "
+               "broker's, or has messages that the master has lost; keep a copy of it and start "
+               "the slave with an empty one",
+               (long long)slave->last.pos);
+}
+
 void ha_master_admit(struct ha_master *machine, enum ha_verdict verdict, const char *text)
 {
     CHECK(machine->state == HA_MASTER_JUDGING);
@@ -266,17 +288,23 @@ void ha_master_admit(struct ha_master *machine, enum ha_verdict verdict, const c
         }
         break;
     case HA_FOREIGN_LOG:
-        REFUSE(machine,
-               "its last record, at %lld, is not in the master's log: its store is another "
-               "broker's, or has messages that the master has lost; keep a copy of it and start "
-               "the slave with an empty one",
-               (long long)machine->slave.last.pos);
+        refuse_foreign(machine);
         break;
     case HA_ID_TAKEN:
         REFUSE(machine,
                "another slave%s%s with brokerId %lld is connected; each slave of a master needs "
                "its own",
                *other == '\0' ? "" : ", ", other, (long long)machine->slave.broker_id);
+        break;
+    case HA_STORE_COPIED:
+        REFUSE(
+            machine,
+            "two slaves with brokerId %lld run at once and have one storeIdentity.json (id "
+            "%s): the other one%s%s has taken this one's place. One of the two stores is a copy: "
+            "stop that slave, delete its storeIdentity.json and .bak, and give it a brokerId of "
+            "its own",
+            (long long)machine->slave.broker_id, machine->slave.store_id,
+            *other == '\0' ? "" : ", ", other);
         break;
     case HA_TOO_MANY:
         REFUSE(machine, "the master has as many slaves as it takes");

@@ -51,9 +51,10 @@ struct ha_master_action {
 /* What the owner finds out about a slave that asks to be admitted. */
 enum ha_verdict {
     HA_ADMITTED,
-    HA_FOREIGN_LOG, /* its last record is not in our log */
-    HA_ID_TAKEN,    /* another slave that is connected has its broker id */
-    HA_TOO_MANY,    /* no room for another slave */
+    HA_FOREIGN_LOG,  /* its last record is not in our log */
+    HA_ID_TAKEN,     /* another slave that is connected has its broker id */
+    HA_STORE_COPIED, /* the same, and with a copy of its store: it has taken this one's place */
+    HA_TOO_MANY,     /* no room for another slave */
 };
 
 enum ha_master_state {

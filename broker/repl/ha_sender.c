@@ -28,6 +28,8 @@ struct sender {
     struct ha_wire wire;
     struct ha_master machine;
     int slot; /* among the replicas; -1: none */
+    int64_t start_pos;
+    bool proved; /* as of the connection */
     char peer[HOST_TEXT_BYTES];
     uint8_t read_buffer[READ_BYTES];
 };
@@ -38,37 +40,6 @@ static struct ha_bounds bounds_of(const struct sender *sender)
 }
 
 /* --- admission --- */
-
-/* Nobody else may have the slave's id; a connection that the same slave has left is ended. */
-static bool claim_id(struct sender *sender, char other[HOST_TEXT_BYTES])
-{
-    struct replication *replication = sender->replication;
-    struct ha_connection *self = sender->connection;
-    const struct ha_hello *slave = &sender->machine.slave;
-    bool free = true;
-    CHECK(pthread_mutex_lock(&replication->lock) == 0);
-    for (int i = 0; i < HA_CONNECTIONS_MAX; i++) {
-        struct ha_connection *connection = &replication->connections[i];
-        if (connection == self || connection->use != HA_CONNECTION_OPEN || !connection->joined ||
-            connection->replaced || connection->broker_id != slave->broker_id)
-            continue;
-        if (connection->boot_id != slave->boot_id) {
-            host_format(&connection->peer, other);
-            free = false;
-        } else {
-            connection->replaced = true;
-            if (connection->fd != -1)
-                (void)shutdown(connection->fd, SHUT_RDWR);
-        }
-    }
-    if (free) {
-        self->joined = true;
-        self->broker_id = slave->broker_id;
-        self->boot_id = slave->boot_id;
-    }
-    CHECK(pthread_mutex_unlock(&replication->lock) == 0);
-    return free;
-}
 
 /* Is the slave's last record in our log?
  * returns  OK | CORRUPT (it is not) | else nothing can be said, because it has none, that part has
@@ -92,8 +63,10 @@ static void admit(struct sender *sender, int64_t start_pos)
         ha_master_admit(machine, HA_FOREIGN_LOG, NULL);
         return;
     }
-    if (machine->protocol == 2 && !claim_id(sender, other)) {
-        ha_master_admit(machine, HA_ID_TAKEN, other);
+    enum ha_verdict verdict =
+        ha_places_claim(sender->connection, &machine->slave, machine->protocol, other);
+    if (verdict != HA_ADMITTED) {
+        ha_master_admit(machine, verdict, other);
         return;
     }
     struct replica_identity identity = {
@@ -107,14 +80,12 @@ static void admit(struct sender *sender, int64_t start_pos)
         ha_master_admit(machine, HA_TOO_MANY, NULL);
         return;
     }
-    CHECK(pthread_mutex_lock(&sender->replication->lock) == 0);
-    sender->connection->joined = true;
-    CHECK(pthread_mutex_unlock(&sender->replication->lock) == 0);
+    sender->start_pos = start_pos;
     ha_master_admit(machine, HA_ADMITTED, NULL);
     log_info("replication", "slave joined",
-             "slave=%s brokerId=%lld protocol=%d from=%lld behind=%lld", sender->peer,
+             "slave=%s brokerId=%lld protocol=%d from=%lld behind=%lld storeId=%s", sender->peer,
              (long long)machine->slave.broker_id, machine->protocol, (long long)start_pos,
-             (long long)(store_appended_pos(sender->store) - start_pos));
+             (long long)(store_appended_pos(sender->store) - start_pos), machine->slave.store_id);
 }
 
 /* --- doing what the machine says --- */
@@ -142,10 +113,14 @@ static void send_block(struct sender *sender, int64_t pos, int64_t size)
 
 static void count_ack(struct sender *sender, int64_t pos)
 {
-    if (!replicas_acked(sender->replication->options.replicas, sender->slot, pos,
-                        store_appended_pos(sender->store)))
+    int64_t end_pos = store_appended_pos(sender->store);
+    if (!replicas_acked(sender->replication->options.replicas, sender->slot, pos, end_pos)) {
         ha_master_fail(&sender->machine, "it reports position %lld, which it can not have",
                        (long long)pos);
+    } else if (!sender->proved && (pos > sender->start_pos || (pos == end_pos && pos > 0))) {
+        sender->proved = true;
+        ha_places_prove(sender->connection);
+    }
 }
 
 static void flush(struct sender *sender)
@@ -312,7 +287,7 @@ static void log_refused(struct sender *sender)
                   sender->peer, why, (long long)suppressed);
 }
 
-static void log_end(struct sender *sender)
+static void log_end(struct sender *sender, bool replaced)
 {
     static struct log_gate gate;
     const struct ha_master *machine = &sender->machine;
@@ -322,7 +297,7 @@ static void log_end(struct sender *sender)
     else if (sender->slot != -1)
         log_warn("replication", "slave left", "slave=%s brokerId=%lld acked=%lld why=\"%s\"",
                  sender->peer, (long long)machine->slave.broker_id, (long long)machine->acked_pos,
-                 machine->why);
+                 replaced ? "a newer connection has taken its place" : machine->why);
     else if (log_gate_open(&gate, &suppressed))
         log_warn("replication", "connection closed before it was a slave's",
                  "peer=%s why=\"%s\" suppressed=%lld", sender->peer, machine->why,
@@ -334,9 +309,10 @@ static void leave(struct sender *sender)
     struct replication *replication = sender->replication;
     CHECK(pthread_mutex_lock(&replication->lock) == 0);
     sender->connection->fd = -1;
+    bool replaced = sender->connection->replaced;
     CHECK(pthread_mutex_unlock(&replication->lock) == 0);
     ha_wire_close(&sender->wire);
-    log_end(sender);
+    log_end(sender, replaced);
     if (sender->slot != -1)
         replicas_leave(replication->options.replicas, sender->slot);
     CHECK(pthread_mutex_lock(&replication->lock) == 0);

@@ -13,12 +13,20 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+static void copy_text(char *out, size_t capacity, const char *text)
+{
+    (void)snprintf(out, capacity, "%s", text == NULL ? "" : text);
+}
+
 static void fill_self(struct replication *replication)
 {
     const struct replication_options *options = &replication->options;
     struct ha_hello *self = &replication->self;
-    (void)snprintf(self->cluster_name, sizeof self->cluster_name, "%s", options->cluster_name);
-    (void)snprintf(self->broker_name, sizeof self->broker_name, "%s", options->broker_name);
+    copy_text(self->cluster_name, sizeof self->cluster_name, options->cluster_name);
+    copy_text(self->broker_name, sizeof self->broker_name, options->broker_name);
+    copy_text(self->store_id, sizeof self->store_id, options->store_id);
+    copy_text(self->begun_by_cluster, sizeof self->begun_by_cluster, options->begun_by_cluster);
+    copy_text(self->begun_by_broker, sizeof self->begun_by_broker, options->begun_by_broker);
     self->broker_id = options->broker_id;
     self->segment_bytes = options->segment_bytes;
     self->sync_flush = options->sync_flush;

@@ -30,7 +30,10 @@ struct replication_options {
     struct replicas *replicas; /* master: where slaves are entered */
     const char *cluster_name;  /* these strings are borrowed for the replication's life */
     const char *broker_name;
-    int64_t broker_id;     /* 0: master */
+    int64_t broker_id;    /* 0: master */
+    const char *store_id; /* of the store, and whom it was begun for; may be NULL, all three */
+    const char *begun_by_cluster;
+    const char *begun_by_broker;
     int64_t segment_bytes; /* mappedFileSizeCommitLog */
     bool slave;
     bool sync_flush;          /* slave: report what is on disk only */

@@ -29,6 +29,12 @@ struct ha_words {
     int64_t said_ms;  /* monotonic; 0: never */
 };
 
+/* A slave whose place another one with its store has taken. */
+struct ha_replaced {
+    int64_t broker_id;
+    uint64_t boot_id; /* 0: no entry */
+};
+
 enum ha_connection_use { HA_CONNECTION_FREE, HA_CONNECTION_OPEN, HA_CONNECTION_ENDED };
 
 /* A place for a connection from a slave, with a thread of its own while it is used. */
@@ -44,9 +50,11 @@ struct ha_connection {
     int fd; /* for shutdown by others; -1: the thread is closing it */
     int64_t opened_ms;
     bool joined;
-    bool replaced; /* by a newer connection of the same slave */
-    int64_t broker_id;
+    bool replaced;     /* by a newer connection of the same slave */
+    int64_t broker_id; /* -1: of 4.9.2 */
     uint64_t boot_id;
+    char store_id[HA_STORE_ID_BYTES];
+    bool proved; /* has had more of the log than it said that it had, or all there was */
 
     struct host peer; /* set before the thread is started */
 };
@@ -65,7 +73,9 @@ struct replication {
     pthread_t listen_thread;
     _Atomic uint32_t wanting; /* whose threads wait for the log to grow */
     struct ha_connection connections[HA_CONNECTIONS_MAX];
-    struct ha_words refused[HA_WORDS_KEPT]; /* under lock: what was logged about slaves */
+    struct ha_words refused[HA_WORDS_KEPT];          /* under lock: what was logged about slaves */
+    struct ha_replaced replaced[HA_CONNECTIONS_MAX]; /* under lock: the last ones, in a ring */
+    unsigned replaced_next;
 
     /* Slave. */
     int follow_wake_fd;
@@ -82,6 +92,15 @@ bool ha_same_words(const char *a, const char *b);
 /* The master's threads. start: returns as replication_start. */
 enum status ha_listener_start(struct replication *replication, struct err *err);
 void ha_listener_stop(struct replication *replication);
+
+/* May the slave that says this have a place among those that are there (ha_places.c)? When it may
+ * the place is its own: the connection of the same slave that has been lost is ended.
+ * other  out: of ID_TAKEN and STORE_COPIED the address of who has the place
+ * returns  ADMITTED | ID_TAKEN | STORE_COPIED | TOO_MANY */
+enum ha_verdict ha_places_claim(struct ha_connection *self, const struct ha_hello *slave,
+                                int protocol, char other[HOST_TEXT_BYTES]);
+/* It has shown to be one. */
+void ha_places_prove(struct ha_connection *self);
 
 /* Serve one slave until it has gone; the connection's thread. */
 void ha_sender_run(struct ha_connection *connection);

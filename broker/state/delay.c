@@ -282,6 +282,12 @@ static bool settle(struct delay *delay)
     return true;
 }
 
+void delay_settle(struct delay *delay)
+{
+    if (!delay->settled)
+        delay->settled = settle(delay);
+}
+
 /* --- delivering --- */
 
 enum taken {
@@ -480,8 +486,7 @@ static int64_t level_step(struct delay *delay, int index, int64_t now_ms)
 int64_t delay_step(struct delay *delay, int64_t now_ms)
 {
     int64_t wait_ms = IDLE_MS;
-    if (!delay->settled)
-        delay->settled = settle(delay);
+    delay_settle(delay);
     if (!delay->settled)
         return IDLE_MS;
     for (int i = 0; i < delay->level_count; i++) {

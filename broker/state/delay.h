@@ -30,6 +30,11 @@ MUST_CHECK enum status delay_load(const char *path, struct vfs *vfs, struct stor
                                   struct err *err);
 void delay_free(struct delay *delay);
 
+/* Bring the loaded offsets into the range of their queues, as the first step would: a level whose
+ * queue has lost its end would pass over what comes there before that step. On a master, before the
+ * first append. */
+void delay_settle(struct delay *delay);
+
 /* Count what is delivered (RT-15). Before the first step; borrowed. */
 void delay_set_stats(struct delay *delay, struct topic_stats *stats);
 

@@ -372,10 +372,15 @@ static bool take_in(struct timer *timer, int64_t now_ms)
 
 /* --- steps --- */
 
-int64_t timer_step(struct timer *timer, int64_t now_ms)
+void timer_settle(struct timer *timer)
 {
     if (!timer->settled)
         timer->settled = settle(timer);
+}
+
+int64_t timer_step(struct timer *timer, int64_t now_ms)
+{
+    timer_settle(timer);
     if (!timer->settled)
         return TIMER_IDLE_MS / 100;
     /* The second test is for a clock that has been set back. */

@@ -34,6 +34,9 @@ MUST_CHECK enum status timer_load(const struct timer_options *options, struct ti
                                   struct err *err);
 void timer_free(struct timer *timer);
 
+/* As delay_settle. */
+void timer_settle(struct timer *timer);
+
 /* Take in what has arrived, deliver what is due, in the order of the times; a bounded part of it
  * per call. One thread. What cannot be read or written is tried again after a second.
  * now_ms   wall clock

@@ -210,6 +210,7 @@ static enum status open_locked(struct store *store, struct err *err)
 {
     bool aborted = false;
     enum status status = set_abort_mark(store, &aborted, err);
+    store->was_closed = !aborted;
     if (status == STATUS_OK)
         status = recover_store(store, aborted, err);
     take_back_abort_mark(store, status, aborted);
@@ -245,6 +246,11 @@ enum status store_open(const struct store_options *options, struct vfs *vfs,
     retention_watch_disk(&store->keeper.retention);
     *out = store;
     return STATUS_OK;
+}
+
+bool store_was_closed(const struct store *store)
+{
+    return store->was_closed;
 }
 
 void store_set_listener(struct store *store, struct store_listener listener)

@@ -96,6 +96,10 @@ struct queue; /* a consume queue; see store_queue */
 enum status store_open(const struct store_options *options, struct vfs *vfs,
                        const struct clock *clock, struct store **out, struct err *err);
 
+/* Was it closed the last time it was used? If not, the process was killed, or the machine has lost
+ * what was not flushed yet. */
+bool store_was_closed(const struct store *store);
+
 /* What the store reports; called on its own threads and within store_dispatch_here if nothing else
  * is said, must be quick and must not call back into append. Set before store_start. */
 struct store_listener {

@@ -35,6 +35,7 @@ struct store {
     struct store_listener listener;
     int lock_fd;
     bool stopped;
+    bool was_closed; /* when it was opened */
 
     struct health health;
     struct commitlog log;

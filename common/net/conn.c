@@ -274,17 +274,6 @@ void conn_write(struct conn *conn)
         conn_resume(conn, CONN_PAUSE_OUTPUT);
 }
 
-void conn_linger(struct conn *conn)
-{
-    if (conn->discarding || conn->ended)
-        return;
-    conn->discarding = true;
-    (void)shutdown(conn->transport.fd, SHUT_WR);
-    if (conn->pauses != 0)
-        CHECK(event_add(&conn->read_event, NULL) == 0);
-    conn->pauses = 0;
-}
-
 void conn_cork(struct conn *conn)
 {
     CHECK(conn->output.bytes == 0);

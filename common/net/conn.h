@@ -101,7 +101,6 @@ struct conn {
     bool write_blocked; /* waiting for the socket to take more */
     bool corked;        /* output is kept back */
     bool ended;         /* buried at the end of the turn */
-    bool discarding;    /* our side is shut down; what still comes in is thrown away */
 
     int64_t calls_under_way; /* of the peer's: two-way requests not answered yet */
     int detached_calls;      /* of those, and one-way ones: the copies that are not freed yet */
@@ -195,10 +194,6 @@ void conn_output_added(struct conn *conn);
 
 void conn_pause(struct conn *conn, enum conn_pause why);
 void conn_resume(struct conn *conn, enum conn_pause why);
-
-/* Shut our side down and throw away what still comes in, so that closing with unread input does
- * not destroy answers on their way. The peer's end of stream ends the connection. */
-void conn_linger(struct conn *conn);
 
 /* Bytes went in or out: it is not idle. */
 void conn_touch(struct conn *conn);

@@ -317,8 +317,6 @@ void conn_on_readable(int fd, short what, void *arg)
         return;
     }
     conn_touch(conn);
-    if (conn->discarding)
-        return;
     size_t direct = got < room ? got : room;
     conn->input.size += direct;
     handle_bytes(conn, slice_of(conn->table->scratch, got - direct));

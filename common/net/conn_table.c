@@ -134,7 +134,7 @@ void conn_table_resume(struct conn_table *table)
     while (!list_empty(&batch)) {
         struct conn *conn = list_entry(batch.next, struct conn, in_resume);
         list_remove(&conn->in_resume);
-        if (!conn->ended && !conn->discarding)
+        if (!conn->ended)
             conn_handle_kept(conn);
     }
 }

@@ -5,12 +5,11 @@
  * connection that ends in good order run into their time-out, also those that it sends in the
  * moment between the arrival of the end and its reading it. On a connection that is reset it can
  * not send any more, and calls under way fail at once if it learns of that by reading, not by
- * writing. Hence, for each connection:
+ * writing. So no connection ends in good order, not even one that was idle for long: its peer may
+ * send just then. Hence, for each connection:
  *
  *     calls under way, output queued        wait; go on reading and answering
- *     then, silent for IDLE_MS              shut our side down; read and throw away until the peer
- *                                           closes, LINGER_MS at most, as closing with unread bytes
- *                                           would reset it
+ *     then, idle for IDLE_MS                reset it
  *     else, silent for QUIET_MS             reset it when its answers have come to its machine
  *     else, after TALK_MS                   read on, but keep the answers back: most peers wait for
  *                                           them before they send more, and so fall silent
@@ -22,6 +21,10 @@
  * what an answer lets it send (a pull after a pull, a retry) needs a round trip to do so. It counts
  * in steps, too, since it may have been us who got no processor. Keeping back is for clients that
  * retry here for ever, the last step for those that wait for no answer.
+ *
+ * What is left: two calls of one connection, of which the first leaves before the reset comes, and
+ * the second after that and before the client reads. The second fails at once; its failure takes
+ * the reset's, and the first one waits.
  *
  * The steps are driven by a timer, which is simpler than watching every place where a call or an
  * output may end, and only runs then.
@@ -35,7 +38,6 @@
 #define IDLE_MS 1000
 #define TALK_MS 100
 #define DEAF_MS 150
-#define LINGER_MS 200
 
 void drain_begin(struct conn_group *group)
 {
@@ -63,15 +65,12 @@ static void reset(struct conn *conn)
     conn_end(conn, CONN_END_OWNER, "shutting down");
 }
 
-static bool is_idle(const struct conn *conn, int64_t now_ms)
-{
-    return now_ms - conn->active_ms >= IDLE_MS && !has_input(conn);
-}
-
 static bool is_silent(const struct conn *conn, int64_t now_ms)
 {
-    return now_ms - conn->active_ms >= QUIET_MS && conn->drain_silent_steps >= QUIET_STEPS &&
-           !has_input(conn) && transport_all_arrived(&conn->transport);
+    int64_t silent_ms = now_ms - conn->active_ms;
+    bool long_enough =
+        silent_ms >= IDLE_MS || (silent_ms >= QUIET_MS && conn->drain_silent_steps >= QUIET_STEPS);
+    return long_enough && !has_input(conn) && transport_all_arrived(&conn->transport);
 }
 
 static void count_silence(struct conn *conn)
@@ -87,10 +86,7 @@ static void count_silence(struct conn *conn)
 /* Nothing is under way, everything was answered. */
 static void step_answered(struct conn *conn, int64_t now_ms)
 {
-    if (is_idle(conn, now_ms)) {
-        conn_linger(conn);
-        conn->drain_until_ms = now_ms + LINGER_MS;
-    } else if (is_silent(conn, now_ms)) {
+    if (is_silent(conn, now_ms)) {
         reset(conn);
     } else if (now_ms >= conn->drain_until_ms) {
         conn_cork(conn);
@@ -113,10 +109,7 @@ static void step(struct conn *conn, int64_t now_ms)
     if (conn->calls_under_way > 0 || conn->drain_until_ms == 0)
         conn->drain_until_ms = now_ms + TALK_MS;
     count_silence(conn);
-    if (conn->discarding) {
-        if (now_ms >= conn->drain_until_ms)
-            conn_end(conn, CONN_END_OWNER, "shutting down");
-    } else if (conn->calls_under_way > 0) {
+    if (conn->calls_under_way > 0) {
         conn_uncork(conn);
     } else if ((conn->pauses & CONN_PAUSE_DRAIN) != 0) {
         if (conn->output.bytes == 0 && transport_all_arrived(&conn->transport))
@@ -131,17 +124,6 @@ static void step(struct conn *conn, int64_t now_ms)
     }
 }
 
-/* Patience is over. */
-static void end(struct conn *conn)
-{
-    if (conn->discarding)
-        conn_end(conn, CONN_END_OWNER, "shutting down");
-    else if (conn->calls_under_way > 0 || conn->output.bytes > 0 || has_input(conn))
-        reset(conn);
-    else
-        conn_end(conn, CONN_END_OWNER, "shutting down");
-}
-
 bool drain_step(struct conn_group *group, bool hurry)
 {
     const struct conn_table *table = group->table;
@@ -151,8 +133,8 @@ bool drain_step(struct conn_group *group, bool hurry)
         struct conn *conn = table->slots[i].conn;
         if (conn == NULL || conn->group != group)
             continue;
-        if (hurry)
-            end(conn);
+        if (hurry) /* patience is over */
+            reset(conn);
         else
             step(conn, now_ms);
     }

@@ -143,10 +143,9 @@ enum status server_listen(struct server *server, const char *host, int port, int
 
 /* Stop accepting, mark what arrives from now on (call.draining), fail the calls of our own that
  * wait for a peer's answer (CLOSED), wait until every call under way is answered or timeout_ms has
- * passed, flush output, close all. Peers that were idle get our end of stream, others a reset when
- * they are silent, so that what they send too late fails at once. Peers that do not close or do
- * not stop sending delay the end by about a quarter of a second, those that do not read their
- * answers until the time-out. Not on a loop; the loops must run. */
+ * passed, flush output, close all: by a reset once they are silent, so that what they send too late
+ * fails at once. Peers that do not stop sending delay the end by about a quarter of a second, those
+ * that do not read their answers until the time-out. Not on a loop; the loops must run. */
 void server_drain(struct server *server, int64_t timeout_ms);
 /* After the loops have stopped. Connections still open are closed without on_close. */
 void server_free(struct server *server);

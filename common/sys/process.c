@@ -2,6 +2,7 @@
 #include "common/sys/process.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <sys/resource.h>
 
 #define DESCRIPTORS_DEFAULT 1024
@@ -40,4 +41,16 @@ int64_t process_mappings_max(void)
         number = MAPPINGS_DEFAULT;
     (void)fclose(file);
     return number;
+}
+
+void process_machine_boot(char out[MACHINE_BOOT_BYTES])
+{
+    FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
+    out[0] = '\0';
+    if (file == NULL)
+        return;
+    if (fgets(out, MACHINE_BOOT_BYTES, file) == NULL)
+        out[0] = '\0';
+    out[strcspn(out, "\n")] = '\0';
+    (void)fclose(file);
 }

@@ -18,4 +18,10 @@ int64_t process_descriptors_max(void);
 /* How many mappings there may be (vm.max_map_count); Linux's default where it cannot be read. */
 int64_t process_mappings_max(void);
 
+#define MACHINE_BOOT_BYTES 64
+
+/* What names this run of the machine: another text after it was started anew, and what was only in
+ * memory is gone. Empty where the system does not tell. */
+void process_machine_boot(char out[MACHINE_BOOT_BYTES]);
+
 #endif

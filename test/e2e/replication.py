@@ -5,9 +5,11 @@ ends, crashes and cut connections of either; and slaves that are refused, with w
 
 import glob
 import os
+import shutil
 import socket
 import struct
 import threading
+import time
 import unittest
 
 import rocketmq
@@ -94,10 +96,12 @@ class Pair:
 
 
 class Relay:
-    """A port in front of the master's that can be cut: at any time, or after so many bytes."""
+    """A port in front of the master's that can be cut: at any time, or after so many bytes. With
+    dies_in_silence the master hears nothing of it when the slave ends."""
 
-    def __init__(self, test, target_port):
+    def __init__(self, test, target_port, dies_in_silence=False):
         self.target_port = target_port
+        self.dies_in_silence = dies_in_silence
         self.limit = None
         self.open = []
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -132,11 +136,13 @@ class Relay:
                 continue
             self.connections += 1
             self.open += [near, far]
-            threading.Thread(target=self._copy, args=(near, far, None), daemon=True).start()
-            threading.Thread(target=self._copy, args=(far, near, self.limit), daemon=True).start()
+            threading.Thread(target=self._copy, args=(near, far, None, self.dies_in_silence),
+                             daemon=True).start()
+            threading.Thread(target=self._copy, args=(far, near, self.limit, False),
+                             daemon=True).start()
 
     @staticmethod
-    def _copy(source, target, limit):
+    def _copy(source, target, limit, silent):
         passed = 0
         try:
             while data := source.recv(1 << 16):
@@ -148,6 +154,8 @@ class Relay:
                     break
         except OSError:
             pass
+        if silent:
+            return
         try:
             target.shutdown(socket.SHUT_RDWR)
         except OSError:
@@ -203,6 +211,24 @@ class PairTest(unittest.TestCase):
         slave = pair.new_slave(haMasterAddress="0" * 200 + f"177.0.0.1:{pair.ha_port}")
         slave.start()
         pair.await_equal(slave)
+
+    def test_the_machine_of_a_slave_died(self):
+        """Its master does not learn of that. The slave that is started again need not wait until it
+        has: here that would be ten minutes."""
+        pair = Pair(self, master={"haHousekeepingInterval": 600000})
+        pair.master.start()
+        relay = Relay(self, pair.ha_port, dies_in_silence=True)
+        slave = pair.new_slave(haMasterAddress=relay.address)
+        slave.start()
+        for seed in range(2):
+            pair.send(10, seed=seed)
+            pair.await_equal(slave)
+            slave.kill()
+            slave.start()
+        pair.send(10, seed=2)
+        pair.await_equal(slave)
+        self.assertNotIn("slave refused", pair.master.log())
+        self.assertIn("a newer connection has taken its place", pair.master.log())
 
     def test_two_slaves_and_one_that_flushes(self):
         pair = Pair(self, slave={"flushDiskType": "SYNC_FLUSH"}).start()
@@ -304,6 +330,51 @@ class RefusedTest(unittest.TestCase):
         self.refused(pair, other, "with brokerId 1 is connected; each slave of a master needs its own")
         pair.slave.stop()
         pair.await_equal(other)
+
+    def test_its_store_was_another_brokers(self):
+        pair = Pair(self)
+        pair.master.start()
+        other = Pair(self, master={"brokerName": "broker-b"})
+        other.master.start()
+        other.send(10, seed=7)
+        other.master.stop()
+        pair.send(100)
+        slave = pair.new_slave(storePathRootDir=other.master.options["storePathRootDir"])
+        self.refused(pair, slave,
+                     'its store was begun by broker "broker-b" of cluster "DefaultCluster"')
+
+    def test_two_slaves_with_copies_of_one_store(self):
+        """They would take each other's place for ever. Once the copy has an identity and a brokerId
+        of its own both are served."""
+        pair = Pair(self).start()
+        pair.send(10)
+        pair.await_equal()
+        pair.slave.stop()
+        copy = pair.new_slave(1)
+        shutil.copytree(pair.slave.options["storePathRootDir"], copy.options["storePathRootDir"])
+        pair.slave.start()
+        pair.await_equal()
+        wait_until(lambda: pair.master.log().count("slave joined") == 2, "it is back")
+        copy.start()
+        words = "have one storeIdentity.json"
+        wait_until(lambda: words in pair.master.log(), "the copy is noticed")
+        wait_until(lambda: words in pair.slave.log() + copy.log(), "it is told")
+        refused, served = (copy, pair.slave) if words in copy.log() else (pair.slave, copy)
+        joined = pair.master.log().count("slave joined")
+        time.sleep(11)  # it tries every five seconds
+        self.assertEqual(pair.master.log().count("slave joined"), joined)
+        self.assertNotIn(words, served.log())
+        pair.send(10, seed=1)
+        pair.await_equal(served)
+        refused.stop()
+        for name in glob.glob(os.path.join(refused.options["storePathRootDir"], "storeIdentity*")):
+            os.remove(name)
+        refused.options["brokerId"] = 2
+        refused.write_config()
+        refused.start()
+        pair.send(10, seed=2)
+        pair.await_equal(refused)
+        pair.await_equal(served)
 
     def test_it_has_more_than_the_master(self):
         pair = Pair(self).start()

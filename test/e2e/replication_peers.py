@@ -11,7 +11,7 @@ import time
 import unittest
 
 import rocketmq
-from broker import Broker
+from broker import RUNTIME_INFO, Broker
 from replication import OPTIONS, SEGMENT_BYTES, Pair, log_bytes
 from rocketmq import wait_until
 
@@ -301,6 +301,62 @@ class HostileTest(unittest.TestCase):
         finally:
             for one in idle:
                 one.close()
+
+    def test_strangers_that_pass_for_slaves(self):
+        """All that one of 4.9.2 says is where its log ends; so can anybody."""
+        pair = Pair(self)
+        pair.master.start()
+        pair.send(10)
+        strangers = [FakeSlave(pair.ha_port) for _ in range(20)]
+        try:
+            for stranger in strangers:
+                stranger.report(0)
+            wait_until(lambda: pair.master.log().count("slave joined") >= 16, "they have come in")
+            for broker_id in (1, 2, 3):
+                slave = pair.new_slave(broker_id)
+                slave.start()
+                pair.send(10, seed=broker_id)
+                pair.await_equal(slave)
+            with FakeSlave(pair.ha_port) as java:
+                java.report(0)
+                self.assertEqual(java.read_until(pair.end)[0], 0)
+        finally:
+            for stranger in strangers:
+                stranger.socket.close()
+
+    def test_slaves_of_4_9_2_keep_their_places(self):
+        """Who has shown to be one is not put out for another, and half of the places are theirs."""
+        pair = Pair(self, master={"haHousekeepingInterval": 600000})
+        pair.master.start()
+        pair.send(10)
+        slaves = [FakeSlave(pair.ha_port) for _ in range(8)]
+        try:
+            for number, slave in enumerate(slaves):
+                if number % 2 == 0:
+                    slave.report(0)
+                    slave.read_until(pair.end)
+                else:
+                    slave.report(pair.end)
+            with pair.master.client() as client:
+                wait_until(lambda: client.call(RUNTIME_INFO).json()["table"]["slavesInSync"] == "8",
+                           "what they have reported is known")
+            with FakeSlave(pair.ha_port) as late:
+                late.report(0)
+                self.assertTrue(late.is_closed())
+            wait_until(lambda: "the master has as many slaves as it takes" in pair.master.log(),
+                       "it is told")
+            slaves.pop(0).socket.close()
+            wait_until(lambda: "slave left" in pair.master.log(), "one is gone")
+            with FakeSlave(pair.ha_port) as next_one:
+                next_one.report(0)
+                next_one.read_until(pair.end)
+            pair.slave.start()
+            pair.send(10, seed=1)
+            pair.await_equal()
+            self.assertEqual(pair.master.log().count("has taken its place"), 0)
+        finally:
+            for slave in slaves:
+                slave.socket.close()
 
     def test_those_that_come_and_go_leave_nothing(self):
         pair = Pair(self).start()

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "broker/state/store_identity.h"
 #include "broker/store/checkpoint.h"
 #include "broker/store/log_view.h"
 #include "broker/store/queue_view.h"
@@ -15,6 +16,8 @@ struct info {
     struct buf out;
     struct log_view log;
     struct checkpoint checkpoint;
+    bool has_identity;
+    struct store_identity identity;
     int exit_code;
 };
 
@@ -97,6 +100,12 @@ static void text_state(struct info *info)
                files->in_use    ? "in use by a broker"
                : files->aborted ? "not closed: the next start recovers"
                                 : "closed");
+    if (!info->has_identity)
+        return;
+    buf_printf(out, "  %-18s %s\n", "id", info->identity.id);
+    buf_printf(out, "  %-18s broker %s of cluster %s\n", "begun by", info->identity.broker_name,
+               info->identity.cluster_name);
+    buf_printf(out, "  %-18s %s\n", "last used by a", store_use_name(info->identity.use));
 }
 
 static void text_checkpoint(struct info *info)
@@ -283,6 +292,12 @@ static void json_head(struct info *info)
     json_cstr(out, "store", files->root);
     json_bool(out, "inUse", files->in_use);
     json_bool(out, "closed", !files->aborted);
+    if (info->has_identity) {
+        json_cstr(out, "storeId", info->identity.id);
+        json_cstr(out, "begunByBroker", info->identity.broker_name);
+        json_cstr(out, "begunByCluster", info->identity.cluster_name);
+        json_cstr(out, "lastUse", store_use_name(info->identity.use));
+    }
     json_number(out, "segments", (int64_t)files->segment_count);
     json_number(out, "segmentBytes", files->segment_bytes);
     json_number(out, "logBegin", begin);
@@ -316,6 +331,10 @@ int info_run(const struct options *options)
     struct err err;
     log_view_init(&info.log, files, LOG_VIEW_LOOK_BYTES);
     if (checkpoint_load(files->vfs, files->root, &info.checkpoint, &err) != STATUS_OK)
+        complain(&info, &err);
+    enum status status = store_identity_load(files->root, files->vfs, &info.identity, &err);
+    info.has_identity = status == STATUS_OK;
+    if (status != STATUS_OK && status != STATUS_NOT_FOUND)
         complain(&info, &err);
     if (options->json) {
         json_head(&info);

@@ -71,6 +71,9 @@ static struct ha_hello a_hello(void)
         .segment_bytes = 1 << 30,
         .sync_flush = true,
         .last = {(1LL << 40) - 100, 1LL << 40, 0xFFFFFFFF},
+        .store_id = "0c5c1ab3-5a38-4c4e-9a6e-1f2d3c4b5a69",
+        .begun_by_cluster = "OldCluster",
+        .begun_by_broker = "broker-b",
     };
 }
 
@@ -99,6 +102,9 @@ static void assert_same(const struct ha_hello *a, const struct ha_hello *b)
     assert_int_equal(a->last.pos, b->last.pos);
     assert_int_equal(a->last.end_pos, b->last.end_pos);
     assert_int_equal(a->last.crc, b->last.crc);
+    assert_string_equal(a->store_id, b->store_id);
+    assert_string_equal(a->begun_by_cluster, b->begun_by_cluster);
+    assert_string_equal(a->begun_by_broker, b->begun_by_broker);
 }
 
 static void a_hello_is_carried(void **state)

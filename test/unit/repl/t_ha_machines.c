@@ -204,6 +204,13 @@ static void assert_refused(struct both *both, const char *words)
     setup(&(void *){NULL});
 }
 
+static void say_store(struct both *both, const char *begun_by)
+{
+    (void)snprintf(both->self.store_id, sizeof both->self.store_id, "%s", "an-id");
+    (void)snprintf(both->self.begun_by_cluster, HA_NAME_BYTES, "c");
+    (void)snprintf(both->self.begun_by_broker, HA_NAME_BYTES, "%s", begun_by);
+}
+
 static void who_is_refused(void **state)
 {
     struct both *both = *state;
@@ -224,6 +231,15 @@ static void who_is_refused(void **state)
     both->self.last = (struct ha_name){400, 500, 7};
     both->verdict = HA_FOREIGN_LOG;
     assert_refused(both, "its last record, at 400, is not in the master's log");
+    say_store(both, "b");
+    both->verdict = HA_FOREIGN_LOG;
+    assert_refused(both, "or has messages that the master has lost");
+    say_store(both, "b2");
+    both->verdict = HA_FOREIGN_LOG;
+    assert_refused(both, "its store was begun by broker \"b2\" of cluster \"c\"");
+    say_store(both, "b");
+    both->verdict = HA_STORE_COPIED;
+    assert_refused(both, "have one storeIdentity.json (id an-id): the other one, 10.0.0.9:1 has");
     both->verdict = HA_ID_TAKEN;
     assert_refused(both, "another slave, 10.0.0.9:1 with brokerId 1 is connected");
     both->verdict = HA_TOO_MANY;

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -39,11 +40,23 @@ static void mappings_are_known(void **state)
     assert_true(process_mappings_max() >= 1000);
 }
 
+static void the_run_of_the_machine_has_a_name(void **state)
+{
+    (void)state;
+    char first[MACHINE_BOOT_BYTES];
+    char second[MACHINE_BOOT_BYTES];
+    process_machine_boot(first);
+    process_machine_boot(second);
+    assert_string_equal(first, second);
+    assert_null(strchr(first, '\n'));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(descriptors_are_raised),
         cmocka_unit_test(mappings_are_known),
+        cmocka_unit_test(the_run_of_the_machine_has_a_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
