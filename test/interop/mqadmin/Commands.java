@@ -48,7 +48,10 @@ public class Commands {
 
     public static void main(String[] args) throws Exception {
         Commands commands = new Commands(args[0], args[1], List.of(args).contains("-v"));
-        commands.all();
+        if (List.of(args).contains("-a"))
+            commands.accounts();
+        else
+            commands.all();
         commands.out.printf("mqadmin: %d passed, %d failed%n", commands.passed, commands.failed);
         System.exit(commands.failed == 0 && commands.passed > 0 ? 0 : 1);
     }
@@ -295,6 +298,35 @@ public class Commands {
         check("updateAclConfig -a accessKey1 -s secretKey1" + onCluster, "CODE: 209 ");
         check("deleteAccessConfig -a accessKey1" + onCluster, "CODE: 210 ");
         check("updateGlobalWhiteAddr -g 10.0.0.1" + onBroker, "CODE: 211 ");
+    }
+
+    /* Against a broker with the accounts that the script writes, as its administrator (tools.yml). */
+    private void accounts() throws Exception {
+        String table = "^#Cluster Name +#Broker Name +#Broker Addr +#AclConfigVersionNum +"
+            + "#AclLastUpdateTime";
+        check("clusterAclConfigVersion" + onCluster, table,
+            "^DefaultCluster +broker-a +\\S+ +0 +\\d{4}-");
+        check("getAccessConfigSubCommand" + onCluster, "^globalWhiteRemoteAddresses: \\[10\\.0\\.0\\.1\\]",
+            "accessKey +: +ordinary-account", "secretKey +: +secret-of-ordinary");
+        check("updateAclConfig -a new-account -s secret-of-new -i PUB -u SUB -m false"
+            + " -t topicA=SUB,topicB=PUB|SUB -g groupA=DENY -w 10.0.0.{1,2}" + onCluster,
+            "create or update plain access config to \\S+ success\\.");
+        check("getAccessConfigSubCommand" + onBroker, "accessKey +: +new-account",
+            "topicPerms +: +\\[topicA=SUB, topicB=PUB\\|SUB\\]", "defaultTopicPerm +: +PUB",
+            "whiteRemoteAddress: +10\\.0\\.0\\.\\{1,2\\}");
+        check("clusterAclConfigVersion" + onBroker, "^DefaultCluster +broker-a +\\S+ +1 +");
+        check("updateAclConfig -a short -s secret-of-new" + onCluster, "CODE: 209 ");
+        check("deleteAccessConfig -a new-account" + onCluster,
+            "delete plain access config account from \\S+ success\\.");
+        check("deleteAccessConfig -a new-account" + onCluster, "CODE: 210 ");
+        check("updateGlobalWhiteAddr -g 10.0.0.2,10.0.1.*" + onBroker,
+            "update global white remote addresses to \\S+ success\\.");
+        check("updateGlobalWhiteAddr -g 10.0.0" + onBroker, "CODE: 211 ");
+        check("getAccessConfigSubCommand" + onBroker, "10\\.0\\.0\\.2, 10\\.0\\.1\\.\\*");
+        check("clusterAclConfigVersion" + onBroker, "^DefaultCluster +broker-a +\\S+ +3 +");
+        check("updateTopic -t Signed -r 2 -w 2" + onCluster, "create topic to \\S+ success\\.");
+        check("clusterList", "^DefaultCluster +broker-a +0 ");
+        check("brokerStatus" + onBroker, "^brokerVersionDesc +: V4_9_2");
     }
 
     private void deleting() throws Exception {
