@@ -14,11 +14,14 @@ import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.BooleanSupplier;
 import java.util.regex.Pattern;
 
+import org.apache.rocketmq.acl.plain.PlainAccessValidator;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.SendResult;
+import org.apache.rocketmq.common.AclConfig;
+import org.apache.rocketmq.common.PlainAccessConfig;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageQueue;
@@ -304,6 +307,7 @@ public class Commands {
     private void accounts() throws Exception {
         String table = "^#Cluster Name +#Broker Name +#Broker Addr +#AclConfigVersionNum +"
             + "#AclLastUpdateTime";
+        await("clusterAclConfigVersion" + onCluster, "^DefaultCluster ");
         check("clusterAclConfigVersion" + onCluster, table,
             "^DefaultCluster +broker-a +\\S+ +0 +\\d{4}-");
         check("getAccessConfigSubCommand" + onCluster, "^globalWhiteRemoteAddresses: \\[10\\.0\\.0\\.1\\]",
@@ -324,9 +328,27 @@ public class Commands {
         check("updateGlobalWhiteAddr -g 10.0.0" + onBroker, "CODE: 211 ");
         check("getAccessConfigSubCommand" + onBroker, "10\\.0\\.0\\.2, 10\\.0\\.1\\.\\*");
         check("clusterAclConfigVersion" + onBroker, "^DefaultCluster +broker-a +\\S+ +3 +");
+        readAsApache();
         check("updateTopic -t Signed -r 2 -w 2" + onCluster, "create topic to \\S+ success\\.");
         check("clusterList", "^DefaultCluster +broker-a +0 ");
         check("brokerStatus" + onBroker, "^brokerVersionDesc +: V4_9_2");
+    }
+
+    /* The file that our broker has rewritten, as Apache's broker reads it: it could take over. */
+    private void readAsApache() {
+        PlainAccessValidator validator = new PlainAccessValidator();
+        AclConfig config = validator.getAllAclConfig();
+        List<PlainAccessConfig> accounts = config.getPlainAccessConfigs();
+        boolean good = config.getGlobalWhiteAddrs().equals(List.of("10.0.0.2", "10.0.1.*"))
+            && accounts.size() == 2
+            && accounts.get(0).getSecretKey().equals("12345678") && accounts.get(0).isAdmin()
+            && accounts.get(1).getAccessKey().equals("ordinary-account")
+            && validator.getAclConfigVersion().startsWith("{\"counter\":3,");
+        if (good)
+            passed++;
+        else
+            failed++;
+        out.printf("%s Apache's reader of plain_acl.yml%n", good ? "ok" : "FAILED");
     }
 
     private void deleting() throws Exception {
