@@ -10,7 +10,7 @@ SANITIZE ?=
 OPTIMIZE ?= $(if $(SANITIZE),-O1,-O2)
 VERSION := 0.1.0
 
-PACKAGES := libevent_core libconfig libprotobuf-c zlib
+PACKAGES := libevent_core libconfig libprotobuf-c zlib yaml-0.1 libcrypto
 CFLAGS   ?= $(OPTIMIZE) -g
 SANITIZE_FLAGS := $(if $(SANITIZE),-fsanitize=$(SANITIZE))
 WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wmissing-prototypes -Wstrict-prototypes \
@@ -19,10 +19,10 @@ ALL_CPPFLAGS := -D_GNU_SOURCE -I. -isystem $(BUILD)/gen -DCOMETMQ_VERSION='"$(VE
 ALL_CFLAGS   := -std=c11 $(WARNINGS) -fno-omit-frame-pointer -pthread $(CFLAGS) \
                 $(SANITIZE_FLAGS) $(if $(SANITIZE),-DDEBUG)
 ALL_LDFLAGS  := -pthread $(LDFLAGS) $(SANITIZE_FLAGS)
-LDLIBS       := $(shell pkg-config --libs $(PACKAGES)) -lisal -lm
+LDLIBS       := -Wl,--as-needed $(shell pkg-config --libs $(PACKAGES)) -lisal -lm
 
 # The rooms, bottom up; each may use only what stands after it in LINK_<room>.
-ROOMS      := base proto filter sys conf net store repl state proc namesrv client bench mqstore
+ROOMS      := base proto filter sys conf net store repl access state proc namesrv client bench mqstore
 DIR_base   := common/base
 DIR_proto  := proto
 DIR_filter := broker/filter
@@ -31,6 +31,7 @@ DIR_conf   := common/conf
 DIR_net    := common/net
 DIR_store  := broker/store
 DIR_repl   := broker/repl
+DIR_access := broker/access
 DIR_state  := broker/state
 DIR_proc   := broker/proc
 DIR_namesrv := namesrv
@@ -45,8 +46,9 @@ LINK_conf  := conf sys base
 LINK_net   := net proto sys base
 LINK_store := store proto sys base
 LINK_repl  := repl store net proto sys base
+LINK_access := access proto sys base
 LINK_state := state filter store net conf proto sys base
-LINK_proc  := proc state filter repl store net conf proto sys base
+LINK_proc  := proc state access filter repl store net conf proto sys base
 LINK_namesrv := namesrv net conf proto sys base
 LINK_client := client net proto sys base
 LINK_bench := bench client net proto sys base

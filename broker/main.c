@@ -163,6 +163,16 @@ static void open_store(struct broker *broker)
         die_of_files("the store can not be opened", &err);
 }
 
+static void open_access(struct broker *broker)
+{
+    struct err err = {0};
+    if (!broker->conf.aclEnable)
+        return;
+    if (access_control_open(broker->conf.aclPlainFile, broker->vfs, broker->clock, &broker->access,
+                            &err) != STATUS_OK)
+        die_of_files("aclEnable=true, but the accounts can not be loaded", &err);
+}
+
 static const char *config_path(const struct broker *broker, char out[PATH_BYTES], const char *file)
 {
     (void)snprintf(out, PATH_BYTES, "%s/config/%s", (const char *)broker->conf.storePathRootDir,
@@ -572,6 +582,7 @@ static void tear_down(struct broker *broker)
         parked_sends_free(broker->per_loop[i].parked);
         acks_free(broker->per_loop[i].acks);
         topic_stats_view_free(broker->per_loop[i].meters);
+        access_view_release(&broker->per_loop[i].access);
         buf_release(&broker->per_loop[i].scratch);
     }
     append_batch_free(broker->worker_batch);
@@ -607,6 +618,7 @@ static void tear_down(struct broker *broker)
     offsets_free(broker->offsets);
     groups_free(broker->groups);
     topics_free(broker->topics);
+    access_control_free(broker->access);
     pthread_mutex_destroy(&broker->worker_batch_lock);
     free((void *)(uintptr_t)broker->conf_path);
     conf_release(&broker->conf_table);
@@ -657,6 +669,7 @@ int main(int argc, char **argv)
     log_info("broker", "limits of the machine", "descriptors=%lld mappings=%lld",
              (long long)process_raise_descriptors(), (long long)process_mappings_max());
     set_addresses(&broker);
+    open_access(&broker);
     open_store(&broker);
     if (!broker.slave) /* a slave has its tables from the master */
         expect_files(&broker);

@@ -6,6 +6,7 @@
 #ifndef BROKER_PROC_BROKER_H
 #define BROKER_PROC_BROKER_H
 
+#include "broker/access/access_control.h"
 #include "broker/state/clients.h"
 #include "broker/state/delay.h"
 #include "broker/state/filters.h"
@@ -64,6 +65,7 @@ struct broker_loop {
     struct acks *acks;           /* sends in `batch`, and those that wait for disk or slave */
     struct parked_sends *parked; /* sends whose topic is being created */
     struct topic_stats_view *meters;
+    struct access_view access;
     struct buf scratch; /* one message's property string */
     uint64_t random;    /* never 0; chooses queues for sends that name none */
 };
@@ -83,6 +85,7 @@ struct broker {
     bool slave;
     struct store_identity identity; /* of the store; its use is this broker's role */
 
+    struct access_control *access; /* NULL: aclEnable=false, everybody may do all */
     struct store *store;
     struct topics *topics;
     struct groups *groups;

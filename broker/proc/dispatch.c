@@ -5,6 +5,7 @@
  *
  * Also the small helpers that every processor uses to read its header and to answer.
  */
+#include "broker/proc/access_check.h"
 #include "broker/proc/broker.h"
 #include "broker/proc/handlers.h"
 
@@ -64,6 +65,9 @@ void broker_on_request(void *ctx, struct call *call)
 {
     struct broker *broker = ctx;
     int32_t code = call->request->code;
+    /* The only way in: before this nothing is looked up, and nothing answered. */
+    if (broker->access != NULL && !access_check(broker, call))
+        return;
     int32_t slot = command_slot(code);
     broker_handler handler = slot < 0 ? NULL : handlers[slot];
     if (handler == NULL) {

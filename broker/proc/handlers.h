@@ -74,11 +74,11 @@ void handle_on_worker(struct broker *broker, struct call *call, broker_handler h
     X(VIEW_BROKER_STATS_DATA, handle_view_broker_stats_data)                             \
     X(INVOKE_BROKER_TO_RESET_OFFSET, handle_invoke_broker_to_reset_offset)               \
     X(INVOKE_BROKER_TO_GET_CONSUMER_STATUS, handle_invoke_broker_to_get_consumer_status) \
-    X(UPDATE_AND_CREATE_ACL_CONFIG, handle_acl_request)                                  \
-    X(DELETE_ACL_CONFIG, handle_acl_request)                                             \
-    X(UPDATE_GLOBAL_WHITE_ADDRS_CONFIG, handle_acl_request)                              \
-    X(GET_BROKER_CLUSTER_ACL_INFO, handle_acl_request)                                   \
-    X(GET_BROKER_CLUSTER_ACL_CONFIG, handle_acl_request)                                 \
+    X(UPDATE_AND_CREATE_ACL_CONFIG, handle_update_and_create_acl_config)                 \
+    X(DELETE_ACL_CONFIG, handle_delete_acl_config)                                       \
+    X(UPDATE_GLOBAL_WHITE_ADDRS_CONFIG, handle_update_global_white_addrs_config)         \
+    X(GET_BROKER_CLUSTER_ACL_INFO, handle_get_broker_cluster_acl_info)                   \
+    X(GET_BROKER_CLUSTER_ACL_CONFIG, handle_get_broker_cluster_acl_config)               \
     X(GET_TOPIC_CONFIG, handle_get_topic_config)                                         \
     X(LITE_PULL_MESSAGE, handle_pull_message)                                            \
     X(QUERY_ASSIGNMENT, handle_query_assignment)                                         \

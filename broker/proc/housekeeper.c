@@ -32,6 +32,7 @@
 #define JOURNAL_PERIOD_MS 50
 #define EXPIRE_PERIOD_MS 10000
 #define CLIENT_SILENCE_MAX_MS 120000
+#define ACCESS_PERIOD_MS 500
 
 struct job {
     void (*run)(struct housekeeper *keeper);
@@ -39,7 +40,7 @@ struct job {
     int64_t due_ms; /* monotonic */
 };
 
-#define JOBS 8
+#define JOBS 9
 
 struct housekeeper {
     struct broker *broker;
@@ -189,6 +190,18 @@ static int64_t lag_period(const struct broker *broker)
 {
     (void)broker;
     return LAG_PERIOD_MS;
+}
+
+static void reload_access(struct housekeeper *keeper)
+{
+    if (keeper->broker->access != NULL)
+        access_control_reload(keeper->broker->access);
+}
+
+static int64_t access_period(const struct broker *broker)
+{
+    (void)broker;
+    return ACCESS_PERIOD_MS;
 }
 
 static int64_t every_second(const struct broker *broker)
@@ -345,6 +358,7 @@ enum status housekeeper_start(struct broker *broker, struct housekeeper **out, s
         {sample, every_second, 0},
         {sync_journals, every_second, 0},
         {step_filters, expire_period, 0},
+        {reload_access, access_period, 0},
         {stop_slow_groups, lag_period, clock_monotonic_ms(broker->clock) + LAG_PERIOD_MS},
     };
     memcpy(keeper->jobs, jobs, sizeof jobs);

@@ -9,6 +9,7 @@
 #include "common/base/check.h"
 #include "proto/ext_bind.h"
 #include "proto/header.pb-c.h"
+#include "proto/signature.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -48,6 +49,20 @@ static void relayed(void *ctx, enum status status, const struct command *respons
     free(relay);
 }
 
+/* The fields without who has asked and his signature, which are nobody's business but ours: who has
+ * them could ask the same again. */
+static struct ext_map without_signature(const struct ext_map *ext, struct arena *arena)
+{
+    struct ext_map out = {.present = ext->present};
+    for (uint32_t i = 0; i < ext->count; i++) {
+        struct slice name = ext->fields[i].name;
+        if (!slice_is(name, FIELD_ACCESS_KEY) && !slice_is(name, FIELD_SIGNATURE) &&
+            !slice_is(name, FIELD_SECURITY_TOKEN))
+            ext_append(&out, arena, name, ext->fields[i].value);
+    }
+    return out;
+}
+
 /* Pass the call on, with its fields and `body`. */
 static void pass_on(struct broker *broker, struct call *call, const char *group,
                     const char *client_id, struct ext_map ext, struct slice body)
@@ -72,7 +87,7 @@ static void pass_on(struct broker *broker, struct call *call, const char *group,
     (void)strncpy(relay->client_id, client_id, sizeof relay->client_id - 1);
     struct request request = {
         .code = call->request->code,
-        .ext = ext,
+        .ext = without_signature(&ext, call->arena),
         .body = body,
         .codec = CODEC_JSON, /* what every client reads, whatever the tool speaks */
         .timeout_ms = RELAY_TIMEOUT_MS,

@@ -132,4 +132,9 @@
 /* Questions of QUERY_ASSIGNMENT that wait for a name server's answer, some 5 KB each. */
 #define ROUTE_WISHES_MAX 4096
 
+/* plain_acl.yml: some thousands of accounts. Each range of addresses in a list is compared with
+ * every request that the list is asked about, a few nanoseconds each. */
+#define ACL_FILE_BYTES_MAX (1024 * 1024)
+#define ACL_RANGES_MAX 1024
+
 #endif

@@ -75,10 +75,6 @@ static enum status refuse_missing_features(const struct broker_conf *values, str
         return err_set(err, STATUS_INVALID,
                        "enableDLegerCommitLog = true: this broker has no DLedger; remove the line "
                        "and choose with brokerRole what the broker is");
-    if (values->aclEnable)
-        return err_set(err, STATUS_INVALID,
-                       "aclEnable = true: access control is not built yet, and without it the "
-                       "broker would be open to everybody; set it to false to accept that");
     return STATUS_OK;
 }
 
@@ -181,6 +177,30 @@ static enum status check_master_address(const char *address, struct err *err)
                    "haMasterAddress = \"%.200s\" is not host:port; write the master's brokerIP2 "
                    "and haListenPort",
                    address);
+}
+
+/* --- access control --- */
+
+static enum status finish_acl(const struct finish *finish, struct err *err)
+{
+    const struct broker_conf *values = finish->values;
+    const char *file = values->aclPlainFile;
+    const char *home = values->rocketmqHome;
+    struct buf path = BUF_EMPTY;
+    if (file[0] == '/')
+        return STATUS_OK;
+    if (home[0] == '\0' && !values->aclEnable)
+        return STATUS_OK;
+    if (home[0] == '\0')
+        return err_set(err, STATUS_INVALID,
+                       "aclEnable = true: it is not known where plain_acl.yml is; set aclPlainFile "
+                       "to its path, or rocketmqHome to the folder above its conf/");
+    buf_printf(&path, "%s/%s", home, file[0] == '\0' ? "conf/plain_acl.yml" : file);
+    buf_append_byte(&path, '\0');
+    conf_set_default(finish->conf, "aclPlainFile", (const char *)path.data,
+                     file[0] == '\0' ? "default, in rocketmqHome" : "in rocketmqHome");
+    buf_release(&path);
+    return STATUS_OK;
 }
 
 /* --- store --- */
@@ -287,6 +307,8 @@ enum status broker_conf_finish(struct conf *conf, conf_warn warn_function, void 
     finish_addresses(&finish);
     if (status == STATUS_OK)
         status = finish_role(&finish, err);
+    if (status == STATUS_OK)
+        status = finish_acl(&finish, err);
     if (status != STATUS_OK)
         return status;
     conf_default_path(conf, "storePathRootDir", values->storePathRootDir, "store");

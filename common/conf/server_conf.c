@@ -153,6 +153,26 @@ static enum status apply_ratio(struct conf *conf, const char *key, const char *p
     return status;
 }
 
+/* 4.9.2 puts its home folder before rocketmq.acl.plain.file, also when that begins with a slash. */
+static enum status apply_acl_file(struct conf *conf, struct err *err)
+{
+    struct buf origin = BUF_EMPTY;
+    struct buf text = BUF_EMPTY;
+    struct buf relative = BUF_EMPTY;
+    enum status status = STATUS_OK;
+    if (find_java_option("rocketmq.acl.plain.file", &text, &origin)) {
+        struct slice path = buf_slice(&text);
+        while (path.size > 0 && path.data[0] == '/')
+            path = slice_from(path, 1);
+        buf_append_slice(&relative, path);
+        status = set_from(conf, "aclPlainFile", &relative, &origin, err);
+    }
+    buf_release(&text);
+    buf_release(&relative);
+    buf_release(&origin);
+    return status;
+}
+
 enum status conf_apply_environment(struct conf *conf, conf_warn warn, void *warn_ctx,
                                    struct err *err)
 {
@@ -169,6 +189,8 @@ enum status conf_apply_environment(struct conf *conf, conf_warn warn, void *warn
     if (status == STATUS_OK)
         status = apply_ratio(conf, "diskSpaceCleanForciblyRatio",
                              "rocketmq.broker.diskSpaceCleanForciblyRatio", err);
+    if (status == STATUS_OK)
+        status = apply_acl_file(conf, err);
     return status;
 }
 

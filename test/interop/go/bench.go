@@ -5,8 +5,10 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"sort"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -58,6 +60,28 @@ func (b *bench) close() {
 	}
 }
 
+// credentials are those of the environment's variable, an access key and its secret with a colon
+// between; empty ones sign nothing.
+func credentials(variable string) primitive.Credentials {
+	key, secret, _ := strings.Cut(os.Getenv(variable), ":")
+	return primitive.Credentials{AccessKey: key, SecretKey: secret}
+}
+
+func account() primitive.Credentials {
+	return credentials("ACL_ACCOUNT")
+}
+
+// newAdmin makes an administrator. This client's signs only after one of its few calls that see to it,
+// and takes every answer for a success.
+func (b *bench) newAdmin(broker string) (admin.Admin, error) {
+	keys := credentials("ACL_ADMINISTRATOR")
+	a, err := admin.NewAdmin(admin.WithResolver(b.resolver()), admin.WithCredentials(keys))
+	if err == nil && !keys.IsEmpty() {
+		_, err = a.GetAllSubscriptionGroup(context.Background(), broker, waitTimeout)
+	}
+	return a, err
+}
+
 func (b *bench) resolver() primitive.NsResolver {
 	return primitive.NewPassthroughResolver([]string{b.address})
 }
@@ -67,6 +91,7 @@ func (b *bench) producer(options ...producer.Option) (rocketmq.Producer, error) 
 		producer.WithNsResolver(b.resolver()),
 		producer.WithGroupName(unique("P")),
 		producer.WithInstanceName(unique("I")),
+		producer.WithCredentials(account()),
 		producer.WithSendMsgTimeout(10 * time.Second),
 		producer.WithRetry(2),
 	}, options...)
@@ -84,15 +109,15 @@ func (b *bench) producer(options ...producer.Option) (rocketmq.Producer, error) 
 // topic creates a topic on the broker that the route of TBW102 names.
 func (b *bench) topic(queues int) (string, error) {
 	name := unique("G")
-	a, err := admin.NewAdmin(admin.WithResolver(b.resolver()))
-	if err != nil {
-		return "", err
-	}
-	defer a.Close()
 	broker, err := masterOf(b.address)
 	if err != nil {
 		return "", err
 	}
+	a, err := b.newAdmin(broker)
+	if err != nil {
+		return "", err
+	}
+	defer a.Close()
 	return name, a.CreateTopic(context.Background(), admin.WithTopicCreate(name),
 		admin.WithBrokerAddrCreate(broker), admin.WithReadQueueNums(queues),
 		admin.WithWriteQueueNums(queues))
@@ -103,6 +128,7 @@ func (b *bench) pushConsumer(group string, options ...consumer.Option) (rocketmq
 		consumer.WithNsResolver(b.resolver()),
 		consumer.WithGroupName(group),
 		consumer.WithInstance(unique("I")),
+		consumer.WithCredentials(account()),
 		consumer.WithConsumeFromWhere(consumer.ConsumeFromFirstOffset),
 	}, options...)
 	c, err := rocketmq.NewPushConsumer(options...)

@@ -287,6 +287,7 @@ func pull(b *bench) error {
 		consumer.WithGroupName(unique("C")),
 		consumer.WithNsResolver(b.resolver()),
 		consumer.WithInstance(unique("I")),
+		consumer.WithCredentials(account()),
 	)
 	if err != nil {
 		return err
@@ -438,6 +439,7 @@ func transaction(b *bench) error {
 		producer.WithNsResolver(b.resolver()),
 		producer.WithGroupName(unique("TP")),
 		producer.WithInstanceName(unique("I")),
+		producer.WithCredentials(account()),
 	)
 	if err != nil {
 		return err

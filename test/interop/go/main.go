@@ -6,7 +6,8 @@
 //	interop member ROLE JSON NAMESRV      a member of a soak (member.go)
 //
 // The environment variable CODEC says which headers the client writes, json or rocketmq; it comes
-// before the names. Every case prints one line, `ok NAME`, `FAILED NAME reason` or, for the cases named
+// before the names, and PREFIX before it. ACL_ACCOUNT, ACL_ADMINISTRATOR and ACL_LIMITED are accounts
+// (accessKey:secretKey) of a broker that checks access. Every case prints one line, `ok NAME`, `FAILED NAME reason` or, for the cases named
 // in the comma list UNSERVED of the environment, `skipped NAME`; the last line is
 // `go: N passed, N failed, N skipped`. Exit status 0 only when none failed and at least one passed.
 package main
@@ -65,7 +66,7 @@ func main() {
 	rlog.SetLogLevel("fatal")
 	prefix := ""
 	if codec := os.Getenv("CODEC"); codec != "" {
-		prefix = codec + "/"
+		prefix = os.Getenv("PREFIX") + codec + "/"
 		if codec == "rocketmq" {
 			codecType = rocketmqCodec
 		}
@@ -82,7 +83,11 @@ func main() {
 	var wait sync.WaitGroup
 	var passed, failed, skipped atomic.Int32
 	slots := make(chan struct{}, parallelCases)
-	for _, c := range append(cases, moreCases...) {
+	all := append(cases, moreCases...)
+	if os.Getenv("ACL_ACCOUNT") != "" {
+		all = append(all, aclCases...)
+	}
+	for _, c := range all {
 		name := prefix + c.name
 		if !filter.MatchString(name) {
 			continue

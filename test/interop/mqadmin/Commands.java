@@ -14,11 +14,14 @@ import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.BooleanSupplier;
 import java.util.regex.Pattern;
 
+import org.apache.rocketmq.acl.plain.PlainAccessValidator;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.SendResult;
+import org.apache.rocketmq.common.AclConfig;
+import org.apache.rocketmq.common.PlainAccessConfig;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageQueue;
@@ -48,7 +51,10 @@ public class Commands {
 
     public static void main(String[] args) throws Exception {
         Commands commands = new Commands(args[0], args[1], List.of(args).contains("-v"));
-        commands.all();
+        if (List.of(args).contains("-a"))
+            commands.accounts();
+        else
+            commands.all();
         commands.out.printf("mqadmin: %d passed, %d failed%n", commands.passed, commands.failed);
         System.exit(commands.failed == 0 && commands.passed > 0 ? 0 : 1);
     }
@@ -295,6 +301,54 @@ public class Commands {
         check("updateAclConfig -a accessKey1 -s secretKey1" + onCluster, "CODE: 209 ");
         check("deleteAccessConfig -a accessKey1" + onCluster, "CODE: 210 ");
         check("updateGlobalWhiteAddr -g 10.0.0.1" + onBroker, "CODE: 211 ");
+    }
+
+    /* Against a broker with the accounts that the script writes, as its administrator (tools.yml). */
+    private void accounts() throws Exception {
+        String table = "^#Cluster Name +#Broker Name +#Broker Addr +#AclConfigVersionNum +"
+            + "#AclLastUpdateTime";
+        await("clusterAclConfigVersion" + onCluster, "^DefaultCluster ");
+        check("clusterAclConfigVersion" + onCluster, table,
+            "^DefaultCluster +broker-a +\\S+ +0 +\\d{4}-");
+        check("getAccessConfigSubCommand" + onCluster, "^globalWhiteRemoteAddresses: \\[10\\.0\\.0\\.1\\]",
+            "accessKey +: +ordinary-account", "secretKey +: +secret-of-ordinary");
+        check("updateAclConfig -a new-account -s secret-of-new -i PUB -u SUB -m false"
+            + " -t topicA=SUB,topicB=PUB|SUB -g groupA=DENY -w 10.0.0.{1,2}" + onCluster,
+            "create or update plain access config to \\S+ success\\.");
+        check("getAccessConfigSubCommand" + onBroker, "accessKey +: +new-account",
+            "topicPerms +: +\\[topicA=SUB, topicB=PUB\\|SUB\\]", "defaultTopicPerm +: +PUB",
+            "whiteRemoteAddress: +10\\.0\\.0\\.\\{1,2\\}");
+        check("clusterAclConfigVersion" + onBroker, "^DefaultCluster +broker-a +\\S+ +1 +");
+        check("updateAclConfig -a short -s secret-of-new" + onCluster, "CODE: 209 ");
+        check("deleteAccessConfig -a new-account" + onCluster,
+            "delete plain access config account from \\S+ success\\.");
+        check("deleteAccessConfig -a new-account" + onCluster, "CODE: 210 ");
+        check("updateGlobalWhiteAddr -g 10.0.0.2,10.0.1.*" + onBroker,
+            "update global white remote addresses to \\S+ success\\.");
+        check("updateGlobalWhiteAddr -g 10.0.0" + onBroker, "CODE: 211 ");
+        check("getAccessConfigSubCommand" + onBroker, "10\\.0\\.0\\.2, 10\\.0\\.1\\.\\*");
+        check("clusterAclConfigVersion" + onBroker, "^DefaultCluster +broker-a +\\S+ +3 +");
+        readAsApache();
+        check("updateTopic -t Signed -r 2 -w 2" + onCluster, "create topic to \\S+ success\\.");
+        check("clusterList", "^DefaultCluster +broker-a +0 ");
+        check("brokerStatus" + onBroker, "^brokerVersionDesc +: V4_9_2");
+    }
+
+    /* The file that our broker has rewritten, as Apache's broker reads it: it could take over. */
+    private void readAsApache() {
+        PlainAccessValidator validator = new PlainAccessValidator();
+        AclConfig config = validator.getAllAclConfig();
+        List<PlainAccessConfig> accounts = config.getPlainAccessConfigs();
+        boolean good = config.getGlobalWhiteAddrs().equals(List.of("10.0.0.2", "10.0.1.*"))
+            && accounts.size() == 2
+            && accounts.get(0).getSecretKey().equals("12345678") && accounts.get(0).isAdmin()
+            && accounts.get(1).getAccessKey().equals("ordinary-account")
+            && validator.getAclConfigVersion().startsWith("{\"counter\":3,");
+        if (good)
+            passed++;
+        else
+            failed++;
+        out.printf("%s Apache's reader of plain_acl.yml%n", good ? "ok" : "FAILED");
     }
 
     private void deleting() throws Exception {

@@ -368,10 +368,23 @@ static void test_features_that_are_missing_are_refused(void **state)
     set(f, "enableDLegerCommitLog", "true");
     assert_int_equal(finish(f), STATUS_INVALID);
     assert_non_null(strstr(f->err.text, "enableDLegerCommitLog"));
-    set(f, "enableDLegerCommitLog", "false");
+}
+
+static void test_the_accounts_are_below_the_home(void **state)
+{
+    struct fixture *f = *state;
     set(f, "aclEnable", "true");
-    assert_int_equal(finish(f), STATUS_INVALID);
-    assert_non_null(strstr(f->err.text, "aclEnable"));
+    assert_int_equal(finish(f), STATUS_INVALID); /* nobody says where they are */
+    assert_non_null(strstr(f->err.text, "aclPlainFile"));
+    set(f, "rocketmqHome", "/opt/mq");
+    assert_int_equal(finish(f), STATUS_OK);
+    assert_string_equal(f->values.aclPlainFile, "/opt/mq/conf/plain_acl.yml");
+    set(f, "aclPlainFile", "conf/other.yml");
+    assert_int_equal(finish(f), STATUS_OK);
+    assert_string_equal(f->values.aclPlainFile, "/opt/mq/conf/other.yml");
+    set(f, "aclPlainFile", "/etc/acl.yml");
+    assert_int_equal(finish(f), STATUS_OK);
+    assert_string_equal(f->values.aclPlainFile, "/etc/acl.yml");
 }
 
 static void test_name_server_lists(void **state)
@@ -526,6 +539,10 @@ static void test_java_options(void **state)
     assert_int_equal(conf_apply_environment(&f->conf, NULL, NULL, &f->err), STATUS_OK);
     assert_string_equal(f->values.namesrvAddr, "j:9876");
     assert_string_equal(f->values.rocketmqHome, "/j");
+    /* Also with a slash in front it is below the home, as in 4.9.2. */
+    assert_int_equal(setenv("JAVA_OPT", "-Drocketmq.acl.plain.file=/conf/a.yml", 1), 0);
+    assert_int_equal(conf_apply_environment(&f->conf, NULL, NULL, &f->err), STATUS_OK);
+    assert_string_equal(f->values.aclPlainFile, "conf/a.yml");
 }
 
 static void apply_ratio(struct fixture *f, const char *text, enum status status)
@@ -602,6 +619,7 @@ int main(void)
         TEST(test_roles_and_ids),
         TEST(test_values_out_of_range_are_brought_in),
         TEST(test_features_that_are_missing_are_refused),
+        TEST(test_the_accounts_are_below_the_home),
         TEST(test_name_server_lists),
         TEST(test_hours_of_deletion),
         TEST(test_names_that_cannot_name_a_topic_are_refused),

@@ -23,7 +23,7 @@ static void rows_are_found_by_code(void **state)
     assert_string_equal(send->name, "SEND_MESSAGE_V2");
     assert_int_equal(send->server, SERVER_BROKER);
     assert_int_equal(send->executor, EXECUTOR_LOOP);
-    assert_int_equal(send->permission, PERMISSION_TOPIC_PUB);
+    assert_int_equal(send->permission, PERMISSION_SHORT_PUB);
     assert_int_equal(command_info(105)->server, SERVER_NAMESRV);
     assert_int_equal(command_info(309)->server, SERVER_BROKER_AND_CLIENT);
     assert_int_equal(command_info(13)->server, SERVER_NOBODY);

@@ -11,9 +11,12 @@ import java.util.Deque;
 import java.util.Map;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.BooleanSupplier;
+import org.apache.rocketmq.acl.common.AclClientRPCHook;
+import org.apache.rocketmq.acl.common.SessionCredentials;
 import org.apache.rocketmq.client.consumer.DefaultLitePullConsumer;
 import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
+import org.apache.rocketmq.client.consumer.rebalance.AllocateMessageQueueAveragely;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.TransactionMQProducer;
 import org.apache.rocketmq.common.TopicConfig;
@@ -22,6 +25,7 @@ import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.protocol.body.ClusterInfo;
 import org.apache.rocketmq.common.protocol.route.BrokerData;
 import org.apache.rocketmq.common.protocol.route.TopicRouteData;
+import org.apache.rocketmq.remoting.RPCHook;
 import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
 
 final class Bench implements AutoCloseable {
@@ -60,6 +64,28 @@ final class Bench implements AutoCloseable {
     return word + "_" + RUN + "_" + SERIAL.incrementAndGet();
   }
 
+  /** Signs with what the property says, an access key and its secret with a colon between. */
+  private static RPCHook hookOf(String property) {
+    String keys = System.getProperty(property);
+    if (keys == null) {
+      return null;
+    }
+    return hook(keys.substring(0, keys.indexOf(':')), keys.substring(keys.indexOf(':') + 1));
+  }
+
+  static RPCHook hook(String accessKey, String secretKey) {
+    return new AclClientRPCHook(new SessionCredentials(accessKey, secretKey));
+  }
+
+  /** Of the clients that are made here, when the broker checks access; else null. */
+  private static RPCHook hook() {
+    return hookOf("interop.account");
+  }
+
+  static boolean accessIsChecked() {
+    return System.getProperty("interop.account") != null;
+  }
+
   static Message message(String topic, String tag, String key, String body) {
     return new Message(topic, tag, key, body.getBytes(StandardCharsets.UTF_8));
   }
@@ -84,7 +110,7 @@ final class Bench implements AutoCloseable {
 
   DefaultMQAdminExt admin() throws Exception {
     if (admin == null) {
-      admin = new DefaultMQAdminExt(15000);
+      admin = new DefaultMQAdminExt(hookOf("interop.administrator"), 15000);
       admin.setNamesrvAddr(namesrv);
       admin.setInstanceName(unique("admin"));
       admin.start();
@@ -111,7 +137,15 @@ final class Bench implements AutoCloseable {
   }
 
   DefaultMQProducer producer() throws Exception {
-    DefaultMQProducer producer = new DefaultMQProducer(unique("P"));
+    return producer(hook());
+  }
+
+  /** With access checked each client has a connection of its own: the hook belongs to that. */
+  DefaultMQProducer producer(RPCHook hook) throws Exception {
+    DefaultMQProducer producer = new DefaultMQProducer(unique("P"), hook);
+    if (accessIsChecked()) {
+      producer.setInstanceName(unique("I"));
+    }
     producer.setNamesrvAddr(namesrv);
     producer.setSendMsgTimeout(30000);
     producer.start();
@@ -124,7 +158,7 @@ final class Bench implements AutoCloseable {
   }
 
   TransactionMQProducer transactionProducer(String group) {
-    TransactionMQProducer producer = new TransactionMQProducer(group);
+    TransactionMQProducer producer = new TransactionMQProducer(group, hook());
     producer.setNamesrvAddr(namesrv);
     producer.setInstanceName(unique("I"));
     producer.setSendMsgTimeout(30000);
@@ -134,7 +168,12 @@ final class Bench implements AutoCloseable {
 
   /** A push consumer that reads from the first offset; not yet subscribed nor started. */
   DefaultMQPushConsumer pushConsumer(String group) {
-    DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(group);
+    return pushConsumer(group, hook());
+  }
+
+  DefaultMQPushConsumer pushConsumer(String group, RPCHook hook) {
+    DefaultMQPushConsumer consumer =
+        new DefaultMQPushConsumer(group, hook, new AllocateMessageQueueAveragely());
     consumer.setNamesrvAddr(namesrv);
     consumer.setInstanceName(unique("I"));
     consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
@@ -143,15 +182,18 @@ final class Bench implements AutoCloseable {
   }
 
   DefaultMQPullConsumer pullConsumer() throws Exception {
-    DefaultMQPullConsumer consumer = new DefaultMQPullConsumer(unique("PULL"));
+    DefaultMQPullConsumer consumer = new DefaultMQPullConsumer(unique("PULL"), hook());
     consumer.setNamesrvAddr(namesrv);
+    if (accessIsChecked()) {
+      consumer.setInstanceName(unique("I"));
+    }
     consumer.start();
     closers.push(consumer::shutdown);
     return consumer;
   }
 
   DefaultLitePullConsumer litePullConsumer(String group) {
-    DefaultLitePullConsumer consumer = new DefaultLitePullConsumer(group);
+    DefaultLitePullConsumer consumer = new DefaultLitePullConsumer(group, hook());
     consumer.setNamesrvAddr(namesrv);
     consumer.setInstanceName(unique("I"));
     consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);

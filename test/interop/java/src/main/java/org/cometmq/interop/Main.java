@@ -62,6 +62,9 @@ public final class Main {
     OrderCases.addTo(cases);
     AdminCases.addTo(cases);
     BulkCase.addTo(cases);
+    if (Bench.accessIsChecked()) {
+      AclCases.addTo(cases);
+    }
 
     int passed = 0;
     int failed = 0;
