@@ -16,6 +16,10 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+/* A file that was written a moment ago may not be whole yet: half of it could be good YAML that
+ * lacks accounts. The next look finds it settled. */
+#define SETTLE_MS 100
+
 struct access_control {
     char *path;
     struct vfs *vfs;
@@ -190,10 +194,20 @@ static void reload(struct access_control *control)
     free(data);
 }
 
+static bool is_settled(const struct access_control *control)
+{
+    struct vfs_stat st;
+    if (control->vfs->ops->stat(control->vfs, control->path, &st) != STATUS_OK)
+        return true; /* reading it will say why */
+    int64_t age_ms = clock_wall_ms(control->clock) - st.mtime_ms;
+    return age_ms < 0 || age_ms >= SETTLE_MS;
+}
+
 void access_control_reload(struct access_control *control)
 {
     lock_file(control);
-    reload(control);
+    if (is_settled(control))
+        reload(control);
     unlock_file(control);
 }
 

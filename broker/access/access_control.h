@@ -47,7 +47,8 @@ struct access_rules *access_control_rules(struct access_control *control);
 /* --- the file; threads that may wait --- */
 
 /* Look whether the file has changed, and take its rules over. One that cannot be read, or is not
- * right, changes nothing and is logged once. */
+ * right, changes nothing and is logged once; one that was written a moment ago is left for the next
+ * look. */
 void access_control_reload(struct access_control *control);
 
 /* Change the file and take it over at once. The file's former content stays as path.bak.

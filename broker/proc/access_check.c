@@ -204,8 +204,8 @@ static void need_permission(struct check *check, enum command_permission permiss
 
 /* --- who asks --- */
 
-/* Is the request the account's own? Else the fault says why. False also for who needs no check any
- * more: `account` is NULL then, and there is no fault. */
+/* Is the request signed by an account, whose rights count then? False and no fault: whoever comes
+ * from that address may do all. */
 static bool identify(struct check *check, struct access_view *view,
                      const struct access_rules *rules)
 {

@@ -8,9 +8,12 @@
 #include "common/sys/thread.h"
 #include "test/unit/support/folder.h"
 
+#include <fcntl.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <setjmp.h>
@@ -31,12 +34,20 @@ struct fixture {
     atomic_bool done;
 };
 
+/* So many seconds ago it was written. */
+static void set_age(const struct fixture *f, time_t seconds)
+{
+    const struct timespec then = {.tv_sec = time(NULL) - seconds};
+    assert_int_equal(utimensat(AT_FDCWD, f->path, (const struct timespec[2]){then, then}, 0), 0);
+}
+
 static void write_text(const struct fixture *f, const char *text)
 {
     FILE *file = fopen(f->path, "w");
     assert_non_null(file);
     assert_int_equal(fputs(text, file) < 0, 0);
     assert_int_equal(fclose(file), 0);
+    set_age(f, 10);
 }
 
 static enum status open_control(struct fixture *f)
@@ -115,6 +126,41 @@ static void a_view_sees_the_newest(void **state)
     access_control_reload(f->control);
     assert_true(may(access_view_rules(&view, f->control), "account-one"));
     write_pair(f, "DENY");
+    access_control_reload(f->control);
+    assert_false(may(access_view_rules(&view, f->control), "account-one"));
+    access_view_release(&view);
+}
+
+/* Wall time as the test says. */
+static int64_t fake_now_ms;
+
+static int64_t fake_wall_ms(void *ctx)
+{
+    (void)ctx;
+    return fake_now_ms;
+}
+
+static void what_is_being_written_is_left_for_the_next_look(void **state)
+{
+    struct fixture *f = *state;
+    struct access_view view = {0};
+    struct vfs_stat st;
+    struct clock clock = *clock_real();
+    clock.wall_ms = fake_wall_ms;
+    write_pair(f, "DENY");
+    assert_int_equal(access_control_open(f->path, vfs_posix(), &clock, &f->control, &f->err),
+                     STATUS_OK);
+    write_pair(f, "PUB");
+    assert_int_equal(vfs_posix()->ops->stat(vfs_posix(), f->path, &st), STATUS_OK);
+    fake_now_ms = st.mtime_ms + 99;
+    access_control_reload(f->control);
+    assert_false(may(access_view_rules(&view, f->control), "account-one"));
+    fake_now_ms = st.mtime_ms + 100;
+    access_control_reload(f->control);
+    assert_true(may(access_view_rules(&view, f->control), "account-one"));
+    /* A clock that is behind the file's must not keep it for ever. */
+    write_pair(f, "DENY");
+    fake_now_ms = st.mtime_ms - 10000;
     access_control_reload(f->control);
     assert_false(may(access_view_rules(&view, f->control), "account-one"));
     access_view_release(&view);
@@ -224,6 +270,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_start_wants_a_good_file, setup, teardown),
         cmocka_unit_test_setup_teardown(a_view_sees_the_newest, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_being_written_is_left_for_the_next_look, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(versions_go_on, setup, teardown),
         cmocka_unit_test_setup_teardown(many_threads, setup, teardown),
     };
