@@ -10,7 +10,7 @@ SANITIZE ?=
 OPTIMIZE ?= $(if $(SANITIZE),-O1,-O2)
 VERSION := 0.1.0
 
-PACKAGES := libevent_core libconfig libprotobuf-c zlib yaml-0.1 libcrypto
+PACKAGES := libevent_core libconfig libprotobuf-c zlib yaml-0.1 openssl
 CFLAGS   ?= $(OPTIMIZE) -g
 SANITIZE_FLAGS := $(if $(SANITIZE),-fsanitize=$(SANITIZE))
 WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wmissing-prototypes -Wstrict-prototypes \
@@ -22,11 +22,12 @@ ALL_LDFLAGS  := -pthread $(LDFLAGS) $(SANITIZE_FLAGS)
 LDLIBS       := -Wl,--as-needed $(shell pkg-config --libs $(PACKAGES)) -lisal -lm
 
 # The rooms, bottom up; each may use only what stands after it in LINK_<room>.
-ROOMS      := base proto filter sys conf net store repl access state proc namesrv client bench mqstore
+ROOMS      := base proto filter sys tls conf net store repl access state proc namesrv client bench mqstore
 DIR_base   := common/base
 DIR_proto  := proto
 DIR_filter := broker/filter
 DIR_sys    := common/sys
+DIR_tls    := common/tls
 DIR_conf   := common/conf
 DIR_net    := common/net
 DIR_store  := broker/store
@@ -42,17 +43,18 @@ LINK_base  := base
 LINK_proto := proto base
 LINK_filter := filter proto base
 LINK_sys   := sys base
-LINK_conf  := conf sys base
-LINK_net   := net proto sys base
+LINK_tls   := tls sys base
+LINK_conf  := conf tls sys base
+LINK_net   := net proto tls sys base
 LINK_store := store proto sys base
-LINK_repl  := repl store net proto sys base
+LINK_repl  := repl store net proto tls sys base
 LINK_access := access proto sys base
-LINK_state := state filter store net conf proto sys base
-LINK_proc  := proc state access filter repl store net conf proto sys base
-LINK_namesrv := namesrv net conf proto sys base
-LINK_client := client net proto sys base
-LINK_bench := bench client net proto sys base
-LINK_mqstore := mqstore state filter store net conf proto sys base
+LINK_state := state filter store net conf proto tls sys base
+LINK_proc  := proc state access filter repl store net conf proto tls sys base
+LINK_namesrv := namesrv net conf proto tls sys base
+LINK_client := client net proto tls sys base
+LINK_bench := bench client net proto tls sys base
+LINK_mqstore := mqstore state filter store net conf proto tls sys base
 
 library = $(BUILD)/lib$(1).a
 objects = $(patsubst %.c,$(BUILD)/%.o,$(1))

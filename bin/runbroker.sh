@@ -2,10 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # For scripts written for RocketMQ, where `runbroker.sh CLASS ARGUMENTS` starts a Java class with JVM
-# options: starts mqbroker with the arguments. The class, JAVA_OPT and JVM options have no meaning here.
+# options: starts mqbroker with the arguments. Options -Dtls.* are handed on in JAVA_OPT,
+# as they stand; the class and other JVM options have no meaning here.
 
 while [ $# -gt 0 ]; do
   case $1 in
+  -Dtls.*)
+    JAVA_OPT="${JAVA_OPT:-} $1"
+    export JAVA_OPT
+    shift
+    ;;
   org.apache.rocketmq.* | -D* | -X* | -server) shift ;;
   *) break ;;
   esac

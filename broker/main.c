@@ -372,6 +372,21 @@ static void set_addresses(struct broker *broker)
     set_address(conf->brokerIP2, (int)conf->haListenPort, broker->ha_address);
 }
 
+static void make_tls(struct broker *broker)
+{
+    const struct broker_conf *conf = &broker->conf;
+    const struct tls_settings settings = broker_conf_tls(conf);
+    struct err err = {0};
+    int sides = (conf->tlsServerMode == TLS_MODE_DISABLED ? 0 : TLS_SIDE_SERVER) |
+                (conf->useTLS ? TLS_SIDE_CLIENT : 0);
+    if (sides == 0)
+        return;
+    if (tls_new(&settings, sides, &broker->tls, &err) != STATUS_OK)
+        die_with(CONF_EXIT_USAGE, "TLS can not be set up", &err);
+    if (tls_start(broker->tls, &err) != STATUS_OK)
+        die("a thread can not be started", &err);
+}
+
 static void make_loops(struct broker *broker)
 {
     struct err err = {0};
@@ -442,6 +457,8 @@ static void make_server(struct broker *broker)
     options.in_flight_bytes_max = (size_t)conf->maxInFlightBytes;
     options.output_high_water_bytes = (size_t)conf->outputHighWaterBytes;
     options.idle_ms = conf->serverChannelMaxIdleTimeSeconds * 1000;
+    options.tls_mode = (enum tls_mode)conf->tlsServerMode;
+    options.tls = options.tls_mode == TLS_MODE_DISABLED ? NULL : broker->tls;
     options.send_buffer_bytes = (int)conf->serverSocketSndBufSize;
     options.receive_buffer_bytes = (int)conf->serverSocketRcvBufSize;
     struct service service = {broker, broker_on_request, broker_on_close};
@@ -607,6 +624,7 @@ static void tear_down(struct broker *broker)
     }
     store_close(broker->store);
     replication_free(broker->replication);
+    tls_free(broker->tls);
     replica_watch_free(broker->replica_watch);
     replicas_free(broker->replicas);
     topic_stats_free(broker->topic_stats);
@@ -677,6 +695,7 @@ int main(int argc, char **argv)
     take_over_store(&broker);
     save_first_tables(&broker);
     make_pops(&broker);
+    make_tls(&broker);
     make_loops(&broker);
     make_server(&broker);
     start_threads(&broker, &keeper);

@@ -33,6 +33,7 @@ struct daemon {
     struct conf conf;
     struct handlers *handlers;
     struct server *server;
+    struct tls *tls;
     struct loop *loops[LOOPS_MAX];
     int loop_count;
     int started_count;
@@ -94,6 +95,15 @@ static struct net_options net_options_of(const struct namesrv_conf *values)
     return options;
 }
 
+static enum status make_tls(struct daemon *daemon, struct err *err)
+{
+    const struct tls_settings settings = namesrv_conf_tls(&daemon->values);
+    if (daemon->values.tlsServerMode == TLS_MODE_DISABLED)
+        return STATUS_OK;
+    enum status status = tls_new(&settings, TLS_SIDE_SERVER, &daemon->tls, err);
+    return status == STATUS_OK ? tls_start(daemon->tls, err) : status;
+}
+
 static enum status listen_on_port(struct daemon *daemon, int *bound_port, struct err *err)
 {
     int port = (int)daemon->values.listenPort;
@@ -131,9 +141,13 @@ static enum status start(struct daemon *daemon, int *bound_port, struct err *err
         if (status == STATUS_OK)
             daemon->loop_count++;
     }
+    if (status == STATUS_OK)
+        status = make_tls(daemon, err);
     if (status != STATUS_OK)
         return status;
     struct net_options net = net_options_of(&daemon->values);
+    net.tls = daemon->tls;
+    net.tls_mode = (enum tls_mode)daemon->values.tlsServerMode;
     daemon->server =
         server_new(daemon->loops, daemon->loop_count, handlers_service(daemon->handlers), &net);
     status = listen_on_port(daemon, bound_port, err);
@@ -168,6 +182,7 @@ static void stop(struct daemon *daemon)
     handlers_free(daemon->handlers);
     for (int i = 0; i < daemon->loop_count; i++)
         loop_free(daemon->loops[i]);
+    tls_free(daemon->tls);
     log_close();
     conf_release(&daemon->conf);
 }

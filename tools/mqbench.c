@@ -48,7 +48,7 @@ static struct {
     int64_t connections, in_flight, threads, topics, queues, groups, body_bytes, batch, count, last,
         pull_max, server_pid, slave_pid, launched_ms;
     double rate, warm_up_s, duration_s, timeout_s, hold_s;
-    bool create, keys, no_unique, reconnect, until_end, from_end, commit, check_crc, json;
+    bool create, keys, no_unique, reconnect, until_end, from_end, commit, check_crc, json, tls;
 } options = {
     .topic = "mqbench",
     .group = "mqbench",
@@ -481,22 +481,22 @@ static int mode_idle(void)
     struct report_cost cost = {.known = options.server_pid != 0};
     pause_ms(200);
     sample(&cost.before);
-    int *fds = xcalloc((size_t)options.connections, sizeof *fds);
-    int own_fd = broker.fd;
+    struct link *links = xcalloc((size_t)options.connections, sizeof *links);
+    struct link own = broker.link;
     int opened = 0;
     int greeted = 0;
     struct err err;
     for (; opened < options.connections; opened++) {
-        if (dial(master_address, CALL_TIMEOUT_MS, &fds[opened], &err) != STATUS_OK) {
+        if (link_open(&links[opened], master_address, CALL_TIMEOUT_MS, &err) != STATUS_OK) {
             fprintf(stderr, "mqbench: connection %d: %s\n", opened, err.text);
             break;
         }
         /* One call structure serves all: only its socket is exchanged. */
-        broker.fd = fds[opened];
+        broker.link = links[opened];
         buf_clear(&broker.in);
         greeted += heartbeat(&broker, opened);
     }
-    broker.fd = own_fd;
+    broker.link = own;
     struct process_usage settled = {0};
     sample(&settled);
     int64_t until_ms = now_ms() + (int64_t)(options.hold_s * 1000);
@@ -520,8 +520,8 @@ static int mode_idle(void)
                bytes, idle_cpu_pct);
     }
     for (int i = 0; i < opened; i++)
-        close(fds[i]);
-    free(fds);
+        link_close(&links[i]);
+    free(links);
     rpc_close(&broker);
     return greeted == options.connections ? 0 : EXIT_FAILED;
 }
@@ -637,6 +637,7 @@ static const struct {
      "ready: wall clock ms to count from"},
     {"server-pid", WHOLE, &options.server_pid, 1, INT32_MAX, "report CPU and memory of it"},
     {"slave-pid", WHOLE, &options.slave_pid, 1, INT32_MAX, "count its CPU with the server's"},
+    {"tls", YES, &options.tls, 0, 0, "speak TLS, and accept any certificate"},
     {"label", TEXT, &options.label, 0, 0, "text for the report"},
     {"json", YES, &options.json, 0, 0, "report as one JSON object"},
 };
@@ -757,5 +758,8 @@ int main(int argc, char **argv)
     sigaction(SIGTERM, &action, NULL);
     raise_file_limit();
     payload_init();
+    struct err err;
+    if (options.tls && link_use_tls(&err) != STATUS_OK)
+        fail(EXIT_FAILED, err.text);
     return modes[mode].run();
 }

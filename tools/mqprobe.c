@@ -6,9 +6,10 @@
  *     mqprobe ready --broker HOST:PORT [--timeout S]       wait until the broker answers
  *     mqprobe ping --namesrv HOST:PORT [--timeout S]       wait until the name server answers
  *
- * Exit status 0 only when all of it worked. quickstart does what a Java client does with an unknown
- * topic: it takes the route of TBW102, its first send creates the topic, and the topic's own route
- * appears at the name server soon after.
+ * With --tls at the end they speak TLS, and accept any certificate. Exit status 0 only when all of
+ * it worked. quickstart does what a Java client does with an unknown topic: it takes the route of
+ * TBW102, its first send creates the topic, and the topic's own route appears at the name server
+ * soon after.
  */
 #include "common/base/number.h"
 #include "common/sys/clock.h"
@@ -288,7 +289,8 @@ static int usage(FILE *out, int code)
 {
     fputs("usage: mqprobe quickstart --namesrv HOST:PORT [--count N] [--timeout SECONDS]\n"
           "       mqprobe ready --broker HOST:PORT [--timeout SECONDS]\n"
-          "       mqprobe ping --namesrv HOST:PORT [--timeout SECONDS]\n",
+          "       mqprobe ping --namesrv HOST:PORT [--timeout SECONDS]\n"
+          "each with --tls at its end to speak TLS (any certificate is accepted)\n",
           out);
     return code;
 }
@@ -312,6 +314,12 @@ int main(int argc, char **argv)
 {
     if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0))
         return usage(stdout, 0);
+    struct err err;
+    if (argc > 2 && strcmp(argv[argc - 1], "--tls") == 0) {
+        argc--;
+        if (link_use_tls(&err) != STATUS_OK)
+            return failed(&err);
+    }
     if (argc < 2 || argc % 2 != 0)
         return usage(stderr, EXIT_USAGE);
     for (int i = 2; i < argc; i += 2) {

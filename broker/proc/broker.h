@@ -120,6 +120,7 @@ struct broker {
     struct appender *appender;
     struct transaction_asker *transaction_asker; /* NULL on a slave */
     struct server *server;
+    struct tls *tls; /* NULL when neither clients nor this broker's calls may use it */
     int loop_count;
     struct loop **loops;
     struct broker_loop *per_loop;
@@ -137,6 +138,12 @@ struct broker {
 static inline bool broker_is_slave(const struct broker *broker)
 {
     return broker->slave;
+}
+
+/* For the connections that this broker opens to others; NULL: plain ones. */
+static inline struct tls *broker_tls_for_calls(const struct broker *broker)
+{
+    return broker->conf.useTLS ? broker->tls : NULL;
 }
 
 /* A slave has heard who its master is. Its log is followed at ha_address unless haMasterAddress

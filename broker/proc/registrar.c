@@ -100,6 +100,7 @@ enum status registrar_new(struct broker *broker, struct registrar **out, struct 
         return status;
     }
     struct net_options options = net_options_default();
+    options.tls = broker_tls_for_calls(broker);
     registrar->broker = broker;
     registrar->client = client_new(broker->loops[0], &options);
     registrar->timer = loop_timer_new(broker->loops[0], period_over, registrar);

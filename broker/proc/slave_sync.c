@@ -719,6 +719,7 @@ enum status slave_sync_start(struct broker *broker, struct slave_sync **out, str
 {
     struct slave_sync *sync = xcalloc(1, sizeof *sync);
     struct net_options options = net_options_default();
+    options.tls = broker_tls_for_calls(broker);
     char path[PATH_MAX];
     options.frame_bytes_max = ANSWER_BYTES_MAX;
     options.connections_max = 4;

@@ -56,6 +56,7 @@ struct topic_routes *topic_routes_new(struct broker *broker)
 {
     struct topic_routes *routes = xcalloc(1, sizeof *routes);
     struct net_options options = net_options_default();
+    options.tls = broker_tls_for_calls(broker);
     routes->broker = broker;
     routes->client = client_new(broker->loops[0], &options);
     return routes;

@@ -25,9 +25,9 @@ void ha_wire_init(struct ha_wire *wire, int fd, bool accepted, int wake_fd)
     int one = 1;
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     if (accepted)
-        transport_init_accepted(&wire->transport, fd);
+        transport_init_accepted(&wire->transport, fd, NULL);
     else
-        transport_init_opened(&wire->transport, fd);
+        transport_init_opened(&wire->transport, fd, NULL);
 }
 
 static void drop_range(struct ha_wire *wire)
@@ -150,12 +150,8 @@ static enum status flush_range(struct ha_wire *wire, size_t *log_bytes)
     while (wire->range_sent < range->size) {
         size_t rest = range->size - wire->range_sent;
         size_t sent = 0;
-        struct iovec part = {(void *)(uintptr_t)(range->data + wire->range_sent), rest};
-        enum status status =
-            transport_sends_files(&wire->transport)
-                ? transport_send_file(&wire->transport, fd, offset + (int64_t)wire->range_sent,
-                                      rest, &sent)
-                : transport_writev(&wire->transport, &part, 1, false, &sent);
+        enum status status = transport_send_file(&wire->transport, fd,
+                                                 offset + (int64_t)wire->range_sent, rest, &sent);
         if (status != STATUS_OK)
             return status;
         wire->range_sent += sent;

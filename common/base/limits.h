@@ -61,6 +61,11 @@
  * bytes of unanswered calls may be queued behind it all the same. */
 #define CONNECTION_OUTCALL_BYTES_MAX (8 * 1024 * 1024)
 
+/* TLS handshakes under way on one loop, each some 20 KiB and up to 150 KiB when the peer means
+ * harm; and how long one may take (as Netty's in 4.9.2). */
+#define TLS_HANDSHAKES_MAX 256
+#define TLS_HANDSHAKE_MS 10000
+
 /* Messages of one loop that wait to be appended while the disk is slow, beside their number
  * (sendThreadPoolQueueCapacity): a second's worth of a fast network. */
 #define SENDS_QUEUED_BYTES_MAX (64 * 1024 * 1024)

@@ -15,6 +15,7 @@
 #include "common/base/number.h"
 #include "common/conf/local_address.h"
 #include "common/conf/server_conf.h"
+#include "common/conf/tls_conf.h"
 #include "common/sys/vfs.h"
 
 #include <stdio.h>
@@ -288,6 +289,34 @@ static void clamp(const struct finish *finish, const char *key, int64_t value, i
         set_number(finish, key, value < low ? low : high, origin);
 }
 
+/* --- TLS --- */
+
+struct tls_settings broker_conf_tls(const struct broker_conf *values)
+{
+    struct tls_settings settings = {TLS_CONF_SERVER(values)};
+    settings.sides[TLS_CLIENT] = (struct tls_side){
+        .key_path = values->tlsClientKeyPath,
+        .key_password = values->tlsClientKeyPassword,
+        .cert_path = values->tlsClientCertPath,
+        .trust_path = values->tlsClientTrustCertPath,
+        .verify = values->tlsClientAuthServer,
+    };
+    return settings;
+}
+
+static enum status finish_tls(const struct finish *finish, struct err *err)
+{
+    const struct broker_conf *values = finish->values;
+    const struct tls_settings settings = broker_conf_tls(values);
+    if (conf_is_default(finish->conf, "useTLS")) {
+        bool chosen = !conf_is_default(finish->conf, "tlsEnable");
+        bool use = chosen ? values->tlsEnable : values->tlsServerMode == TLS_MODE_ENFORCING;
+        conf_set_default(finish->conf, "useTLS", use ? "true" : "false",
+                         chosen ? "default, tlsEnable" : "default, by tlsServerMode");
+    }
+    return tls_conf_check(&settings, values->tlsServerMode, values->useTLS, err);
+}
+
 enum status broker_conf_finish(struct conf *conf, conf_warn warn_function, void *warn_ctx,
                                struct err *err)
 {
@@ -317,7 +346,7 @@ enum status broker_conf_finish(struct conf *conf, conf_warn warn_function, void 
     clamp(&finish, "registerNameServerPeriod", values->registerNameServerPeriod, 10000, 60000);
     clamp(&finish, "diskMaxUsedSpaceRatio", values->diskMaxUsedSpaceRatio, 10, 95);
     conf_finish_server(conf, values->serverSelectorThreads, values->logFile, "broker.log");
-    return STATUS_OK;
+    return finish_tls(&finish, err);
 }
 
 static const struct conf_program PROGRAM = {

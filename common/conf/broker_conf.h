@@ -7,6 +7,7 @@
 #define COMMON_CONF_BROKER_CONF_H
 
 #include "common/conf/conf.h"
+#include "common/tls/tls_context.h"
 
 enum broker_role {
     BROKER_ROLE_ASYNC_MASTER,
@@ -46,6 +47,9 @@ enum status broker_conf_finish(struct conf *conf, conf_warn warn, void *warn_ctx
  * flags and options). conf_release is the caller's business only when true. */
 bool broker_conf_boot(int argc, char **argv, struct broker_conf *values, struct conf *conf,
                       int *exit_code);
+
+/* What the options say about TLS; the texts live as long as the options. */
+struct tls_settings broker_conf_tls(const struct broker_conf *values);
 
 /* The file that live updates are written to, malloc'ed: the -c file, else
  * $HOME/store/config/broker.properties as in 4.9.2. */

@@ -29,10 +29,31 @@ static const char *text_of(const struct conf *conf, size_t index)
     return atomic_load((_Atomic(const char *) *)member(conf, index));
 }
 
+/* Java's tls.server.keyPath is the key tlsServerKeyPath, because libconfig has no names with dots.
+ */
+static bool is_dotted_name(struct slice name, const char *key)
+{
+    bool upper = false;
+    if (!slice_starts_with(name, SLICE_LITERAL("tls.")))
+        return false;
+    for (size_t i = 0; i < name.size; i++) {
+        if (name.data[i] == '.') {
+            upper = true;
+            continue;
+        }
+        if ((upper ? toupper(name.data[i]) : name.data[i]) != *key)
+            return false;
+        upper = false;
+        key++;
+    }
+    return *key == '\0' && !upper;
+}
+
 size_t conf_find(const struct conf *conf, struct slice name)
 {
     size_t index = 0;
-    while (index < conf->key_count && !slice_is(name, conf->keys[index].name))
+    while (index < conf->key_count && !slice_is(name, conf->keys[index].name) &&
+           !is_dotted_name(name, conf->keys[index].name))
         index++;
     return index;
 }
@@ -482,7 +503,7 @@ void conf_list(const struct conf *conf, struct buf *out)
 {
     CHECK(pthread_mutex_lock(&conf->state->lock) == 0);
     for (size_t i = 0; i < conf->key_count; i++) {
-        if (conf->keys[i].type == CONF_FOREIGN)
+        if (conf->keys[i].type == CONF_FOREIGN || (conf->keys[i].flags & CONF_SECRET))
             continue;
         buf_printf(out, "%s=", conf->keys[i].name);
         conf_append_next_value(conf, i, out);
@@ -512,6 +533,10 @@ void conf_print(const struct conf *conf, bool only_important, struct buf *out)
         const struct conf_slot *slot = &conf->state->slots[i];
         buf_clear(&value);
         conf_append_value(conf, i, &value);
+        if ((key->flags & CONF_SECRET) && value.size > 0) {
+            buf_clear(&value);
+            buf_append_cstr(&value, "******");
+        }
         print_line(out, key->name, buf_slice(&value),
                    slot->origin == NULL ? "default" : slot->origin);
     }

@@ -35,6 +35,7 @@ enum conf_flags {
     CONF_LIVE = 1,      /* takes effect when updated while running */
     CONF_IMPORTANT = 2, /* printed by -m */
     CONF_NAME = 4,      /* of strings: see conf_is_name; may be empty when the default is */
+    CONF_SECRET = 8,    /* shown to nobody */
 };
 
 struct conf_key {

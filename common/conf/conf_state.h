@@ -43,7 +43,8 @@ struct conf_state {
     char *file_path; /* absolute */
 };
 
-/* The index of `name` in the table, or key_count. */
+/* The index of `name` in the table, or key_count. A name like tls.server.mode stands for
+ * tlsServerMode. */
 size_t conf_find(const struct conf *conf, struct slice name);
 
 /* Check and set the key at `index`. `where` starts the message: "broker.conf:7: " or "". */

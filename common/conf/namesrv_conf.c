@@ -5,6 +5,7 @@
 #include "common/conf/namesrv_conf.h"
 
 #include "common/conf/server_conf.h"
+#include "common/conf/tls_conf.h"
 
 static const struct conf_key KEYS[] = {
 #include "common/conf/conf_keys.inc"
@@ -22,7 +23,6 @@ enum status namesrv_conf_finish(struct conf *conf, conf_warn warn, void *warn_ct
 {
     (void)warn;
     (void)warn_ctx;
-    (void)err;
     struct namesrv_conf *values = conf->values;
     const char *file = conf_file_path(conf);
     conf_default_path(conf, "kvConfigPath", values->kvConfigPath, "namesrv/kvConfig.json");
@@ -31,7 +31,13 @@ enum status namesrv_conf_finish(struct conf *conf, conf_warn warn, void *warn_ct
     conf_default_path(conf, "configStorePath", values->configStorePath,
                       "namesrv/namesrv.properties");
     conf_finish_server(conf, values->serverSelectorThreads, values->logFile, "namesrv.log");
-    return STATUS_OK;
+    const struct tls_settings tls = namesrv_conf_tls(values);
+    return tls_conf_check(&tls, values->tlsServerMode, false, err);
+}
+
+struct tls_settings namesrv_conf_tls(const struct namesrv_conf *values)
+{
+    return (struct tls_settings){TLS_CONF_SERVER(values)};
 }
 
 static const struct conf_program PROGRAM = {

@@ -7,6 +7,7 @@
 #define COMMON_CONF_NAMESRV_CONF_H
 
 #include "common/conf/conf.h"
+#include "common/tls/tls_context.h"
 
 struct namesrv_conf {
 #define CONF_SECTION(title)
@@ -24,5 +25,8 @@ void namesrv_conf_init(struct namesrv_conf *values, struct conf *conf);
 enum status namesrv_conf_finish(struct conf *conf, conf_warn warn, void *warn_ctx, struct err *err);
 bool namesrv_conf_boot(int argc, char **argv, struct namesrv_conf *values, struct conf *conf,
                        int *exit_code);
+
+/* What the options say about TLS; the texts live as long as the options. */
+struct tls_settings namesrv_conf_tls(const struct namesrv_conf *values);
 
 #endif

@@ -4,7 +4,9 @@
  */
 #include "common/conf/server_conf.h"
 
+#include "common/conf/tls_conf.h"
 #include "common/sys/log.h"
+#include "common/tls/tls_context.h"
 
 #include <pwd.h>
 #include <sched.h>
@@ -14,6 +16,20 @@
 const char *const conf_log_level_names[] = {
     [LOG_ERROR] = "ERROR", [LOG_WARN] = "WARN",    [LOG_INFO] = "INFO",
     [LOG_DEBUG] = "DEBUG", [LOG_DEBUG + 1] = NULL,
+};
+
+const char *const conf_tls_mode_names[] = {
+    [TLS_MODE_DISABLED] = "disabled",
+    [TLS_MODE_PERMISSIVE] = "permissive",
+    [TLS_MODE_ENFORCING] = "enforcing",
+    NULL,
+};
+
+const char *const conf_tls_client_auth_names[] = {
+    [TLS_CLIENT_AUTH_NONE] = "none",
+    [TLS_CLIENT_AUTH_OPTIONAL] = "optional",
+    [TLS_CLIENT_AUTH_REQUIRE] = "require",
+    NULL,
 };
 
 const char *conf_home(void)
@@ -57,8 +73,7 @@ static bool find_java_property(const char *variable, const char *property, struc
     return found;
 }
 
-/* What the Java options say about the property, and where; false when nothing. */
-static bool find_java_option(const char *property, struct buf *text, struct buf *origin)
+bool conf_find_java_option(const char *property, struct buf *text, struct buf *origin)
 {
     static const char *const JAVA_OPTIONS[] = {"JAVA_OPT", "JAVA_OPT_EXT"};
     bool found = false;
@@ -95,7 +110,7 @@ static enum status apply_one(struct conf *conf, const char *key, const char *var
         buf_printf(&origin, "environment %s", variable);
         buf_append_cstr(&text, value);
     }
-    (void)find_java_option(property, &text, &origin);
+    (void)conf_find_java_option(property, &text, &origin);
     enum status status = set_from(conf, key, &text, &origin, err);
     buf_release(&text);
     buf_release(&origin);
@@ -136,7 +151,7 @@ static enum status apply_ratio(struct conf *conf, const char *key, const char *p
     struct buf origin = BUF_EMPTY;
     struct buf text = BUF_EMPTY;
     enum status status = STATUS_OK;
-    if (find_java_option(property, &text, &origin)) {
+    if (conf_find_java_option(property, &text, &origin)) {
         int percent = ratio_percent(buf_slice(&text));
         if (percent < 1) {
             status = err_set(err, STATUS_INVALID,
@@ -160,7 +175,7 @@ static enum status apply_acl_file(struct conf *conf, struct err *err)
     struct buf text = BUF_EMPTY;
     struct buf relative = BUF_EMPTY;
     enum status status = STATUS_OK;
-    if (find_java_option("rocketmq.acl.plain.file", &text, &origin)) {
+    if (conf_find_java_option("rocketmq.acl.plain.file", &text, &origin)) {
         struct slice path = buf_slice(&text);
         while (path.size > 0 && path.data[0] == '/')
             path = slice_from(path, 1);
@@ -191,6 +206,8 @@ enum status conf_apply_environment(struct conf *conf, conf_warn warn, void *warn
                              "rocketmq.broker.diskSpaceCleanForciblyRatio", err);
     if (status == STATUS_OK)
         status = apply_acl_file(conf, err);
+    if (status == STATUS_OK)
+        status = tls_conf_apply_environment(conf, err);
     return status;
 }
 
@@ -221,7 +238,7 @@ void conf_finish_server(struct conf *conf, int64_t threads, const char *log_file
     conf_default_path(conf, "logFile", log_file, text);
 }
 
-/* Environment, then file, then -n: the later goes before the earlier. */
+/* Environment, then file, then -n, then the file of TLS: the later goes before the earlier. */
 static enum status gather(struct conf *conf, const struct conf_options *options, conf_warn warn,
                           void *warn_ctx, struct err *err)
 {
@@ -233,6 +250,8 @@ static enum status gather(struct conf *conf, const struct conf_options *options,
         if (status == STATUS_NOT_FOUND)
             status = STATUS_OK; /* a name server takes -n too, and has no use for it */
     }
+    if (status == STATUS_OK)
+        status = tls_conf_load_file(conf, warn, warn_ctx, err);
     return status;
 }
 

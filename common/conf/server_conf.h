@@ -6,7 +6,8 @@
  * Environment: ROCKETMQ_HOME; NAMESRV_ADDR (broker). Of the Java options in JAVA_OPT and
  * JAVA_OPT_EXT, -Drocketmq.home.dir=... and -Drocketmq.namesrv.addr=... count, and go before the
  * former, as in Java, and so do the broker's -Drocketmq.broker.diskSpaceWarningLevelRatio=0.90 and
- * -Drocketmq.broker.diskSpaceCleanForciblyRatio=0.85; everything else in them is ignored.
+ * -Drocketmq.broker.diskSpaceCleanForciblyRatio=0.85, and -Dtls.*=... (tls_conf.h); everything else
+ * in them is ignored.
  * ROCKETMQ_SERIALIZE_TYPE may be JSON or ROCKETMQ.
  */
 #ifndef COMMON_CONF_SERVER_CONF_H
@@ -17,6 +18,11 @@
 
 /* ERROR, WARN, INFO, DEBUG: the order of enum log_level. */
 extern const char *const conf_log_level_names[];
+
+/* disabled, permissive, enforcing; none, optional, require: the order of the enums in
+ * tls_context.h. */
+extern const char *const conf_tls_mode_names[];
+extern const char *const conf_tls_client_auth_names[];
 
 /* The user's folder: $HOME, else the one in the password file, else "/". Static storage. */
 const char *conf_home(void);
@@ -29,6 +35,10 @@ void conf_default_path(struct conf *conf, const char *key, const char *value, co
  * returns  OK | INVALID */
 enum status conf_apply_environment(struct conf *conf, conf_warn warn, void *warn_ctx,
                                    struct err *err);
+
+/* What the Java options in JAVA_OPT and JAVA_OPT_EXT say about a property, and where ("-Dx in
+ * JAVA_OPT"); false when nothing. */
+bool conf_find_java_option(const char *property, struct buf *text, struct buf *origin);
 
 /* "JSON" or "ROCKETMQ", from ROCKETMQ_SERIALIZE_TYPE: the encoding of headers that the daemon
  * sends of its own accord; answers are in the encoding of their request. */

@@ -98,7 +98,7 @@ static void connected(struct peer *peer)
 {
     struct client *client = peer->client;
     struct transport transport;
-    transport_init_opened(&transport, peer->fd);
+    transport_init_opened(&transport, peer->fd, client->group.tls);
     struct host host = address_to_host(&peer->addresses[peer->next_address - 1].storage);
     peer->fd = -1;
     loop_timer_cancel(peer->connect_timer);

@@ -9,6 +9,7 @@
 
 #include "common/base/check.h"
 #include "common/base/limits.h"
+#include "common/net/conn_tls.h"
 #include "common/net/outcall.h"
 
 #include <event2/event.h>
@@ -26,7 +27,7 @@ static void log_end(struct conn *conn, enum conn_end why, const char *reason)
     static const enum log_level levels[] = {
         [CONN_END_PEER] = LOG_DEBUG,   [CONN_END_MALFORMED] = LOG_WARN, [CONN_END_IDLE] = LOG_INFO,
         [CONN_END_STALLED] = LOG_WARN, [CONN_END_UNREAD] = LOG_WARN,    [CONN_END_ASKED] = LOG_INFO,
-        [CONN_END_OWNER] = LOG_DEBUG,  [CONN_END_FILE] = LOG_ERROR,
+        [CONN_END_OWNER] = LOG_DEBUG,  [CONN_END_FILE] = LOG_ERROR,     [CONN_END_TLS] = LOG_WARN,
     };
     int64_t suppressed;
     if (!log_gate_open(&conn->group->totals->ended_gates[why], &suppressed))
@@ -35,6 +36,14 @@ static void log_end(struct conn *conn, enum conn_end why, const char *reason)
     host_format(&conn->peer, peer);
     log_line(levels[why], "net", "connection closed", "peer=%s reason=\"%s\" suppressed=%lld", peer,
              reason, (long long)suppressed);
+}
+
+/* The memory that the transport holds for this connection counts as output of it. */
+static void count_unsent(struct conn *conn, size_t bytes)
+{
+    conn->output.held_bytes += bytes - conn->unsent_counted;
+    conn->table->pool.held_bytes += bytes - conn->unsent_counted;
+    conn->unsent_counted = bytes;
 }
 
 void conn_end(struct conn *conn, enum conn_end why, const char *reason)
@@ -52,6 +61,7 @@ void conn_end(struct conn *conn, enum conn_end why, const char *reason)
     list_remove(&conn->in_resume);
     list_remove(&conn->in_half);
     list_remove(&conn->in_paused);
+    conn_tls_ended(conn);
     if (table->favoured == conn)
         table->favoured = NULL;
     CHECK(event_del(&conn->read_event) == 0);
@@ -61,6 +71,7 @@ void conn_end(struct conn *conn, enum conn_end why, const char *reason)
     atomic_fetch_sub(&group->totals->connections, 1);
     counter_add(&group->calls_under_way, -conn->calls_under_way);
     transport_close(&conn->transport);
+    count_unsent(conn, 0);
 #ifdef DEBUG
     free(conn->unanswered);
 #endif
@@ -91,6 +102,7 @@ void conn_resume(struct conn *conn, enum conn_pause why)
     if (conn->pauses != 0 || conn->ended)
         return;
     CHECK(event_add(&conn->read_event, NULL) == 0);
+    conn_read_again(conn);
     if (conn->input.size > 0 && list_empty(&conn->in_resume))
         list_append(&conn->table->resume, &conn->in_resume);
 }
@@ -204,45 +216,55 @@ static void on_writable(int fd, short what, void *arg)
         list_append(&conn->table->dirty, &conn->in_dirty);
 }
 
+static bool has_output(const struct conn *conn)
+{
+    return conn->output.bytes > 0 || conn->transport.unsent_bytes > 0;
+}
+
 void conn_output_added(struct conn *conn)
 {
-    if (conn->ended || conn->output.bytes == 0)
+    if (conn->ended || !has_output(conn))
         return;
     if (!conn->write_blocked && !conn->corked && list_empty(&conn->in_dirty))
         list_append(&conn->table->dirty, &conn->in_dirty);
-    if (conn->output.bytes >= conn->group->totals->options.output_high_water_bytes)
+    /* A handshake goes on by reading. */
+    if (conn->output.bytes >= conn->group->totals->options.output_high_water_bytes &&
+        !conn->transport.handshaking)
         conn_pause(conn, CONN_PAUSE_OUTPUT);
 }
 
-/* One system call. *whole: all it was given has left, there may be room for more. */
-static enum status write_some(struct conn *conn, size_t *sent, bool *whole)
+/* One system call. *room: there may be room for more. */
+static enum status write_some(struct conn *conn, size_t *sent, bool *room)
 {
     struct transport *transport = &conn->transport;
     struct output_file file;
-    bool files = transport_sends_files(transport);
-    if (files && output_next_file(&conn->output, &file)) {
+    if (output_next_file(&conn->output, &file)) {
         enum status status = transport_send_file(transport, file.fd, file.offset, file.size, sent);
-        *whole = *sent == file.size;
+        *room = transport_has_room(transport, *sent, file.size);
         return status;
     }
     struct iovec pieces[WRITE_PIECES_MAX];
     bool more;
     size_t size = 0;
-    int count = output_gather(&conn->output, files, pieces, WRITE_PIECES_MAX, &more);
+    int count = output_gather(&conn->output, pieces, WRITE_PIECES_MAX, &more);
     for (int i = 0; i < count; i++)
         size += pieces[i].iov_len;
     enum status status = transport_writev(transport, pieces, count, more, sent);
-    *whole = *sent == size;
+    *room = transport_has_room(transport, *sent, size);
     return status;
 }
 
 /* Up to WRITE_CALLS_MAX calls; false when the connection has ended. */
 static bool write_out(struct conn *conn)
 {
-    bool whole = true;
-    for (int i = 0; i < WRITE_CALLS_MAX && whole && conn->output.bytes > 0; i++) {
+    bool room = true;
+    for (int i = 0; i < WRITE_CALLS_MAX && room && has_output(conn); i++) {
         size_t sent = 0;
-        enum status status = write_some(conn, &sent, &whole);
+        enum status status = write_some(conn, &sent, &room);
+        if (status == STATUS_TRUNCATED) {
+            conn_await_disk(conn);
+            return !conn->ended;
+        }
         if (status == STATUS_NOT_FOUND) {
             conn_end(conn, CONN_END_FILE, "the file of an answer cannot be read: look at the disk");
             return false;
@@ -251,10 +273,11 @@ static bool write_out(struct conn *conn)
             conn_end(conn, CONN_END_PEER, "closed by the peer");
             return false;
         }
-        if (sent > 0) {
-            conn_touch(conn);
-            output_consume(&conn->output, &conn->table->pool, sent);
-        }
+        if (status == STATUS_BUSY)
+            break;
+        conn_touch(conn);
+        conn->disk_since_ms = 0;
+        output_consume(&conn->output, &conn->table->pool, sent);
         if (conn->ended)
             return false;
     }
@@ -263,9 +286,14 @@ static bool write_out(struct conn *conn)
 
 void conn_write(struct conn *conn)
 {
-    if (conn->corked || !write_out(conn))
+    const struct transport *transport = &conn->transport;
+    if (conn->corked || (transport->handshaking && transport->unsent_bytes == 0) ||
+        !write_out(conn))
         return;
-    if (conn->output.bytes > 0) {
+    count_unsent(conn, transport->unsent_bytes);
+    if (!list_empty(&conn->in_disk))
+        return;
+    if (has_output(conn)) {
         conn->write_blocked = true;
         list_remove(&conn->in_dirty);
         CHECK(event_add(&conn->write_event, NULL) == 0);
@@ -296,6 +324,8 @@ void conn_group_init(struct conn_group *group, struct loop *loop, struct conn_to
     group->service = service;
     list_init(&group->by_activity);
     group->idle_timer = loop_timer_new(loop, group_check_idle, group);
+    if (totals->options.tls != NULL)
+        group->tls = tls_io_new(totals->options.tls, totals->options.tls_mode);
 }
 
 void conn_group_end_all(struct conn_group *group, bool quietly)
@@ -311,6 +341,7 @@ void conn_group_release(struct conn_group *group)
 {
     CHECK(list_empty(&group->by_activity));
     loop_timer_free(group->idle_timer);
+    tls_io_free(group->tls);
 }
 
 struct conn *conn_open(struct conn_group *group, const struct transport *transport,
@@ -328,6 +359,9 @@ struct conn *conn_open(struct conn_group *group, const struct transport *transpo
     list_init(&conn->in_resume);
     list_init(&conn->in_half);
     list_init(&conn->in_paused);
+    list_init(&conn->in_shakes);
+    list_init(&conn->in_steps);
+    list_init(&conn->in_disk);
     list_init(&conn->outcalls);
     conn_slot_take(table, conn);
     conn->active_ms = loop_now_ms(table->loop);
@@ -341,5 +375,7 @@ struct conn *conn_open(struct conn_group *group, const struct transport *transpo
           0);
     CHECK(event_assign(&conn->write_event, base, fd, EV_WRITE, on_writable, conn) == 0);
     CHECK(event_add(&conn->read_event, NULL) == 0);
+    if (conn->transport.handshaking)
+        conn_handshake_begin(conn);
     return conn;
 }

@@ -28,6 +28,7 @@ enum conn_end {
     CONN_END_UNREAD,  /* held the most output while there was too much of it */
     CONN_END_ASKED,   /* net_close */
     CONN_END_OWNER,   /* the server or client is shutting down */
+    CONN_END_TLS,     /* a handshake failed, took too long, or too many are under way */
     CONN_END_COUNT,
 };
 
@@ -37,6 +38,7 @@ enum conn_pause {
     CONN_PAUSE_MEMORY = 2, /* in_flight_bytes_max is exceeded and it holds half a frame */
     CONN_PAUSE_DRAIN = 4,  /* the server stops, and its peer does not */
     CONN_PAUSE_CALLS = 8,  /* CONNECTION_DETACHED_CALLS_MAX of its calls are under way */
+    CONN_PAUSE_TLS = 16,   /* its turn to go on with its handshake has not come */
 };
 
 /* What all connections of a server or client share; any thread. */
@@ -57,6 +59,7 @@ struct conn_group {
     struct conn_table *table;
     struct conn_totals *totals;
     struct service service;
+    struct tls_io *tls; /* NULL: none */
     /* The owner's part of a connection's end, may be NULL. */
     void (*on_end)(struct conn_group *group, struct conn *conn);
     struct list by_activity; /* idle for longest first */
@@ -87,6 +90,11 @@ struct conn {
     struct list in_resume; /* reading was resumed: the input may hold whole frames */
     struct list in_half;   /* holds half a frame */
     struct list in_paused; /* waits for memory */
+    struct list in_shakes; /* its handshake is not done */
+    struct list in_steps;  /* and wants to go on */
+    struct list in_disk;   /* waits for the disk; conn_tls.c */
+    int64_t shake_since_ms;
+    int64_t disk_since_ms;
     int64_t active_ms;
     int64_t half_since_ms;
     int64_t drain_until_ms; /* drain.c's; 0 until the first step */
@@ -97,10 +105,11 @@ struct conn {
     size_t input_wanted;  /* size at which the first frame of `input` is complete, if known */
     size_t input_counted; /* what of in_flight_bytes is ours */
     struct output output;
-    unsigned pauses;    /* enum conn_pause */
-    bool write_blocked; /* waiting for the socket to take more */
-    bool corked;        /* output is kept back */
-    bool ended;         /* buried at the end of the turn */
+    size_t unsent_counted; /* what of its held_bytes is the transport's */
+    unsigned pauses;       /* enum conn_pause */
+    bool write_blocked;    /* waiting for the socket to take more */
+    bool corked;           /* output is kept back */
+    bool ended;            /* buried at the end of the turn */
 
     int64_t calls_under_way; /* of the peer's: two-way requests not answered yet */
     int detached_calls;      /* of those, and one-way ones: the copies that are not freed yet */
@@ -117,7 +126,7 @@ struct conn {
 
 /* What one connection may bring in per turn: bounds how long one peer keeps the others waiting,
  * and still makes batches of some hundred small requests. */
-#define CONN_READ_BYTES_PER_TURN ((size_t)128 * 1024)
+#define CONN_READ_BYTES_PER_TURN TRANSPORT_READ_BYTES
 
 struct conn_slot {
     struct conn *conn;
@@ -148,6 +157,12 @@ struct conn_table {
     struct list ended;     /* linked by in_group; freed at the end of the turn */
     struct loop_timer *half_timer;
     int64_t half_timer_ms; /* the delay it was set to; 0 while it is not set */
+    struct list shakes;    /* oldest first */
+    struct list steps;
+    struct list disk;
+    int shake_count; /* those that peers have begun */
+    struct loop_timer *shake_timer;
+    struct loop_timer *disk_timer;
     struct output_pool pool;
     size_t queued_output_bytes_max; /* this loop's share; pool.held_bytes is measured by it */
     struct outcall_table outcalls;
@@ -209,6 +224,10 @@ void conn_call_freed(struct conn *conn);
 void conn_handle_kept(struct conn *conn);
 /* libevent's callback for reading. */
 void conn_on_readable(int fd, short what, void *conn);
+/* Read once and handle what came. */
+void conn_read(struct conn *conn);
+/* If the transport holds something back have it read in this turn. */
+void conn_read_again(struct conn *conn);
 /* The timer's: go on where memory is free again; end the oldest half frame where it is not. */
 void conn_check_half_frames(void *table);
 

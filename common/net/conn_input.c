@@ -16,9 +16,11 @@
 #include "common/net/conn.h"
 
 #include "common/base/check.h"
+#include "common/net/conn_tls.h"
 #include "common/net/loop_private.h"
 #include "common/net/outcall.h"
 
+#include <event2/event.h>
 #include <stdlib.h>
 
 #define INPUT_BYTES_MIN 512
@@ -270,6 +272,7 @@ static void handle_bytes(struct conn *conn, struct slice rest)
 void conn_handle_kept(struct conn *conn)
 {
     handle_bytes(conn, SLICE_EMPTY);
+    conn_read_again(conn);
 }
 
 /* Where the next bytes go; returns the number of pieces and the room in the input. */
@@ -292,6 +295,64 @@ static int read_pieces(struct conn *conn, struct iovec pieces[2], size_t *room)
     return count;
 }
 
+void conn_read_again(struct conn *conn)
+{
+    if (conn->transport.read_again && conn->pauses == 0 && !conn->ended)
+        event_active(&conn->read_event, EV_READ, 0);
+}
+
+/* Reading has not brought anything. */
+static void no_bytes(struct conn *conn, enum status status)
+{
+    switch (status) {
+    case STATUS_UNSUPPORTED:
+        conn_end(conn, CONN_END_MALFORMED, conn->transport.problem);
+        break;
+    case STATUS_MALFORMED:
+        conn_end(conn, CONN_END_TLS, conn->transport.problem);
+        break;
+    case STATUS_CLOSED:
+        if (conn->transport.handshaking)
+            conn_end(conn, CONN_END_TLS, "closed by the peer during the TLS handshake");
+        else
+            conn_end(conn, CONN_END_PEER, "closed by the peer");
+        break;
+    default:
+        conn_end(conn, CONN_END_PEER, "reading failed");
+        break;
+    }
+}
+
+void conn_read(struct conn *conn)
+{
+    struct iovec pieces[2];
+    size_t room;
+    size_t got = 0;
+    bool was_shaking = conn->transport.handshaking;
+    loop_has_read(conn->table->loop);
+    int count = read_pieces(conn, pieces, &room);
+    enum status status = transport_readv(&conn->transport, pieces, count, &got);
+    if (status != STATUS_OK && status != STATUS_BUSY) {
+        no_bytes(conn, status);
+        return;
+    }
+    if (was_shaking != conn->transport.handshaking) {
+        if (was_shaking)
+            conn_handshake_done(conn);
+        else
+            conn_handshake_begin(conn);
+    }
+    if (conn->transport.unsent_bytes > 0)
+        conn_output_added(conn);
+    if (status == STATUS_BUSY)
+        return;
+    conn_touch(conn);
+    size_t direct = got < room ? got : room;
+    conn->input.size += direct;
+    handle_bytes(conn, slice_of(conn->table->scratch, got - direct));
+    conn_read_again(conn);
+}
+
 void conn_on_readable(int fd, short what, void *arg)
 {
     (void)fd;
@@ -300,24 +361,8 @@ void conn_on_readable(int fd, short what, void *arg)
     /* What was kept back comes first, and must not grow while it is not handled. */
     if (!list_empty(&conn->in_resume))
         return;
-    struct iovec pieces[2];
-    size_t room;
-    size_t got = 0;
-    loop_has_read(conn->table->loop);
-    int count = read_pieces(conn, pieces, &room);
-    enum status status = transport_readv(&conn->transport, pieces, count, &got);
-    if (status == STATUS_BUSY)
-        return;
-    if (status != STATUS_OK) {
-        if (status == STATUS_UNSUPPORTED)
-            conn_end(conn, CONN_END_MALFORMED, "the peer wants TLS, which is not set up");
-        else
-            conn_end(conn, CONN_END_PEER,
-                     status == STATUS_CLOSED ? "closed by the peer" : "reading failed");
-        return;
-    }
-    conn_touch(conn);
-    size_t direct = got < room ? got : room;
-    conn->input.size += direct;
-    handle_bytes(conn, slice_of(conn->table->scratch, got - direct));
+    if (conn->transport.handshaking)
+        conn_handshake_wanted(conn);
+    else
+        conn_read(conn);
 }

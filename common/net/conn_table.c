@@ -8,6 +8,7 @@
 #include "common/net/conn.h"
 
 #include "common/base/check.h"
+#include "common/net/conn_tls.h"
 #include "common/net/loop_private.h"
 #include "common/net/outcall.h"
 
@@ -31,6 +32,7 @@ struct conn_table *conn_table_new(struct loop *loop)
     list_init(&table->paused);
     list_init(&table->ended);
     table->half_timer = loop_timer_new(loop, conn_check_half_frames, table);
+    conn_tls_init(table);
     arena_init(&table->request_arena, ARENA_BLOCK_BYTES);
     arena_init(&table->encode_arena, ARENA_BLOCK_BYTES);
     return table;
@@ -51,6 +53,7 @@ void conn_table_free(struct conn_table *table)
     CHECK(table->open_count == 0);
     bury_ended(table);
     loop_timer_free(table->half_timer);
+    conn_tls_release(table);
     output_pool_release(&table->pool);
     outcall_table_release(&table->outcalls);
     arena_release(&table->request_arena);
@@ -112,7 +115,7 @@ struct conn *conn_find(struct conn_ref ref)
 
 bool conn_table_has_work(const struct conn_table *table)
 {
-    return !list_empty(&table->resume) || !list_empty(&table->dirty);
+    return !list_empty(&table->resume) || !list_empty(&table->dirty) || !list_empty(&table->steps);
 }
 
 /* Move all elements of `from` to the empty list `to`. */

@@ -5,7 +5,8 @@
  *
  *     1. event_base_loop, once: readable connections are read and their requests handled, at most
  *        READS_MAX; the others stay libevent's for the next turn
- *     2. connections whose reading was resumed handle what they had kept back
+ *     2. connections whose reading was resumed handle what they had kept back; some handshakes of
+ *        TLS take a step
  *     3. hooks; write-out: one writev for each connection with queued output
  *     4. posted tasks, and those that they or the hooks have posted meanwhile
  *     5. hooks and write-out again
@@ -22,6 +23,7 @@
 
 #include "common/base/check.h"
 #include "common/net/conn.h"
+#include "common/net/conn_tls.h"
 #include "common/net/loop_private.h"
 #include "common/sys/log.h"
 #include "common/sys/thread.h"
@@ -174,6 +176,7 @@ static void turn(struct loop *loop)
     loop->reads = 0;
     CHECK(event_base_loop(loop->base, EVLOOP_ONCE | (work_waits ? EVLOOP_NONBLOCK : 0)) != -1);
     conn_table_resume(loop->conns);
+    conn_handshake_steps(loop->conns);
     end_part(loop);
     if (atomic_load(&loop->inbox) == NULL)
         return;

@@ -11,6 +11,7 @@
 #define COMMON_NET_NET_H
 
 #include "common/net/loop.h"
+#include "common/tls/tls.h"
 #include "proto/command.h"
 #include "proto/message_id.h"
 
@@ -44,6 +45,9 @@ struct net_options {
     int64_t idle_ms;                /* close after this long without a byte either way */
     int send_buffer_bytes;          /* SO_SNDBUF and SO_RCVBUF; 0 leaves the kernel's choice */
     int receive_buffer_bytes;
+    struct tls *tls;        /* borrowed. Of a server: where certificates come from, NULL with
+                               TLS_MODE_DISABLED. Of a client: NULL, or connections are encrypted */
+    enum tls_mode tls_mode; /* of a server */
 };
 
 struct net_options net_options_default(void);
@@ -157,6 +161,7 @@ struct net_stats {
     int64_t closed_idle;
     int64_t closed_stalled; /* half a frame for too long while memory was short */
     int64_t closed_unread;  /* held the most output while queued_output_bytes_max was exceeded */
+    int64_t closed_tls;     /* a handshake failed or was not done in time */
     int64_t refused;
     int64_t requests;
     int64_t in_flight_bytes;

@@ -180,15 +180,14 @@ bool output_next_file(const struct output *output, struct output_file *file)
     return true;
 }
 
-int output_gather(const struct output *output, bool until_file, struct iovec *pieces, int max,
-                  bool *more)
+int output_gather(const struct output *output, struct iovec *pieces, int max, bool *more)
 {
     int count = 0;
     size_t skip = output->sent;
     *more = false;
     for (const struct output_item *item = output->first; item != NULL && count < max;
          item = item->next, skip = 0) {
-        if (until_file && is_from_file(item)) {
+        if (is_from_file(item)) {
             *more = true;
             break;
         }

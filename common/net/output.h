@@ -57,12 +57,11 @@ struct output_file {
 };
 bool output_next_file(const struct output *output, struct output_file *file);
 
-/* The first bytes of the queue as at most `max` pieces, in memory.
- * until_file  stop before a part that is better sent from its file
- * *more       such a part follows
- * returns     how many pieces */
-int output_gather(const struct output *output, bool until_file, struct iovec *pieces, int max,
-                  bool *more);
+/* The first bytes of the queue as at most `max` pieces, in memory, up to a part that is better sent
+ * from its file.
+ * *more    such a part follows
+ * returns  how many pieces */
+int output_gather(const struct output *output, struct iovec *pieces, int max, bool *more);
 
 /* `bytes` have left. Calls `release` of parts that are through. */
 void output_consume(struct output *output, struct output_pool *pool, size_t bytes);

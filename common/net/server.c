@@ -114,7 +114,7 @@ struct hand_over {
 static void open_conn(struct server_loop *share, int fd, const struct host *peer, int port_tag)
 {
     struct transport transport;
-    transport_init_accepted(&transport, fd);
+    transport_init_accepted(&transport, fd, share->group.tls);
     if (share->drained) { /* it was on its way between loops */
         transport_reset_on_close(&transport);
         transport_close(&transport);
@@ -352,6 +352,7 @@ struct net_stats server_stats(const struct server *server)
         .closed_idle = totals->ended[CONN_END_IDLE],
         .closed_stalled = totals->ended[CONN_END_STALLED],
         .closed_unread = totals->ended[CONN_END_UNREAD],
+        .closed_tls = totals->ended[CONN_END_TLS],
         .refused = totals->refused,
         .in_flight_bytes = totals->in_flight_bytes,
     };

@@ -4,7 +4,7 @@
  * type 0x16; as the length of a remoting frame that byte would mean 352 MiB and more, so no frame
  * is mistaken for it.
  */
-#include "common/net/transport.h"
+#include "common/net/tls_transport.h"
 
 #include <errno.h>
 #include <linux/sockios.h>
@@ -86,7 +86,13 @@ static void plain_close(struct transport *transport)
 static const struct transport_ops plain_ops = {plain_readv, plain_writev, plain_send_file,
                                                plain_close};
 
-/* The first read of an accepted connection: look at one byte, then become plain. */
+static enum status turn_away(struct transport *transport, const char *problem)
+{
+    transport->problem = problem;
+    return STATUS_UNSUPPORTED;
+}
+
+/* The first read of an accepted connection: look at one byte, then become plain or encrypted. */
 static enum status first_readv(struct transport *transport, const struct iovec *parts, int count,
                                size_t *got)
 {
@@ -99,23 +105,35 @@ static enum status first_readv(struct transport *transport, const struct iovec *
         return status_of_errno();
     if (n == 0)
         return STATUS_CLOSED;
-    if (first == TLS_FIRST_BYTE)
-        return STATUS_UNSUPPORTED;
+    struct tls_io *io = transport->state;
+    if (first == TLS_FIRST_BYTE) {
+        if (io == NULL || io->mode == TLS_MODE_DISABLED)
+            return turn_away(transport, "the peer wants TLS, which is switched off here");
+        tls_transport_begin(transport, io, TLS_SERVER);
+        return STATUS_BUSY;
+    }
+    if (io != NULL && io->mode == TLS_MODE_ENFORCING)
+        return turn_away(transport,
+                         "the peer does not speak TLS, which tls.server.mode = enforcing "
+                         "demands");
     transport->ops = &plain_ops;
+    transport->state = NULL;
     return plain_readv(transport, parts, count, got);
 }
 
 static const struct transport_ops accepted_ops = {first_readv, plain_writev, plain_send_file,
                                                   plain_close};
 
-void transport_init_accepted(struct transport *transport, int fd)
+void transport_init_accepted(struct transport *transport, int fd, struct tls_io *io)
 {
-    *transport = (struct transport){&accepted_ops, fd, NULL};
+    *transport = (struct transport){.ops = &accepted_ops, .fd = fd, .state = io};
 }
 
-void transport_init_opened(struct transport *transport, int fd)
+void transport_init_opened(struct transport *transport, int fd, struct tls_io *io)
 {
-    *transport = (struct transport){&plain_ops, fd, NULL};
+    *transport = (struct transport){.ops = &plain_ops, .fd = fd, .opened = true};
+    if (io != NULL)
+        tls_transport_begin(transport, io, TLS_CLIENT);
 }
 
 /* --- at the end --- */
@@ -123,7 +141,7 @@ void transport_init_opened(struct transport *transport, int fd)
 bool transport_has_unread(const struct transport *transport)
 {
     int bytes = 0;
-    return ioctl(transport->fd, FIONREAD, &bytes) == 0 && bytes > 0;
+    return transport->read_again || (ioctl(transport->fd, FIONREAD, &bytes) == 0 && bytes > 0);
 }
 
 bool transport_all_arrived(const struct transport *transport)
@@ -139,5 +157,6 @@ bool transport_all_arrived(const struct transport *transport)
 void transport_reset_on_close(struct transport *transport)
 {
     struct linger none = {.l_onoff = 1, .l_linger = 0};
+    transport->resetting = true;
     (void)setsockopt(transport->fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);
 }

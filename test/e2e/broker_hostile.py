@@ -130,7 +130,7 @@ class Frames(HostileTest):
             if i % 10 == 0:
                 self.expect_serving()
 
-    def test_tls_is_refused(self):
+    def test_a_broken_greeting_of_tls(self):
         with self.broker.client() as client:
             client.send_bytes(bytes.fromhex("1603010200010001fc0303") + bytes(500))
             self.assertTrue(client.is_closed_by_peer())

@@ -13,6 +13,9 @@ As a module: Servers(apache=False, settings={...}).start() ... .stop().
 Our daemons are taken from $BUILD/bin (default build/bin). With --apache the published servers of
 Apache RocketMQ 4.9.2 run instead; Maven fetches them once into $APACHE_CACHE (default
 ~/.cache/cometmq/apache-4.9.2). KEY=VALUE lines go into the broker's configuration file.
+
+SERVERS_TLS in the environment: requests of this program use TLS, with client.cert and client.key
+when it names their folder. The servers take what they know of TLS from JAVA_OPT.
 """
 import json
 import os
@@ -21,6 +24,7 @@ import shlex
 import shutil
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -66,12 +70,25 @@ def free_ports(offsets):
     return base
 
 
+def secure(connection):
+    folder = os.environ.get("SERVERS_TLS")
+    if not folder:
+        return connection
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    if os.path.isdir(folder):
+        context.load_cert_chain(os.path.join(folder, "client.cert"),
+                                os.path.join(folder, "client.key"))
+    return context.wrap_socket(connection)
+
+
 def call(address, code, fields=None, timeout=30):
     """One request with JSON headers; returns (header, body)."""
     host, port = address.rsplit(":", 1)
     header = json.dumps({"code": code, "language": "OTHER", "version": 397, "opaque": 1, "flag": 0,
                          "serializeTypeCurrentRPC": "JSON", "extFields": fields or {}}).encode()
-    with socket.create_connection((host, int(port)), timeout) as connection:
+    with secure(socket.create_connection((host, int(port)), timeout)) as connection:
         connection.settimeout(timeout)
         connection.sendall(struct.pack(">ii", 4 + len(header), len(header)) + header)
         frame = b""

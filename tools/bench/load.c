@@ -47,7 +47,7 @@ struct slot {
 struct connection {
     struct load_worker *worker;
     uint32_t stream;
-    int fd; /* -1: lost */
+    struct link link; /* closed: lost */
     bool write_watched;
     uint64_t retry_at_ns;
     struct buf in;
@@ -95,16 +95,16 @@ static void watch(struct connection *connection, int operation, bool writable)
 {
     struct epoll_event event = {.events = EPOLLIN | (writable ? (uint32_t)EPOLLOUT : 0U),
                                 .data.ptr = connection};
-    epoll_ctl(connection->worker->epoll_fd, operation, connection->fd, &event);
+    epoll_ctl(connection->worker->epoll_fd, operation, connection->link.fd, &event);
     connection->write_watched = writable;
 }
 
 static enum status connection_open(struct connection *connection, struct err *err)
 {
     struct load_worker *worker = connection->worker;
-    enum status status = dial(worker->options->address, CONNECT_TIMEOUT_MS, &connection->fd, err);
+    enum status status =
+        link_open(&connection->link, worker->options->address, CONNECT_TIMEOUT_MS, err);
     if (status != STATUS_OK) {
-        connection->fd = -1;
         connection->retry_at_ns = now_ns() + RECONNECT_PAUSE_NS;
         return status;
     }
@@ -126,9 +126,8 @@ static void free_all_slots(struct connection *connection)
 
 static void connection_lost(struct connection *connection)
 {
-    epoll_ctl(connection->worker->epoll_fd, EPOLL_CTL_DEL, connection->fd, NULL);
-    close(connection->fd);
-    connection->fd = -1;
+    epoll_ctl(connection->worker->epoll_fd, EPOLL_CTL_DEL, connection->link.fd, NULL);
+    link_close(&connection->link);
     buf_clear(&connection->in);
     buf_clear(&connection->out);
     connection->out_sent = 0;
@@ -141,8 +140,8 @@ static void connection_lost(struct connection *connection)
 static void flush(struct connection *connection)
 {
     while (connection->out_sent < connection->out.size) {
-        ssize_t sent = send(connection->fd, connection->out.data + connection->out_sent,
-                            connection->out.size - connection->out_sent, MSG_NOSIGNAL);
+        ssize_t sent = link_send(&connection->link, connection->out.data + connection->out_sent,
+                                 connection->out.size - connection->out_sent);
         if (sent > 0) {
             connection->out_sent += (size_t)sent;
         } else if (errno == EAGAIN) {
@@ -209,7 +208,7 @@ static bool all_issued(const struct load_worker *worker)
 static void fill(struct connection *connection)
 {
     struct load_worker *worker = connection->worker;
-    if (connection->fd == -1 || worker->options->rate > 0 ||
+    if (connection->link.fd == -1 || worker->options->rate > 0 ||
         atomic_load_explicit(&worker->load->phase, memory_order_relaxed) >= LOAD_DRAIN)
         return;
     uint64_t now = now_ns();
@@ -230,7 +229,7 @@ static uint64_t send_due(struct load_worker *worker)
         for (int i = 0; i < worker->connection_count && blocked; i++) {
             struct connection *connection = &worker->connections[worker->next_connection];
             worker->next_connection = (worker->next_connection + 1) % worker->connection_count;
-            if (connection->fd == -1 || connection->free_count == 0)
+            if (connection->link.fd == -1 || connection->free_count == 0)
                 continue;
             blocked = false;
             if (may_issue(worker))
@@ -240,7 +239,7 @@ static uint64_t send_due(struct load_worker *worker)
     }
     for (int i = 0; i < worker->connection_count; i++) {
         struct connection *connection = &worker->connections[i];
-        if (connection->fd != -1 && connection->out.size > 0 && !connection->write_watched)
+        if (connection->link.fd != -1 && connection->out.size > 0 && !connection->write_watched)
             flush(connection);
     }
     now = now_ns();
@@ -430,15 +429,17 @@ static void on_frame(struct connection *connection, const struct frame *frame, u
         on_pull_reply(connection, &reply, now);
 }
 
-static void on_readable(struct connection *connection)
+/* Read once; is there possibly more? */
+static bool read_once(struct connection *connection)
 {
     uint8_t *room = buf_reserve(&connection->in, READ_BYTES);
-    ssize_t got = recv(connection->fd, room, connection->in.capacity - connection->in.size, 0);
+    size_t room_bytes = connection->in.capacity - connection->in.size;
+    ssize_t got = link_receive(&connection->link, room, room_bytes);
     if (got == -1 && (errno == EAGAIN || errno == EINTR))
-        return;
+        return false;
     if (got <= 0) {
         connection_lost(connection);
-        return;
+        return false;
     }
     connection->in.size += (size_t)got;
     uint64_t now = now_ns();
@@ -452,10 +453,17 @@ static void on_readable(struct connection *connection)
     if (status != STATUS_TRUNCATED) {
         connection->worker->totals.bad_records++;
         connection_lost(connection);
-        return;
+        return false;
     }
     memmove(connection->in.data, rest.data, rest.size);
     connection->in.size = rest.size;
+    return (size_t)got == room_bytes;
+}
+
+static void on_readable(struct connection *connection)
+{
+    while (read_once(connection))
+        continue;
 }
 
 static void reopen_lost(struct load_worker *worker)
@@ -463,7 +471,7 @@ static void reopen_lost(struct load_worker *worker)
     uint64_t now = now_ns();
     for (int i = 0; i < worker->connection_count; i++) {
         struct connection *connection = &worker->connections[i];
-        if (connection->fd != -1 || now < connection->retry_at_ns ||
+        if (connection->link.fd != -1 || now < connection->retry_at_ns ||
             connection_open(connection, NULL) != STATUS_OK)
             continue;
         if (worker->options->role == LOAD_PRODUCE)
@@ -477,7 +485,7 @@ static void reopen_lost(struct load_worker *worker)
 static bool all_answered(const struct load_worker *worker)
 {
     for (int i = 0; i < worker->connection_count; i++)
-        if (worker->connections[i].fd != -1 &&
+        if (worker->connections[i].link.fd != -1 &&
             worker->connections[i].free_count != worker->options->in_flight)
             return false;
     return true;
@@ -486,7 +494,7 @@ static bool all_answered(const struct load_worker *worker)
 static bool all_lost(const struct load_worker *worker)
 {
     for (int i = 0; i < worker->connection_count; i++)
-        if (worker->connections[i].fd != -1)
+        if (worker->connections[i].link.fd != -1)
             return false;
     return true;
 }
@@ -518,14 +526,14 @@ static void enter_phase(struct load_worker *worker, enum load_phase phase, uint6
 static void handle_event(const struct epoll_event *event)
 {
     struct connection *connection = event->data.ptr;
-    if (connection->fd == -1)
+    if (connection->link.fd == -1)
         return;
     if (event->events & (EPOLLIN | EPOLLHUP | EPOLLERR)) {
         on_readable(connection);
         if (connection->worker->options->role == LOAD_PRODUCE)
             fill(connection);
     }
-    if (connection->fd != -1 && connection->out.size > 0 &&
+    if (connection->link.fd != -1 && connection->out.size > 0 &&
         (!connection->write_watched || (event->events & EPOLLOUT)))
         flush(connection);
 }
@@ -579,7 +587,8 @@ static void *worker_run(void *arg)
 static void connection_init(struct load_worker *worker, struct connection *connection, int stream)
 {
     const struct load_options *options = worker->options;
-    *connection = (struct connection){.worker = worker, .fd = -1, .stream = (uint32_t)stream};
+    *connection =
+        (struct connection){.worker = worker, .link = {.fd = -1}, .stream = (uint32_t)stream};
     connection->next_queue = stream * 7 % options->queues;
     if (options->role == LOAD_PRODUCE) {
         connection->slots = xcalloc((size_t)options->in_flight, sizeof *connection->slots);
@@ -628,8 +637,8 @@ static void worker_free(struct load_worker *worker)
 {
     for (int i = 0; i < worker->connection_count; i++) {
         struct connection *connection = &worker->connections[i];
-        if (connection->fd != -1)
-            close(connection->fd);
+        if (connection->link.fd != -1)
+            link_close(&connection->link);
         buf_release(&connection->in);
         buf_release(&connection->out);
         free(connection->slots);

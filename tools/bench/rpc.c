@@ -13,116 +13,23 @@
 #include "proto/header.pb-c.h"
 
 #include <errno.h>
-#include <netdb.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #define ARENA_BLOCK_BYTES 65536
 #define READ_BYTES 65536
-
-static enum status address_split(const char *address, char host[RPC_ADDRESS_BYTES],
-                                 const char **port, struct err *err)
-{
-    const char *colon = strrchr(address, ':');
-    size_t host_bytes = colon == NULL ? 0 : (size_t)(colon - address);
-    if (colon == NULL || colon[1] == '\0' || host_bytes == 0 || host_bytes >= RPC_ADDRESS_BYTES)
-        return err_set(err, STATUS_INVALID, "\"%s\" is not an address; write HOST:PORT", address);
-    if (address[0] == '[' && colon[-1] == ']') {
-        address++;
-        host_bytes -= 2;
-    }
-    memcpy(host, address, host_bytes);
-    host[host_bytes] = '\0';
-    *port = colon + 1;
-    return STATUS_OK;
-}
-
-/* Wait until `fd` is ready for `events` or the deadline has passed. */
-static enum status await(int fd, short events, int64_t deadline_ms)
-{
-    for (;;) {
-        int64_t left_ms = deadline_ms - clock_monotonic_ms(clock_real());
-        if (left_ms < 0)
-            left_ms = 0;
-        struct pollfd poller = {.fd = fd, .events = events};
-        int ready = poll(&poller, 1, (int)left_ms);
-        if (ready > 0)
-            return STATUS_OK;
-        if (ready == 0)
-            return STATUS_TIMEOUT;
-        if (errno != EINTR)
-            return STATUS_IO;
-    }
-}
-
-static enum status connect_one(const struct addrinfo *info, int64_t deadline_ms, int *out)
-{
-    int fd = socket(info->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd == -1)
-        return STATUS_IO;
-    enum status status = STATUS_OK;
-    if (connect(fd, info->ai_addr, info->ai_addrlen) == -1) {
-        status = errno == EINPROGRESS ? await(fd, POLLOUT, deadline_ms) : STATUS_IO;
-        int error = 0;
-        socklen_t error_bytes = sizeof error;
-        if (status == STATUS_OK &&
-            (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &error_bytes) == -1 || error != 0)) {
-            errno = error;
-            status = STATUS_IO;
-        }
-    }
-    if (status != STATUS_OK) {
-        int kept = errno;
-        close(fd);
-        errno = kept;
-        return status;
-    }
-    int on = 1;
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    *out = fd;
-    return STATUS_OK;
-}
-
-enum status dial(const char *address, int64_t timeout_ms, int *fd, struct err *err)
-{
-    char host[RPC_ADDRESS_BYTES];
-    const char *port = NULL;
-    enum status status = address_split(address, host, &port, err);
-    if (status != STATUS_OK)
-        return status;
-    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
-    struct addrinfo *found;
-    int failure = getaddrinfo(host, port, &hints, &found);
-    if (failure != 0)
-        return err_set(err, STATUS_INVALID, "address %s: %s", address, gai_strerror(failure));
-    int64_t deadline_ms = clock_monotonic_ms(clock_real()) + timeout_ms;
-    status = STATUS_IO;
-    for (const struct addrinfo *i = found; i != NULL && status != STATUS_OK; i = i->ai_next)
-        status = connect_one(i, deadline_ms, fd);
-    freeaddrinfo(found);
-    if (status == STATUS_TIMEOUT)
-        return err_set(err, status, "no connection to %s within %lld ms", address,
-                       (long long)timeout_ms);
-    if (status != STATUS_OK)
-        return err_set_errno(err, status, "cannot connect to %s", address);
-    return STATUS_OK;
-}
 
 enum status rpc_open(struct rpc *rpc, const char *address, enum codec codec, int64_t timeout_ms,
                      struct err *err)
 {
     memset(rpc, 0, sizeof *rpc);
-    rpc->fd = -1;
+    rpc->link.fd = -1;
     rpc->codec = codec;
     rpc->timeout_ms = timeout_ms;
     rpc->next_opaque = 1;
     snprintf(rpc->address, sizeof rpc->address, "%s", address);
     arena_init(&rpc->arena, ARENA_BLOCK_BYTES);
-    enum status status = dial(address, timeout_ms, &rpc->fd, err);
+    enum status status = link_open(&rpc->link, address, timeout_ms, err);
     if (status != STATUS_OK)
         rpc_close(rpc);
     return status;
@@ -130,9 +37,7 @@ enum status rpc_open(struct rpc *rpc, const char *address, enum codec codec, int
 
 void rpc_close(struct rpc *rpc)
 {
-    if (rpc->fd != -1)
-        close(rpc->fd);
-    rpc->fd = -1;
+    link_close(&rpc->link);
     arena_release(&rpc->arena);
     buf_release(&rpc->out);
     buf_release(&rpc->in);
@@ -142,11 +47,11 @@ static enum status write_all(struct rpc *rpc, int64_t deadline_ms)
 {
     size_t done = 0;
     while (done < rpc->out.size) {
-        ssize_t wrote = send(rpc->fd, rpc->out.data + done, rpc->out.size - done, MSG_NOSIGNAL);
+        ssize_t wrote = link_send(&rpc->link, rpc->out.data + done, rpc->out.size - done);
         if (wrote > 0) {
             done += (size_t)wrote;
         } else if (errno == EAGAIN) {
-            enum status status = await(rpc->fd, POLLOUT, deadline_ms);
+            enum status status = link_await(&rpc->link, POLLOUT, deadline_ms);
             if (status != STATUS_OK)
                 return status;
         } else if (errno != EINTR) {
@@ -164,15 +69,17 @@ static enum status read_frame(struct rpc *rpc, struct frame *frame, int64_t dead
         enum status status = frame_split(buf_slice(&rpc->in), FRAME_BYTES_MAX, frame, &needed);
         if (status != STATUS_TRUNCATED)
             return status;
-        status = await(rpc->fd, POLLIN, deadline_ms);
-        if (status != STATUS_OK)
-            return status;
         uint8_t *room = buf_reserve(&rpc->in, READ_BYTES);
-        ssize_t got = recv(rpc->fd, room, READ_BYTES, 0);
-        if (got > 0)
+        ssize_t got = link_receive(&rpc->link, room, READ_BYTES);
+        if (got > 0) {
             rpc->in.size += (size_t)got;
-        else if (got == 0 || (errno != EAGAIN && errno != EINTR))
+        } else if (got == 0 || (errno != EAGAIN && errno != EINTR)) {
             return STATUS_CLOSED;
+        } else {
+            status = link_await(&rpc->link, POLLIN, deadline_ms);
+            if (status != STATUS_OK)
+                return status;
+        }
     }
 }
 

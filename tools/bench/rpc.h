@@ -9,11 +9,12 @@
 #include "proto/body.pb-c.h"
 #include "proto/codes.h"
 #include "proto/command.h"
+#include "tools/bench/link.h"
 
 #define RPC_ADDRESS_BYTES 256
 
 struct rpc {
-    int fd;
+    struct link link;
     enum codec codec;
     int64_t timeout_ms; /* per call */
     int32_t next_opaque;
@@ -28,10 +29,6 @@ struct rpc_answer {
     struct command command;
     struct slice body;
 };
-
-/* Connect a blocking socket. address "host:port" or "[v6]:port".
- * returns  OK | INVALID (not an address) | IO (err says what the system said) | TIMEOUT */
-enum status dial(const char *address, int64_t timeout_ms, int *fd, struct err *err);
 
 enum status rpc_open(struct rpc *rpc, const char *address, enum codec codec, int64_t timeout_ms,
                      struct err *err);

@@ -21,6 +21,8 @@
 
 #include <cmocka.h>
 
+#include <openssl/ssl.h>
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
@@ -64,6 +66,7 @@ static inline void let_pass_ms(int ms)
 
 struct wire {
     int fd;
+    SSL *ssl; /* NULL: plain */
     struct buf in;
     size_t used; /* of `in`, by the answer returned last */
     struct arena arena;
@@ -102,6 +105,7 @@ static inline void wire_open(struct wire *wire, int port)
 
 static inline void wire_close(struct wire *wire)
 {
+    SSL_free(wire->ssl);
     (void)close(wire->fd);
     buf_release(&wire->in);
     arena_release(&wire->arena);
@@ -110,7 +114,8 @@ static inline void wire_close(struct wire *wire)
 static inline void wire_send(struct wire *wire, const void *data, size_t size)
 {
     while (size > 0) {
-        ssize_t n = send(wire->fd, data, size, MSG_NOSIGNAL);
+        ssize_t n = wire->ssl != NULL ? SSL_write(wire->ssl, data, (int)size)
+                                      : send(wire->fd, data, size, MSG_NOSIGNAL);
         assert_true(n > 0);
         data = (const uint8_t *)data + n;
         size -= (size_t)n;
@@ -141,8 +146,10 @@ static inline bool wire_receive(struct wire *wire, struct answer *answer)
         }
         assert_int_equal(status, STATUS_TRUNCATED);
         uint8_t *room = buf_reserve(&wire->in, 65536);
-        ssize_t n = recv(wire->fd, room, 65536, 0);
-        if (n == -1 && errno != ECONNRESET)
+        errno = 0;
+        ssize_t n =
+            wire->ssl != NULL ? SSL_read(wire->ssl, room, 65536) : recv(wire->fd, room, 65536, 0);
+        if (n == -1 && (errno == EAGAIN || (wire->ssl == NULL && errno != ECONNRESET)))
             fail_msg("no answer came: errno %d", errno);
         if (n <= 0)
             return false;

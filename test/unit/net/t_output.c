@@ -40,7 +40,7 @@ static void append_part(struct output *output, struct output_pool *pool, const c
 static int gather(const struct output *output, struct iovec *pieces, int max)
 {
     bool more;
-    int count = output_gather(output, true, pieces, max, &more);
+    int count = output_gather(output, pieces, max, &more);
     assert_false(more);
     return count;
 }
@@ -168,12 +168,10 @@ static void large_parts_leave_from_their_file(void **state)
     output_append_part(&output, &pool, &part);
 
     assert_false(output_next_file(&output, &file));
-    assert_int_equal(output_gather(&output, true, pieces, 3, &more), 1);
+    assert_int_equal(output_gather(&output, pieces, 3, &more), 1);
     assert_true(more);
-    assert_int_equal(output_gather(&output, false, pieces, 3, &more), 3);
-    assert_false(more);
     output_consume(&output, &pool, 4);
-    assert_int_equal(output_gather(&output, true, pieces, 3, &more), 0);
+    assert_int_equal(output_gather(&output, pieces, 3, &more), 0);
     output_consume(&output, &pool, 5000);
     assert_true(output_next_file(&output, &file));
     assert_int_equal(file.fd, 7);
