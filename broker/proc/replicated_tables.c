@@ -88,6 +88,7 @@ void handle_get_replicated_tables(struct broker *broker, struct call *call)
     body.offsets_version = offsets_wrap_since(
         broker->offsets, same_boot ? header.offsets_version : -1, call->arena, &offsets, &whole);
     body.offsets_whole = whole;
+    body.offsets_proof = store_appended_pos(broker->store);
     if (whole || offsets.n_offset_table > 0)
         body.offsets = &offsets;
     call_succeed_body(call, NULL, &body.base);

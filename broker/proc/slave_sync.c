@@ -10,6 +10,7 @@
  */
 #include "broker/proc/slave_sync.h"
 
+#include "broker/proc/held_progress.h"
 #include "broker/repl/replication.h"
 #include "broker/state/request_modes.h"
 #include "broker/state/timer_copy.h"
@@ -94,7 +95,10 @@ struct slave_sync {
 
     struct pending delay;
     struct pending timers;
-    struct buf delay_json; /* 4.9.2: until it is known how far the log must be */
+    struct held_progress transactions;
+    /* 4.9.2: until it is known how far the log must be. */
+    struct buf delay_json;
+    struct held_offsets checked;
     struct timer_copy *timer_copy;
 };
 
@@ -154,6 +158,14 @@ static void set_pending(struct pending *pending, const ProtobufCMessage *body, i
     body_encode(body, BODY_COMPACT, &pending->json);
 }
 
+/* It is about a log that the master does not have any more. */
+static void forget_pending(struct slave_sync *sync)
+{
+    sync->delay.set = sync->timers.set = false;
+    sync->transactions.next.set = sync->transactions.newest.set = false;
+    sync->checked.set = false;
+}
+
 static bool is_ripe(const struct slave_sync *sync, const struct pending *pending)
 {
     return pending->set && store_appended_pos(sync->broker->store) >= pending->proof_pos;
@@ -182,6 +194,8 @@ static void take_timers(struct slave_sync *sync, struct arena *arena)
     if (body_decode(buf_slice(&sync->timers.json), arena, &body.base, NULL) != STATUS_OK ||
         timer_copy_save(sync->timer_copy, &body, sync->timers.proof_pos, &err) != STATUS_OK)
         complain(sync, "timers", err.text);
+    else
+        atomic_store(&sync->broker->master_timer_floor, body.floor_pos);
 }
 
 static void take_pending(struct slave_sync *sync)
@@ -191,6 +205,9 @@ static void take_pending(struct slave_sync *sync)
     take_delay(sync, &arena);
     take_timers(sync, &arena);
     arena_release(&arena);
+    if (held_progress_take(&sync->transactions, store_appended_pos(sync->broker->store),
+                           sync->broker->offsets) != STATUS_OK)
+        complain(sync, "consumer offsets", "there are more than this broker may keep");
 }
 
 /* --- tables --- */
@@ -247,9 +264,11 @@ static void take_modes(struct slave_sync *sync, const MessageRequestModeSerializ
     complain(sync, "request modes", err.text);
 }
 
-static void take_offsets(struct slave_sync *sync, const ConsumerOffsetSerializeWrapper *body,
-                         bool whole)
+/* progress  out: what of them must wait for the log */
+static void take_offsets(struct slave_sync *sync, ConsumerOffsetSerializeWrapper *body, bool whole,
+                         struct held_offsets *progress)
 {
+    (void)held_progress_split(body, progress);
     uint64_t commits = offsets_commits(sync->broker->offsets);
     if (offsets_merge(sync->broker->offsets, body, whole) != STATUS_OK)
         complain(sync, "consumer offsets", "there are more than this broker may keep");
@@ -260,10 +279,11 @@ static void take_offsets(struct slave_sync *sync, const ConsumerOffsetSerializeW
 
 static void take_all(struct slave_sync *sync, const ReplicatedTables *body)
 {
+    struct held_offsets progress = {.set = false};
     /* What waits for the log is about the log that the master had before it was started anew, of
      * which it may have lost the end. */
     if (strcmp(sync->boot_id, body->boot_id) != 0)
-        sync->delay.set = sync->timers.set = false;
+        forget_pending(sync);
     if (body->topics != NULL)
         take_topics(sync, body->topics);
     if (body->groups != NULL)
@@ -271,13 +291,18 @@ static void take_all(struct slave_sync *sync, const ReplicatedTables *body)
     if (body->modes != NULL)
         take_modes(sync, body->modes, body->modes_version);
     if (body->offsets != NULL)
-        take_offsets(sync, body->offsets, body->offsets_whole);
+        take_offsets(sync, body->offsets, body->offsets_whole, &progress);
+    progress.proof_pos = body->offsets_proof;
+    if (progress.set)
+        held_progress_put(&sync->transactions, &progress);
     if (body->offsets_whole)
         sync->whole_ms = now_ms(sync);
     if (body->delay != NULL)
         set_pending(&sync->delay, &body->delay->base, body->delay_proof);
     if (body->timer != NULL)
         set_pending(&sync->timers, &body->timer->base, body->timer_proof);
+    else
+        atomic_store(&sync->broker->master_timer_floor, INT64_MAX);
     (void)snprintf(sync->boot_id, sizeof sync->boot_id, "%s", body->boot_id);
     sync->offsets_version = body->offsets_version;
 }
@@ -315,7 +340,8 @@ static struct slave_sync *answered_round(void *ctx)
 static void set_timer(struct slave_sync *sync)
 {
     int64_t wait_ms = sync->due_ms - now_ms(sync);
-    if ((sync->delay.set || sync->timers.set) && wait_ms > PENDING_PERIOD_MS)
+    if ((sync->delay.set || sync->timers.set || sync->transactions.next.set) &&
+        wait_ms > PENDING_PERIOD_MS)
         wait_ms = PENDING_PERIOD_MS;
     loop_timer_set(sync->timer, wait_ms < 1 ? 1 : wait_ms);
 }
@@ -369,6 +395,7 @@ static void on_tables(void *ctx, enum status status, const struct command *respo
         return;
     if (status == STATUS_OK && response->code == RESPONSE_REQUEST_CODE_NOT_SUPPORTED) {
         sync->kind = KIND_4_9_2;
+        atomic_store(&sync->broker->master_timer_floor, INT64_MAX);
         forget_versions(sync);
         ask_4_9_2(sync);
         return;
@@ -428,7 +455,7 @@ static void read_offsets(struct slave_sync *sync, struct slice body, struct aren
     struct err err = {0};
     consumer_offset_serialize_wrapper__init(&offsets);
     if (body_decode(body, arena, &offsets.base, &err) == STATUS_OK)
-        take_offsets(sync, &offsets, false);
+        take_offsets(sync, &offsets, false, &sync->checked);
     else
         complain(sync, "consumer offsets", err.text);
 }
@@ -459,6 +486,13 @@ static void read_log_end(struct slave_sync *sync, struct slice body, struct aren
     struct err err = {.text = "the runtime information has no commitLogMaxOffset"};
     int64_t end_pos = 0;
     delay_offset_serialize_wrapper__init(&delay);
+    if (sync->delay_json.size == 0 && !sync->checked.set)
+        return;
+    if (log_end_of(body, arena, &end_pos) && sync->checked.set) {
+        sync->checked.proof_pos = end_pos;
+        held_progress_put(&sync->transactions, &sync->checked);
+    }
+    sync->checked.set = false;
     if (sync->delay_json.size == 0)
         return;
     if (log_end_of(body, arena, &end_pos) &&
@@ -594,8 +628,7 @@ static void change_master(struct slave_sync *sync, const char *master)
     sync->asking = false;
     sync->fast_port_fails = false;
     sync->told = false;
-    sync->delay.set = false;
-    sync->timers.set = false;
+    forget_pending(sync);
     buf_clear(&sync->delay_json);
     forget_versions(sync);
 }
