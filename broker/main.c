@@ -24,6 +24,7 @@
 #include "broker/proc/topic_maker.h"
 #include "broker/proc/topic_routes.h"
 #include "broker/proc/transaction_asker.h"
+#include "broker/proc/undelivered.h"
 
 #include "broker/repl/replicas.h"
 #include "broker/repl/replication.h"
@@ -32,6 +33,7 @@
 #include "broker/state/pop_orders.h"
 #include "broker/state/pop_revive.h"
 #include "broker/state/request_modes.h"
+#include "broker/state/transaction_ends.h"
 #include "common/base/check.h"
 #include "common/base/limits.h"
 #include "common/conf/broker_conf.h"
@@ -45,11 +47,13 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #define PATH_BYTES 4096
 #define WORKER_THREADS 4
 #define WORKER_QUEUE_MAX 20000
+#define ENDS_PATIENCE_MS 2000
 
 enum {
     EXIT_OTHER = 1, /* a port in use, no thread left ... */
@@ -329,12 +333,16 @@ static void take_over_store(struct broker *broker)
 static void make_pops(struct broker *broker)
 {
     static char log_topic[PATH_BYTES];
+    struct err err = {0};
+    char path[PATH_BYTES];
     if (broker->slave)
         return;
     (void)snprintf(log_topic, sizeof log_topic, POP_LOG_TOPIC_PREFIX "%s",
                    (const char *)broker->conf.brokerClusterName);
     broker->pop_ledger = pop_ledger_new(broker->offsets);
-    broker->pop_orders = pop_orders_new(broker->offsets);
+    if (pop_orders_load(config_path(broker, path, "consumerOrderInfo.json"), broker->vfs,
+                        broker->offsets, &broker->pop_orders, &err) != STATUS_OK)
+        die_of_files("a table of the store can not be loaded", &err);
     broker->pop_polls = pop_polls_new(broker->store);
     struct pop_revive_options options = {
         .store = broker->store,
@@ -345,6 +353,7 @@ static void make_pops(struct broker *broker)
         .log_topic = log_topic,
         .broker_name = broker->conf.brokerName,
         .store_host = broker->store_host,
+        .retry = broker->conf.enableRetryTopicV2 ? POP_RETRY_V2 : POP_RETRY_V1,
         .on_topic = pop_on_retry_topic,
         .ctx = broker,
     };
@@ -436,8 +445,10 @@ static void make_loops(struct broker *broker)
         registrar_new(broker, &broker->registrar, &err) != STATUS_OK)
         die("a thread can not be started", &err);
     broker->topic_routes = topic_routes_new(broker);
-    if (!broker->slave)
+    if (!broker->slave) {
+        broker->transaction_ends = transaction_ends_new();
         broker->transaction_asker = transaction_asker_new(broker);
+    }
 }
 
 static void listen_on(struct broker *broker, int port, int tag)
@@ -511,6 +522,16 @@ static void start_replication(struct broker *broker)
             &err);
 }
 
+/* Mostly a matter of milliseconds; those that are sent before it is over are refused. */
+static void await_transaction_ends(const struct broker *broker)
+{
+    const struct timespec pause = {.tv_nsec = 1000000};
+    for (int i = 0; i < ENDS_PATIENCE_MS && broker->transaction_ends != NULL &&
+                    !transaction_ends_ready(broker->transaction_ends);
+         i++)
+        (void)nanosleep(&pause, NULL);
+}
+
 static void start_threads(struct broker *broker, struct housekeeper **keeper)
 {
     struct err err = {0};
@@ -518,13 +539,15 @@ static void start_threads(struct broker *broker, struct housekeeper **keeper)
                                       .on_arrival = broker_on_arrival,
                                       .on_appended = on_appended,
                                       .on_flushed = on_flushed,
-                                      .may_expire = broker_may_expire};
+                                      .may_expire = broker_may_expire,
+                                      .undelivered = undelivered_before};
     start_replication(broker);
     store_set_listener(broker->store, listener);
     /* A slave appends as soon as it knows its master: not before the store has its listener. */
     if (store_start(broker->store, &err) != STATUS_OK || role_start(broker, &err) != STATUS_OK ||
         housekeeper_start(broker, keeper, &err) != STATUS_OK)
         die("a thread can not be started", &err);
+    await_transaction_ends(broker);
     for (int i = 0; i < broker->loop_count; i++)
         if (loop_start(broker->loops[i], &err) != STATUS_OK)
             die("an I/O loop can not be started", &err);
@@ -613,6 +636,8 @@ static void tear_down(struct broker *broker)
     free(broker->per_loop);
     if (broker->transaction_asker != NULL)
         transaction_asker_free(broker->transaction_asker);
+    if (broker->transaction_ends != NULL)
+        transaction_ends_free(broker->transaction_ends);
     delay_free(broker->delay);
     if (broker->timer != NULL)
         timer_free(broker->timer);

@@ -69,22 +69,23 @@ void pop_handle_format(const struct pop_handle *handle, struct buf *out)
     }
 }
 
-static void begin_queue(struct buf *out, bool retry, int32_t queue_id)
+static void begin_queue(struct buf *out, enum pop_retry retry, int32_t queue_id)
 {
     if (out->size > 0)
         buf_append_byte(out, ';');
-    append_part(out, retry ? 1 : 0);
+    append_part(out, retry);
     append_part(out, queue_id);
 }
 
-void pop_start_info_append(struct buf *out, bool retry, int32_t queue_id, int64_t start_offset)
+void pop_start_info_append(struct buf *out, enum pop_retry retry, int32_t queue_id,
+                           int64_t start_offset)
 {
     begin_queue(out, retry, queue_id);
     buf_append_number(out, start_offset);
 }
 
-void pop_message_info_append(struct buf *out, bool retry, int32_t queue_id, const int64_t *offsets,
-                             int count)
+void pop_message_info_append(struct buf *out, enum pop_retry retry, int32_t queue_id,
+                             const int64_t *offsets, int count)
 {
     begin_queue(out, retry, queue_id);
     for (int i = 0; i < count; i++) {
@@ -138,10 +139,10 @@ enum status pop_bits_parse(struct slice base64, int32_t *out, int max_count, int
     return STATUS_OK;
 }
 
-void pop_retry_topic(struct slice topic, struct slice group, struct buf *out)
+void pop_retry_topic(struct slice topic, struct slice group, enum pop_retry retry, struct buf *out)
 {
     buf_append_cstr(out, "%RETRY%");
     buf_append_slice(out, group);
-    buf_append_byte(out, '_');
+    buf_append_byte(out, retry == POP_RETRY_V2 ? '+' : '_');
     buf_append_slice(out, topic);
 }

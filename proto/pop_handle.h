@@ -43,10 +43,18 @@ enum status pop_handle_parse(struct slice text, struct pop_handle *out);
 
 void pop_handle_format(const struct pop_handle *handle, struct buf *out);
 
+/* What is said of a queue's topic. */
+enum pop_retry {
+    POP_RETRY_NONE, /* the topic itself */
+    POP_RETRY_V1,   /* its pop retry topic */
+    POP_RETRY_V2,   /* the same with enableRetryTopicV2 */
+};
+
 /* Append one queue's part. */
-void pop_start_info_append(struct buf *out, bool retry, int32_t queue_id, int64_t start_offset);
-void pop_message_info_append(struct buf *out, bool retry, int32_t queue_id, const int64_t *offsets,
-                             int count);
+void pop_start_info_append(struct buf *out, enum pop_retry retry, int32_t queue_id,
+                           int64_t start_offset);
+void pop_message_info_append(struct buf *out, enum pop_retry retry, int32_t queue_id,
+                             const int64_t *offsets, int count);
 
 /* The set bits of a BitSet as fastjson prints it: base64 of its bytes, the lowest bit first.
  * out      room for max_count indexes, ascending
@@ -54,7 +62,9 @@ void pop_message_info_append(struct buf *out, bool retry, int32_t queue_id, cons
  * returns  OK | MALFORMED (not base64) | TOO_LARGE (more bits are set) */
 enum status pop_bits_parse(struct slice base64, int32_t *out, int max_count, int *count);
 
-/* "%RETRY%group_topic", where messages go that were popped and not acknowledged. */
-void pop_retry_topic(struct slice topic, struct slice group, struct buf *out);
+/* "%RETRY%group_topic", where messages go that were popped and not acknowledged; with V2
+ * "%RETRY%group+topic".
+ * retry  V1 or V2 */
+void pop_retry_topic(struct slice topic, struct slice group, enum pop_retry retry, struct buf *out);
 
 #endif

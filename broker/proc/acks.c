@@ -28,6 +28,7 @@
 #include "broker/proc/appender.h"
 #include "broker/proc/promise.h"
 #include "broker/proc/send_answer.h"
+#include "broker/state/transaction_ends.h"
 #include "common/base/buf.h"
 #include "common/base/check.h"
 #include "common/base/limits.h"
@@ -63,6 +64,8 @@ struct pending_send {
     char *timer_text; /* malloc'ed: the handle of a timer, or of a recall the msgId; may be NULL */
     acks_told told;   /* instead of an answer to `to`; NULL: none */
     void *told_ctx;
+    int32_t outcome; /* of the transaction that it ends; 0: it ends none */
+    int64_t origin;
 };
 
 /* The sends of one batch. */
@@ -267,6 +270,17 @@ void acks_add_bare(struct acks *acks, struct reply_to to, int records)
               (struct pending_send){.to = to, .records = records, .bare = true, .wait = true});
 }
 
+void acks_add_end(struct acks *acks, struct reply_to to, int records, int64_t origin,
+                  int32_t outcome)
+{
+    turn_push(acks, (struct pending_send){.to = to,
+                                          .records = records,
+                                          .bare = true,
+                                          .wait = true,
+                                          .outcome = outcome,
+                                          .origin = origin});
+}
+
 void acks_set_recall_handle(struct acks *acks, char *handle)
 {
     acks->turn->list[acks->turn->count - 1].timer_text = handle;
@@ -398,11 +412,26 @@ static void wait_or_answer(struct acks *acks, struct waiting_send *send)
     }
 }
 
+/* NULL: the log did not take it. */
+static void settle_end(struct broker *broker, const struct pending_send *pending,
+                       const struct append_result *results)
+{
+    if (pending->outcome == 0)
+        return;
+    if (results == NULL || results[0].status != PUT_OK)
+        transaction_ends_release(broker->transaction_ends, pending->origin);
+    else
+        transaction_ends_settle(broker->transaction_ends, pending->origin,
+                                &(struct transaction_end){pending->outcome, results[0].pos,
+                                                          results[pending->records - 1].end_pos});
+}
+
 /* One send of the batch has its results: answer it or let it wait. */
 static void settle(struct acks *acks, const struct pending_send *pending,
                    const struct append_result *results)
 {
     struct broker *broker = acks->bl->broker;
+    settle_end(broker, pending, results);
     if (results[0].status != PUT_OK) {
         if (pending->told != NULL)
             pending->told(pending->told_ctx, NULL);
@@ -541,6 +570,7 @@ static void refuse_all(struct acks *acks, struct sends *sends, bool cache_busy)
     int64_t others = atomic_load_explicit(&acks->handed_sends, memory_order_relaxed);
     for (size_t i = 0; i < sends->count; i++) {
         const struct pending_send *pending = &sends->list[i];
+        settle_end(acks->bl->broker, pending, NULL);
         if (pending->told != NULL)
             pending->told(pending->told_ctx, NULL);
         else if (!pending->silent)

@@ -42,6 +42,11 @@ void acks_add_told(struct acks *acks, struct slice topic, bool wait, acks_told t
  * are as durable as a send's, or a slave is late or missing, else as send_refuse_bare does. */
 void acks_add_bare(struct acks *acks, struct reply_to to, int records);
 
+/* The same for the end of a transaction that was claimed (transaction_ends.h): it is settled or
+ * released when the records are in the log or refused. */
+void acks_add_end(struct acks *acks, struct reply_to to, int records, int64_t origin,
+                  int32_t outcome);
+
 /* Have the answer to the send added last name the handle of its timer.
  * handle  malloc'ed, taken over; NULL: nothing to do */
 void acks_set_recall_handle(struct acks *acks, char *handle);

@@ -53,6 +53,7 @@ struct table_changes;
 struct topic_maker;
 struct topic_routes;
 struct transaction_asker;
+struct transaction_ends;
 
 /* What one loop keeps for itself; used on that loop only. */
 struct broker_loop {
@@ -96,6 +97,11 @@ struct broker {
     struct queue_locks *queue_locks;
     struct delay *delay; /* on a slave: its master's progress */
     struct timer *timer; /* NULL on a slave, and with timerWheelEnable=false */
+    /* On a slave: what lies before it in the log holds no timer that its master has still to
+     * deliver; 0 until the master has said so. */
+    _Atomic int64_t master_timer_floor;
+    int64_t popped_pos; /* undelivered.c: where the oldest popped message was, and when that was */
+    int64_t popped_ms;  /* looked up; 0: never */
     struct stats *stats;
     struct replicas *replicas; /* who follows this broker's log; nobody on a slave */
     struct replication *replication;
@@ -118,7 +124,8 @@ struct broker {
     struct table_changes *table_changes; /* NULL on a slave */
     struct topic_maker *topic_maker;
     struct appender *appender;
-    struct transaction_asker *transaction_asker; /* NULL on a slave */
+    struct transaction_asker *transaction_asker; /* NULL on a slave, as is the next */
+    struct transaction_ends *transaction_ends;
     struct server *server;
     struct tls *tls; /* NULL when neither clients nor this broker's calls may use it */
     int loop_count;

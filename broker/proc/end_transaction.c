@@ -9,10 +9,12 @@
  * when what was appended is as durable as flushDiskType and brokerRole promise; a slave that is
  * late or missing does not make it fail, as in 4.9.2.
  *
+ * A transaction ends once, whichever of its half messages the ends name, however often they are
+ * sent, and whatever crash lies between (broker/state/transaction_ends.h): who says the same again
+ * is answered as if he had been the first, who says the contrary is refused.
+ *
  * END_TRANSACTION runs on the connection's loop, and on a worker when the half message is not in
- * memory, or large: the request is small all the same, and must not cost the loop much. As in 4.9.2
- * nothing remembers which half messages have been ended: one that is committed twice is delivered
- * twice.
+ * memory, or large: the request is small all the same, and must not cost the loop much.
  * Source: EndTransactionProcessor and AdminBrokerProcessor.resumeCheckHalfMessage of 4.9.2.
  */
 #include "broker/proc/acks.h"
@@ -23,6 +25,7 @@
 #include "broker/proc/send_answer.h"
 #include "broker/proc/timer_draft.h"
 #include "broker/state/half_message.h"
+#include "broker/state/transaction_ends.h"
 
 #include "common/base/check.h"
 #include "proto/header.pb-c.h"
@@ -36,6 +39,8 @@
 struct ending {
     struct record records[2]; /* the message, when it is committed, and the marker */
     int count;
+    int32_t outcome;
+    int64_t origin; /* which transaction: claimed, to be settled or released */
     char offset_text[I64_TEXT_BYTES];
     struct buf properties; /* of a message that is delayed now */
 };
@@ -121,6 +126,33 @@ static const char *delay(struct broker *broker, struct ending *ending, struct ar
     return remark;
 }
 
+/* False when the call was answered. */
+static bool claim(struct broker *broker, struct call *call, const struct ending *ending)
+{
+    struct transaction_end end;
+    switch (transaction_ends_claim(broker->transaction_ends, ending->origin, &end)) {
+    case TRANSACTION_YOURS:
+        return true;
+    case TRANSACTION_ENDED:
+        if (end.outcome == 0 || end.outcome == ending->outcome)
+            acks_answer_stored(broker, call_reply_to(call), end.pos, end.end_pos);
+        else
+            call_fail(call, RESPONSE_SYSTEM_ERROR, "the transaction has been %s already",
+                      end.outcome == SYS_FLAG_TRANSACTION_COMMIT ? "committed" : "rolled back");
+        return false;
+    case TRANSACTION_UNDER_WAY:
+        call_fail(call, RESPONSE_SYSTEM_BUSY,
+                  "[OVERLOAD]system busy, start flow control for a while: the transaction is just "
+                  "being ended by an earlier request; try again later");
+        return false;
+    default:
+        call_fail(call, RESPONSE_SYSTEM_BUSY,
+                  "[OVERLOAD]system busy, start flow control for a while: the broker has just "
+                  "started and reads which transactions have ended; try again later");
+        return false;
+    }
+}
+
 /* Make what ends the transaction; false when the call was answered.
  * half  its memory is borrowed by *ending */
 static bool prepare(struct broker *broker, struct call *call,
@@ -161,9 +193,11 @@ static bool prepare(struct broker *broker, struct call *call,
             return false;
         }
     }
-    half_mark(half, &broker->store_host, clock_wall_ms(broker->clock), ending->offset_text,
-              &ending->records[ending->count++]);
-    return true;
+    ending->outcome = header->commit_or_rollback;
+    ending->origin = half_origin(half);
+    half_mark(half, ending->outcome, &broker->store_host, clock_wall_ms(broker->clock),
+              ending->offset_text, &ending->records[ending->count++]);
+    return claim(broker, call, ending);
 }
 
 static void end_on_worker(struct broker *broker, struct call *call)
@@ -177,10 +211,15 @@ static void end_on_worker(struct broker *broker, struct call *call)
     enum status found = store_read_record(broker->store, header.commit_log_offset, &range);
     if (prepare(broker, call, &header, found, &range, &half, &ending)) {
         struct append_result result = draft_append_all(broker, ending.records, ending.count);
-        if (result.status == PUT_OK)
+        if (result.status == PUT_OK) {
+            transaction_ends_settle(
+                broker->transaction_ends, ending.origin,
+                &(struct transaction_end){ending.outcome, result.pos, result.end_pos});
             acks_answer_stored(broker, call_reply_to(call), result.pos, result.end_pos);
-        else
+        } else {
+            transaction_ends_release(broker->transaction_ends, ending.origin);
             send_refuse_bare(broker, call_reply_to(call), result.status);
+        }
     }
     buf_release(&ending.properties);
     if (found == STATUS_OK)
@@ -191,10 +230,11 @@ static void end_on_loop(struct broker *broker, struct call *call, const struct e
 {
     struct broker_loop *bl = broker_loop_of(broker, call);
     if (draft_add(broker, bl->batch, ending->records, ending->count) != STATUS_OK) {
+        transaction_ends_release(broker->transaction_ends, ending->origin);
         send_refuse_bare(broker, call_reply_to(call), PUT_MESSAGE_ILLEGAL);
         return;
     }
-    acks_add_bare(bl->acks, call_reply_to(call), ending->count);
+    acks_add_end(bl->acks, call_reply_to(call), ending->count, ending->origin, ending->outcome);
     acks_commit_large(bl->acks);
 }
 

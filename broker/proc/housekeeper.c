@@ -96,6 +96,8 @@ static void save_offsets(struct housekeeper *keeper)
 {
     struct err err = {0};
     complain("offsets", offsets_persist(keeper->broker->offsets, &err), &err);
+    if (keeper->broker->pop_orders != NULL)
+        complain("pops in order", pop_orders_persist(keeper->broker->pop_orders, &err), &err);
 }
 
 static void save_delays(struct housekeeper *keeper)

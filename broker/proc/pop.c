@@ -348,7 +348,9 @@ static bool check_group(struct broker *broker, struct call *call, const struct p
         return false;
     }
     struct buf name = BUF_EMPTY;
-    pop_retry_topic(slice_of_cstr(request->topic), slice_of_cstr(request->group), &name);
+    /* By the name of V1: that of V2 is as long, and its + stands for no character of a client's. */
+    pop_retry_topic(slice_of_cstr(request->topic), slice_of_cstr(request->group), POP_RETRY_V1,
+                    &name);
     const char *fault = topic_name_fault(buf_slice(&name));
     buf_release(&name);
     if (fault == NULL)
@@ -381,35 +383,53 @@ static bool find_filter(struct broker *broker, struct call *call,
 
 /* --- beginning --- */
 
+static enum pop_retry retry_of(const struct broker *broker)
+{
+    return broker->conf.enableRetryTopicV2 ? POP_RETRY_V2 : POP_RETRY_V1;
+}
+
+/* Copy a name to *at, with a NUL behind it. */
+static struct slice add_name(char **at, struct slice name)
+{
+    char *copy = *at;
+    if (name.size > 0)
+        memcpy(copy, name.data, name.size);
+    copy[name.size] = '\0';
+    *at += name.size + 1;
+    return slice_of(copy, name.size);
+}
+
 /* Park it and go. Takes over `subscription` and the model's filter. */
 static void begin(struct broker *broker, struct call *call, const struct pop_request *request,
                   enum pop_kind kind, struct subscription *subscription, struct pop model)
 {
     struct buf retry = BUF_EMPTY;
+    struct buf old_retry = BUF_EMPTY;
     struct slice topic = slice_of_cstr(request->topic);
     struct slice group = slice_of_cstr(request->group);
-    pop_retry_topic(topic, group, &retry);
-    struct slice attempt = model.order ? model.attempt : SLICE_EMPTY;
-    size_t name_bytes = topic.size + group.size + retry.size + 3 + attempt.size;
+    pop_retry_topic(topic, group, retry_of(broker), &retry);
+    pop_retry_topic(topic, group, POP_RETRY_V1, &old_retry);
+    const struct slice names[] = {topic, group, buf_slice(&retry), buf_slice(&old_retry),
+                                  model.order ? model.attempt : SLICE_EMPTY};
+    size_t name_bytes = 0;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        name_bytes += names[i].size + 1;
     struct pop *pop = xmalloc(sizeof *pop + name_bytes);
-    char *names = (char *)(pop + 1);
-    memset(names, 0, name_bytes);
-    memcpy(names, topic.data, topic.size);
-    memcpy(names + topic.size + 1, group.data, group.size);
-    memcpy(names + topic.size + group.size + 2, retry.data, retry.size);
+    char *at = (char *)(pop + 1);
     *pop = model;
-    pop->topic = slice_of(names, topic.size);
-    pop->group = slice_of(names + topic.size + 1, group.size);
-    pop->retry_topic = slice_of(names + topic.size + group.size + 2, retry.size);
-    pop->attempt = slice_of(names + topic.size + group.size + retry.size + 3, attempt.size);
-    if (attempt.size > 0)
-        memcpy(names + topic.size + group.size + retry.size + 3, attempt.data, attempt.size);
+    pop->topic = add_name(&at, names[0]);
+    pop->group = add_name(&at, names[1]);
+    pop->retry_topic = add_name(&at, names[2]);
+    pop->old_retry_topic = add_name(&at, names[3]);
+    pop->attempt = add_name(&at, names[4]);
+    buf_release(&old_retry);
     buf_release(&retry);
     pop->bl = broker_loop_of(broker, call);
     pop->to = call_reply_to(call);
     pop->kind = kind;
     pop->subscription = subscription;
     pop->queue_id = request->queue_id;
+    pop->retry = retry_of(broker);
     pop->poll.loop = pop->bl->loop;
     pop->poll.woken.run = go_round_again;
     pop->poll.queue_id = request->queue_id;

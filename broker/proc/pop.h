@@ -12,6 +12,7 @@
 #include "broker/state/pop_orders.h"
 #include "broker/state/pop_polls.h"
 #include "common/base/buf.h"
+#include "proto/pop_handle.h"
 
 /* Codes of 5.3.3 whose numbers 4.9.2 gives to others. */
 #define RESPONSE_INVALID_PARAMETER 29
@@ -32,6 +33,7 @@ enum round_part {
     ROUND_RETRY_FIRST, /* by chance, so that neither topic starves the other */
     ROUND_TOPIC,
     ROUND_RETRY_LAST,
+    ROUND_RETRY_OTHER, /* when nothing was found: one answer has one kind of retry topics */
     ROUND_END,
 };
 
@@ -40,8 +42,9 @@ struct pop_round {
     uint64_t mark; /* of the arrivals before it began */
     enum round_part part;
     bool retry_first;
-    int32_t index; /* of the part's queues, from `first` on */
-    int32_t count; /* of the part's queues; -1: the part has not begun */
+    bool old_retry; /* the retry topic of the round is V1's, which stands for both kinds in turn */
+    int32_t index;  /* of the part's queues, from `first` on */
+    int32_t count;  /* of the part's queues; -1: the part has not begun */
     uint32_t first;
     int64_t pop_time_ms;
     int32_t revive_queue;
@@ -62,7 +65,8 @@ struct pop_round {
     struct queue *queue;
     int32_t queue_id;
     int64_t queue_offset;
-    bool corrected; /* its offset was out of range */
+    bool corrected;                    /* its offset was out of range */
+    int64_t offsets[POP_MESSAGES_MAX]; /* of the messages that were found in it */
     struct arena arena;
 };
 
@@ -91,7 +95,9 @@ struct pop {
     struct slice topic; /* behind the struct, NUL behind each */
     struct slice group;
     struct slice retry_topic;
-    struct slice attempt; /* attemptId, order only */
+    enum pop_retry retry;         /* the kind of that */
+    struct slice old_retry_topic; /* V1's */
+    struct slice attempt;         /* attemptId, order only */
 };
 
 /* pop_read.c: go on with a round; pop_round_done is called when it is over, now or, when messages

@@ -132,13 +132,13 @@ static bool ack_part(struct broker *broker, const struct call *call, const Batch
     int count = 0;
     struct slice topic = slice_of_cstr(ack->t);
     struct slice group = slice_of_cstr(ack->c);
-    bool retry = ack->r[0] == '1' && ack->r[1] == '\0';
-    if ((!retry && !(ack->r[0] == '0' && ack->r[1] == '\0')) || ack->so < 0 ||
+    int retry = ack->r[0] - '0';
+    if (retry < POP_RETRY_NONE || retry > POP_RETRY_V2 || ack->r[1] != '\0' || ack->so < 0 ||
         pop_bits_parse(slice_of_cstr(ack->b), bits, BATCH_ACK_BITS_MAX, &count) != STATUS_OK)
         return false;
-    if (retry) {
+    if (retry != POP_RETRY_NONE) {
         struct buf name = BUF_EMPTY;
-        pop_retry_topic(topic, group, &name);
+        pop_retry_topic(topic, group, (enum pop_retry)retry, &name);
         topic = arena_copy(call->arena, buf_slice(&name));
         buf_release(&name);
     }
@@ -178,7 +178,7 @@ void handle_batch_ack_message(struct broker *broker, struct call *call)
     else
         call_fail(
             call, RESPONSE_MESSAGE_ILLEGAL,
-            "%zu of the %zu acknowledgements are malformed: r must be 0 or 1, b the base64 of a "
+            "%zu of the %zu acknowledgements are malformed: r must be 0, 1 or 2, b the base64 of a "
             "bit set with at most %d bits set, and of pops in order only the last pop's "
             "messages; the others are done",
             malformed, body.n_acks, BATCH_ACK_BITS_MAX);

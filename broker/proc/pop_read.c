@@ -36,9 +36,31 @@ static bool is_retry(const struct pop_round *round)
     return round->part != ROUND_TOPIC;
 }
 
+/* Are there two retry topics? */
+static bool has_old_retry(const struct pop *pop)
+{
+    return pop->retry == POP_RETRY_V2 && pop->bl->broker->conf.retrieveMessageFromPopRetryTopicV1;
+}
+
+static enum pop_retry retry_of(const struct pop *pop)
+{
+    const struct pop_round *round = pop->round;
+    if (!is_retry(round))
+        return POP_RETRY_NONE;
+    bool old = round->old_retry != (round->part == ROUND_RETRY_OTHER);
+    return old ? POP_RETRY_V1 : pop->retry;
+}
+
 static struct slice topic_of(const struct pop *pop)
 {
-    return is_retry(pop->round) ? pop->retry_topic : pop->topic;
+    switch (retry_of(pop)) {
+    case POP_RETRY_NONE:
+        return pop->topic;
+    case POP_RETRY_V1:
+        return pop->retry == POP_RETRY_V1 ? pop->retry_topic : pop->old_retry_topic;
+    default:
+        return pop->retry_topic;
+    }
 }
 
 static bool is_full(const struct pop *pop)
@@ -53,7 +75,8 @@ static void begin_part(struct pop *pop)
     struct topic_config config;
     bool left_out = (is_retry(round) && pop->order) ||
                     (round->part == ROUND_RETRY_FIRST && !round->retry_first) ||
-                    (round->part == ROUND_RETRY_LAST && round->retry_first);
+                    (round->part == ROUND_RETRY_LAST && round->retry_first) ||
+                    (round->part == ROUND_RETRY_OTHER && (round->found > 0 || !has_old_retry(pop)));
     round->index = 0;
     round->count = 0;
     if (left_out || !topics_get(pop->bl->broker->topics, topic_of(pop), &config))
@@ -138,6 +161,7 @@ static struct get_request request_of(const struct pop *pop)
         .filter_ctx = pop->subscription,
         .properties_filter = pull_filter_function(&pop->filter),
         .properties_filter_ctx = (void *)(uintptr_t)&pop->filter,
+        .offsets = pop->round->offsets,
     };
 }
 
@@ -146,50 +170,6 @@ static void release(struct get_result *got)
     for (int i = 0; i < got->range_count; i++)
         log_range_release(&got->ranges[i]);
     got->range_count = 0;
-}
-
-/* The queue offsets of the messages, from the queue's entries: what was read of them is not
- * touched, it may have left memory by now. False when the entries do not tell, as where messages
- * were left out for their properties. */
-static bool offsets_of_entries(const struct pop *pop, const struct get_result *got,
-                               int64_t offsets[POP_MESSAGES_MAX])
-{
-    const struct pop_round *round = pop->round;
-    struct get_request request = request_of(pop);
-    struct queue_entry entry;
-    int count = 0;
-    size_t bytes = 0;
-    for (int64_t at = round->queue_offset; at < got->next_begin_offset; at++) {
-        if (!queue_entry_at(round->queue, at, &entry))
-            return false;
-        if (entry.pos < 0 ||
-            (request.filter != NULL && !request.filter(request.filter_ctx, entry.tags_code)))
-            continue;
-        if (count == got->count)
-            return false;
-        offsets[count++] = at;
-        bytes += (size_t)entry.size;
-    }
-    return count == got->count && bytes == got->bytes;
-}
-
-/* The same from the records; false when they are damaged. */
-static bool offsets_of_records(const struct get_result *got, int64_t offsets[POP_MESSAGES_MAX])
-{
-    int count = 0;
-    for (int i = 0; i < got->range_count; i++) {
-        struct slice rest = slice_of(got->ranges[i].data, got->ranges[i].size);
-        while (rest.size > 0) {
-            struct record record;
-            if (count == got->count ||
-                record_decode(rest, RECORD_CHECK_FRAME, &record) != STATUS_OK ||
-                (count > 0 && record.queue_offset <= offsets[count - 1]))
-                return false;
-            offsets[count++] = record.queue_offset;
-            rest = slice_from(rest, (size_t)record.size);
-        }
-    }
-    return count == got->count;
 }
 
 static void free_part(void *owner)
@@ -213,7 +193,7 @@ static bool add_retried(struct pop *pop, struct slice bytes, const struct pop_ta
         .pop_time_ms = taken->pop_time_ms,
         .invisible_ms = taken->invisible_ms,
         .revive_queue = taken->revive_queue,
-        .retry = 1,
+        .retry = (int32_t)retry_of(pop),
         .broker_name = slice_of_cstr(pop->bl->broker->conf.brokerName),
         .queue_id = record.queue_id,
         .has_queue_offset = true,
@@ -272,7 +252,6 @@ static void add_messages(struct pop *pop, struct get_result *got, const struct p
 static void take_found(struct pop *pop, struct get_result *got)
 {
     struct pop_round *round = pop->round;
-    int64_t offsets[POP_MESSAGES_MAX];
     bool kept = false;
     struct pop_taken taken = {
         .start_offset = round->queue_offset,
@@ -281,25 +260,21 @@ static void take_found(struct pop *pop, struct get_result *got)
         .invisible_ms = pop->invisible_ms,
         .revive_queue = round->revive_queue,
         .count = got->count,
-        .offsets = offsets,
+        .offsets = round->offsets,
     };
-    if (!offsets_of_entries(pop, got, offsets) && !offsets_of_records(got, offsets)) {
-        complain(pop, "damaged messages are passed over");
-        taken.count = 0;
-    }
     if (pop->order)
         give_in_order(pop, &taken, &kept);
     else
         give(pop, &taken, &kept);
-    if (!kept || taken.count == 0) {
+    if (!kept) {
         release(got);
         return;
     }
     struct slice topic = topic_of(pop);
     topic_stats_got(pop->bl->meters, topic, pop->group, got->count, (int64_t)got->bytes);
     lag_count(pop->bl, topic, round->queue_id, pop->group, got, -1);
-    pop_start_info_append(&round->start_info, is_retry(round), round->queue_id, taken.start_offset);
-    pop_message_info_append(&round->message_info, is_retry(round), round->queue_id, offsets,
+    pop_start_info_append(&round->start_info, retry_of(pop), round->queue_id, taken.start_offset);
+    pop_message_info_append(&round->message_info, retry_of(pop), round->queue_id, round->offsets,
                             taken.count);
     round->found += got->count;
     round->bytes += got->bytes;
@@ -572,6 +547,7 @@ void pop_round_run(struct pop *pop)
     round->mark = pop_polls_mark(bl->broker->pop_polls, &target);
     round->retry_first =
         (int64_t)broker_loop_random(bl, 100) < bl->broker->conf.popFromRetryProbability;
+    round->old_retry = has_old_retry(pop) && broker_loop_random(bl, 2) == 0;
     round->first = broker_loop_random(bl, TOPIC_QUEUES_MAX);
     round->pop_time_ms = clock_wall_ms(bl->broker->clock);
     round->revive_queue = pop->order ? POP_ORDER_REVIVE_QUEUE

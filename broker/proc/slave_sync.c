@@ -177,6 +177,12 @@ static void set_pending(struct pending *pending, const ProtobufCMessage *body, i
     body_encode(body, BODY_COMPACT, &pending->json);
 }
 
+/* It is about a log that the master does not have any more. */
+static void forget_pending(struct slave_sync *sync)
+{
+    sync->delay.set = sync->timers.set = sync->offsets.set = false;
+}
+
 static bool is_ripe(const struct slave_sync *sync, const struct pending *pending)
 {
     return pending->set && store_appended_pos(sync->broker->store) >= pending->proof_pos;
@@ -205,6 +211,8 @@ static void take_timers(struct slave_sync *sync, struct arena *arena)
     if (body_decode(buf_slice(&sync->timers.json), arena, &body.base, NULL) != STATUS_OK ||
         timer_copy_save(sync->timer_copy, &body, sync->timers.proof_pos, &err) != STATUS_OK)
         complain(sync, "timers", err.text);
+    else
+        atomic_store(&sync->broker->master_timer_floor, body.floor_pos);
 }
 
 /* The slave has all of the log that these offsets may speak of. */
@@ -334,7 +342,7 @@ static void take_all(struct slave_sync *sync, const ReplicatedTables *body)
     /* What waits for the log is about the log that the master had before it was started anew, of
      * which it may have lost the end. */
     if (strcmp(sync->boot_id, body->boot_id) != 0) {
-        sync->delay.set = sync->timers.set = sync->offsets.set = false;
+        forget_pending(sync);
         sync->offsets_version = NOTHING_KNOWN;
     }
     if (body->topics != NULL)
@@ -352,6 +360,8 @@ static void take_all(struct slave_sync *sync, const ReplicatedTables *body)
         set_pending(&sync->delay, &body->delay->base, body->delay_proof);
     if (body->timer != NULL)
         set_pending(&sync->timers, &body->timer->base, body->timer_proof);
+    else
+        atomic_store(&sync->broker->master_timer_floor, INT64_MAX);
     (void)snprintf(sync->boot_id, sizeof sync->boot_id, "%s", body->boot_id);
 }
 
@@ -446,6 +456,7 @@ static void on_tables(void *ctx, enum status status, const struct command *respo
         return;
     if (status == STATUS_OK && response->code == RESPONSE_REQUEST_CODE_NOT_SUPPORTED) {
         sync->kind = KIND_4_9_2;
+        atomic_store(&sync->broker->master_timer_floor, INT64_MAX);
         forget_versions(sync);
         ask_4_9_2(sync);
         return;
@@ -678,9 +689,7 @@ static void change_master(struct slave_sync *sync, const char *master)
     sync->asking = false;
     sync->fast_port_fails = false;
     sync->told = false;
-    sync->delay.set = false;
-    sync->timers.set = false;
-    sync->offsets.set = false;
+    forget_pending(sync);
     buf_clear(&sync->delay_json);
     buf_clear(&sync->offsets_json);
     forget_versions(sync);

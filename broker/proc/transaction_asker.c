@@ -208,6 +208,7 @@ struct transaction_asker *transaction_asker_new(struct broker *broker)
         .store = broker->store,
         .topics = broker->topics,
         .offsets = broker->offsets,
+        .ends = broker->transaction_ends,
         .stats = broker->stats,
         .topic_stats = broker->topic_stats,
         .ctx = asker,

@@ -510,6 +510,28 @@ int64_t delay_offset(const struct delay *delay, int level)
     return offset == OFFSET_UNKNOWN ? 0 : offset;
 }
 
+int64_t delay_first_pos(struct delay *delay)
+{
+    int64_t first = INT64_MAX;
+    for (int i = 0; i < delay->level_count; i++) {
+        int64_t offset = atomic_load_explicit(&delay->levels[i].next_offset, memory_order_acquire);
+        struct queue *queue = store_queue(delay->store, slice_of_cstr(TOPIC_SCHEDULE), i, false);
+        struct queue_entry entry;
+        if (queue == NULL)
+            continue;
+        if (offset < queue_min_offset(queue))
+            offset = queue_min_offset(queue);
+        if (queue_entry_at(queue, offset, &entry) && entry.pos >= 0 && entry.pos < first)
+            first = entry.pos;
+    }
+    /* Read behind the offsets that it covers. */
+    if (atomic_load_explicit(&delay->delivered_pos, memory_order_acquire) <=
+        store_flushed_pos(delay->store))
+        return first;
+    store_flush_soon(delay->store);
+    return 0;
+}
+
 /* --- saving --- */
 
 static void snapshot_wrap(const struct snapshot *snapshot, struct arena *arena,

@@ -59,6 +59,10 @@ int64_t delay_offset(const struct delay *delay, int level);
 int64_t delay_wrap_proof(const struct delay *delay, struct arena *arena,
                          DelayOffsetSerializeWrapper *out);
 
+/* Where the first message lies in the log that is not delivered yet, or whose delivery is not on
+ * disk; INT64_MAX: there is none. Any thread; may read from disk. */
+int64_t delay_first_pos(struct delay *delay);
+
 /* On a slave, which delivers nothing: have the progress of its master. One thread; never while
  * delay_step is called.
  * proof_pos  what delay_wrap_proof returned there; the log has reached it

@@ -11,6 +11,7 @@
 
 #define MARKER_TAG "d"
 #define MARKER_PROPERTIES "WAIT\1true\2TAGS\1" MARKER_TAG
+#define ORIGIN_AT_0 (-1) /* of a first half message at position 0: 0 says that there is none */
 #define IMMUNITY_SECONDS_MAX 1000000000000 /* sums with a wall clock stay far from overflow */
 
 static void append_number(struct buf *properties, struct slice name, int64_t value)
@@ -62,11 +63,27 @@ const char *half_commit(const struct record *half, struct record *out)
     return half_restore(out);
 }
 
-void half_mark(const struct record *half, const struct host *store_host, int64_t now_ms,
-               char text[I64_TEXT_BYTES], struct record *out)
+int64_t half_origin_name(const struct record *half)
+{
+    int64_t origin = half_origin(half);
+    return origin == 0 ? ORIGIN_AT_0 : origin;
+}
+
+int64_t half_origin(const struct record *half)
+{
+    int64_t name = half->prepared_transaction_offset;
+    if (name == ORIGIN_AT_0)
+        return 0;
+    return name > 0 && name < half->physical_offset ? name : half->physical_offset;
+}
+
+void half_mark(const struct record *half, int32_t outcome, const struct host *store_host,
+               int64_t now_ms, char text[I64_TEXT_BYTES], struct record *out)
 {
     *out = (struct record){
         .queue_id = half->queue_id,
+        .flag = outcome,
+        .prepared_transaction_offset = half_origin_name(half),
         .born_timestamp_ms = now_ms,
         .born_host = *store_host,
         .store_host = *store_host,
@@ -86,6 +103,21 @@ int64_t half_marked(const struct record *marker)
     return offset;
 }
 
+int64_t half_marked_origin(const struct record *marker)
+{
+    int64_t name = marker->prepared_transaction_offset;
+    if (name == ORIGIN_AT_0)
+        return 0;
+    return name > 0 ? name : -1;
+}
+
+int32_t half_marked_outcome(const struct record *marker)
+{
+    bool known = marker->flag == SYS_FLAG_TRANSACTION_COMMIT ||
+                 marker->flag == SYS_FLAG_TRANSACTION_ROLLBACK;
+    return known ? marker->flag : 0;
+}
+
 void half_renew(const struct record *half, int32_t times, int64_t first_offset,
                 struct buf *properties, struct record *out)
 {
@@ -102,7 +134,7 @@ void half_renew(const struct record *half, int32_t times, int64_t first_offset,
     out->topic = SLICE_LITERAL(TOPIC_TRANS_HALF);
     out->queue_id = 0;
     out->sys_flag &= ~SYS_FLAG_TRANSACTION_MASK;
-    out->prepared_transaction_offset = 0;
+    out->prepared_transaction_offset = half_origin_name(half);
     out->properties = buf_slice(properties);
 }
 

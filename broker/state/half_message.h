@@ -8,6 +8,10 @@
  *                    half message that has been committed or rolled back
  *     committed      in the real topic and queue, with the properties of the half message
  *
+ * Ours: copies and markers name the first half message of their transaction in
+ * preparedTransactionOffset, and markers the outcome in flag. Both are 0 there in 4.9.2, which
+ * looks at neither.
+ *
  * Source: RMQ broker/.../TransactionalMessageBridge.java, EndTransactionProcessor.java,
  * DefaultTransactionalMessageCheckListener.java.
  */
@@ -36,13 +40,24 @@ const char *half_restore(struct record *half);
  * returns  NULL, or why there is none */
 const char *half_commit(const struct record *half, struct record *out);
 
+/* Which transaction it is: where its first half message lies in the log. Of a copy that 4.9.2 made
+ * that is not known, and it counts as a first one. */
+int64_t half_origin(const struct record *half);
+/* The same as preparedTransactionOffset of copies and markers has it. */
+int64_t half_origin_name(const struct record *half);
+
 /* The marker of a half message.
- * text  holds the body */
-void half_mark(const struct record *half, const struct host *store_host, int64_t now_ms,
-               char text[I64_TEXT_BYTES], struct record *out);
+ * outcome  SYS_FLAG_TRANSACTION_COMMIT or _ROLLBACK
+ * text     holds the body */
+void half_mark(const struct record *half, int32_t outcome, const struct host *store_host,
+               int64_t now_ms, char text[I64_TEXT_BYTES], struct record *out);
 
 /* The queue offset that a marker speaks of, -1 when it is none. */
 int64_t half_marked(const struct record *marker);
+
+/* half_origin of that half message, -1 when the marker is one of 4.9.2; and the outcome, 0 then. */
+int64_t half_marked_origin(const struct record *marker);
+int32_t half_marked_outcome(const struct record *marker);
 
 /* The half message to be appended again: as `half` in queue 0 of the half topic.
  * times         TRANSACTION_CHECK_TIMES of the copy; -1: as it is

@@ -100,6 +100,13 @@ int64_t pop_ledger_next_offset(struct pop_ledger *ledger, struct slice topic, st
 /* False until the log has been read after a start: handles may be unknown until then. */
 bool pop_ledger_ready(const struct pop_ledger *ledger);
 
+/* The oldest message of each queue that is not acknowledged, as far as it has not changed while
+ * this looks: `each` is called without the lock. Any one thread, which may take its time. */
+void pop_ledger_oldest(struct pop_ledger *ledger,
+                       void (*each)(void *ctx, struct slice topic, int32_t queue_id,
+                                    int64_t queue_offset),
+                       void *ctx);
+
 /* Checkpoints kept now. */
 size_t pop_ledger_points(const struct pop_ledger *ledger);
 

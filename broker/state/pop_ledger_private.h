@@ -41,6 +41,8 @@ struct pop_queue {
     int64_t committed;   /* what the ledger last saw or stored in `offsets`; -1: nothing */
     int64_t used_ms;
     size_t points; /* checkpoints, also those that the offset has passed */
+    uint64_t walk; /* pop_oldest.c: the walk that `oldest` is of */
+    int64_t oldest;
     int32_t queue_id;
     bool known;  /* next_offset and committed mean something */
     bool taken;  /* by a pop */
@@ -102,6 +104,7 @@ struct pop_ledger {
     struct pop_point **heap;
     size_t heap_count;
     size_t heap_capacity;
+    uint64_t walk;
     bool closing;
     _Atomic size_t point_count;
     _Atomic bool ready;

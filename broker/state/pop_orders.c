@@ -6,58 +6,27 @@
  * The group's offset is stored with the lock held, so that two acknowledgements cannot store theirs
  * in the wrong order.
  */
-#include "broker/state/pop_orders.h"
+#include "broker/state/pop_orders_private.h"
 
 #include "common/base/check.h"
 #include "common/base/limits.h"
-#include "common/base/map.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 
-#define ATTEMPT_BYTES_MAX 64
 #define FORGET_MS 86400000
 
-struct answer {
-    int64_t pop_time_ms;
-    int count;
-    uint32_t acked;
-    int64_t offsets[POP_MESSAGES_MAX];
-    int64_t visible_ms[POP_MESSAGES_MAX];
-    int32_t given_before[POP_MESSAGES_MAX];
-    char attempt[ATTEMPT_BYTES_MAX]; /* cut; empty: none */
-    size_t attempt_bytes;
-};
-
-struct pop_orders {
-    pthread_mutex_t lock; /* docs/locks.md: pop_orders */
-    struct offsets *offsets;
-    struct map table; /* queue id, topic NUL group -> struct answer */
-};
-
-struct order_key {
-    uint8_t bytes[4 + TOPIC_BYTES_MAX + 1 + GROUP_BYTES_MAX];
-    size_t size;
-};
-
-static bool order_key(const struct pop_order_queue *queue, struct order_key *out)
+bool pop_order_key(const struct pop_order_queue *queue, struct pop_order_key *out)
 {
     if (queue->topic.size > TOPIC_BYTES_MAX || queue->group.size > GROUP_BYTES_MAX)
         return false;
-    put_i32(out->bytes, queue->queue_id);
-    memcpy(out->bytes + 4, queue->topic.data, queue->topic.size);
-    out->bytes[4 + queue->topic.size] = 0;
-    memcpy(out->bytes + 5 + queue->topic.size, queue->group.data, queue->group.size);
-    out->size = 5 + queue->topic.size + queue->group.size;
+    memcpy(out->bytes, queue->topic.data, queue->topic.size);
+    out->bytes[queue->topic.size] = 0;
+    memcpy(out->bytes + 1 + queue->topic.size, queue->group.data, queue->group.size);
+    out->size = 1 + queue->topic.size + queue->group.size;
+    out->bytes[out->size] = 0;
+    put_i32(out->bytes + out->size + 1, queue->queue_id);
+    out->size += 5;
     return true;
-}
-
-struct pop_orders *pop_orders_new(struct offsets *offsets)
-{
-    struct pop_orders *orders = xcalloc(1, sizeof *orders);
-    CHECK(pthread_mutex_init(&orders->lock, NULL) == 0);
-    orders->offsets = offsets;
-    return orders;
 }
 
 void pop_orders_free(struct pop_orders *orders)
@@ -66,6 +35,7 @@ void pop_orders_free(struct pop_orders *orders)
     for (struct map_entry *entry; (entry = map_next(&orders->table, &cursor)) != NULL;)
         free(entry->value);
     map_release(&orders->table);
+    config_file_release(&orders->file);
     CHECK(pthread_mutex_destroy(&orders->lock) == 0);
     free(orders);
 }
@@ -82,8 +52,9 @@ static void unlock(struct pop_orders *orders)
 
 static struct answer *find(const struct pop_orders *orders, const struct pop_order_queue *queue)
 {
-    struct order_key key;
-    return order_key(queue, &key) ? map_get(&orders->table, slice_of(key.bytes, key.size)) : NULL;
+    struct pop_order_key key;
+    return pop_order_key(queue, &key) ? map_get(&orders->table, slice_of(key.bytes, key.size))
+                                      : NULL;
 }
 
 static bool is_acked(const struct answer *answer, int i)
@@ -168,6 +139,7 @@ static void fill(struct answer *answer, struct slice attempt, const struct pop_t
     if (__builtin_add_overflow(taken->pop_time_ms, taken->invisible_ms, &visible_ms))
         visible_ms = INT64_MAX;
     answer->pop_time_ms = taken->pop_time_ms;
+    answer->invisible_ms = taken->invisible_ms;
     answer->acked = 0;
     answer->count = taken->count;
     for (int i = 0; i < taken->count; i++) {
@@ -185,10 +157,10 @@ enum status pop_orders_given(struct pop_orders *orders, const struct pop_order_q
                              struct slice attempt, const struct pop_taken *taken,
                              struct buf *counts)
 {
-    struct order_key key;
+    struct pop_order_key key;
     enum status status = STATUS_BUSY;
     CHECK(taken->count > 0 && taken->count <= POP_MESSAGES_MAX);
-    if (!order_key(queue, &key))
+    if (!pop_order_key(queue, &key))
         return STATUS_BUSY;
     if (attempt.size == 0)
         attempt = SLICE_LITERAL("");
@@ -200,6 +172,7 @@ enum status pop_orders_given(struct pop_orders *orders, const struct pop_order_q
     }
     if (answer != NULL) {
         fill(answer, attempt, taken);
+        orders->changes++;
         append_counts(answer, queue->queue_id, counts);
         status = STATUS_OK;
     }
@@ -242,6 +215,7 @@ enum status pop_orders_ack(struct pop_orders *orders, const struct pop_order_que
         status = STATUS_NOT_FOUND;
     } else if (pop_time_ms == answer->pop_time_ms) {
         answer->acked |= UINT32_C(1) << place;
+        orders->changes++;
         status = commit(orders, queue, next_offset(answer));
         *free = held_until(answer, now_ms) == 0;
     }
@@ -256,8 +230,10 @@ void pop_orders_change(struct pop_orders *orders, const struct pop_order_queue *
     struct answer *answer = find(orders, queue);
     int place =
         answer == NULL || answer->pop_time_ms != pop_time_ms ? -1 : place_of(answer, queue_offset);
-    if (place >= 0)
+    if (place >= 0) {
         answer->visible_ms[place] = visible_ms;
+        orders->changes++;
+    }
     unlock(orders);
 }
 
@@ -271,6 +247,7 @@ void pop_orders_expire(struct pop_orders *orders, int64_t now_ms)
             continue;
         (void)map_remove(&orders->table, entry->key);
         free(answer);
+        orders->changes++;
     }
     unlock(orders);
 }

@@ -3,8 +3,11 @@
  * Pops in order (order=true): of each queue the group has one answer at a time, and no further one
  * before every message of it is acknowledged or its time is over; then it begins anew at the first
  * that is open. No checkpoint and no retry topic: the group's offset stands at the first message
- * that is not acknowledged. In memory only: after a start everything in front of the offset is
- * free.
+ * that is not acknowledged.
+ *
+ * The answers are kept in config/consumerOrderInfo.json. Of one that is not there, or not as it
+ * was last, after a crash what is open is free at once: nothing is ever passed over, for the offset
+ * is what tells where the group stands.
  *
  * Any thread; one lock (docs/locks.md: pop_orders). Times are wall clock milliseconds.
  * Source: RMQ 5.3.3 broker/.../ConsumerOrderInfoManager.java.
@@ -18,9 +21,15 @@
 
 struct pop_orders;
 
-/* offsets  borrowed */
-struct pop_orders *pop_orders_new(struct offsets *offsets);
+/* offsets  borrowed; what it says is acknowledged counts as such in the answers
+ * Faults as topics_load. */
+MUST_CHECK enum status pop_orders_load(const char *path, struct vfs *vfs, struct offsets *offsets,
+                                       struct pop_orders **out, struct err *err);
 void pop_orders_free(struct pop_orders *orders);
+
+/* Write the file when something changed since the last time. Worker threads only.
+ * returns  OK | IO | FULL | BUSY */
+MUST_CHECK enum status pop_orders_persist(struct pop_orders *orders, struct err *err);
 
 struct pop_order_queue {
     struct slice topic;

@@ -335,7 +335,7 @@ static void deliver(struct pop_revive *revive, struct delivery *delivery)
     }
     buf_clear(&revive->name);
     if (normal.size == view->topic.size)
-        pop_retry_topic(view->topic, view->group, &revive->name);
+        pop_retry_topic(view->topic, view->group, revive->options.retry, &revive->name);
     else
         buf_append_slice(&revive->name, view->topic);
     if (!need_retry_topic(revive, view))

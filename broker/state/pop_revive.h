@@ -16,6 +16,7 @@
 #include "broker/state/pop_ledger.h"
 #include "broker/state/topics.h"
 #include "broker/store/store.h"
+#include "proto/pop_handle.h"
 
 struct pop_revive_options {
     struct store *store; /* all are borrowed */
@@ -26,6 +27,7 @@ struct pop_revive_options {
     const char *log_topic; /* rmq_sys_REVIVE_LOG_<cluster> */
     const char *broker_name;
     struct host store_host;
+    enum pop_retry retry; /* how the topics are named that messages come again through */
     /* A retry topic was made, and messages follow: tell the name servers, and those who wait for
      * messages of the topic and group. On the keeper's thread; may be NULL. */
     void (*on_topic)(void *ctx, struct slice topic, struct slice group, struct slice retry_topic);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
+ * After a start the newest markers are read back first, so that what has ended does not end again
+ * (transaction_ends.h, transaction_recall.h).
+ *
  * A round walks the half queue from the kept offset on. A half message that a marker speaks of is
  * passed; one that is open is given up, or appended again, and its producers are asked. The round
  * ends at the first message that is too young, at the end of the queue, or after a minute.
@@ -26,6 +29,7 @@
 #include "broker/state/transaction_check.h"
 
 #include "broker/state/half_message.h"
+#include "broker/state/transaction_recall.h"
 #include "common/base/check.h"
 #include "common/sys/log.h"
 #include "proto/properties.h"
@@ -48,8 +52,9 @@
 #define SLOT_FREE (-1)
 
 enum phase {
-    PHASE_WAITING,  /* for the next round */
-    PHASE_SETTLING, /* dispatch has still to pass what the log held when the round began */
+    PHASE_RECALLING, /* what has ended before the start */
+    PHASE_WAITING,   /* for the next round */
+    PHASE_SETTLING,  /* dispatch has still to pass what the log held when the round began */
     PHASE_WALKING,
 };
 
@@ -90,6 +95,7 @@ struct transaction_check {
     int64_t round_started_ms; /* the same: this one */
     int64_t round_wall_ms;
     int64_t settle_pos;
+    struct transaction_recall recall;
     struct queue *halves;
     int64_t round_end; /* copies that this round makes lie behind */
     struct markers markers;
@@ -121,6 +127,7 @@ struct transaction_check *transaction_check_new(const struct transaction_check_p
     check->interval_ms = interval_ms;
     check->due_ms = now_ms > INT64_MAX - interval_ms ? INT64_MAX : now_ms + interval_ms;
     check->keep_pos = -1;
+    transaction_recall_init(&check->recall, parts->store, parts->ends);
     check->markers.seed = ((uint64_t)arc4random() << 32 | arc4random()) | 1;
     return check;
 }
@@ -387,6 +394,8 @@ static bool read_markers(struct transaction_check *check)
             return false;
         if (status == STATUS_OK) {
             half = half_marked(&record);
+            if (markers->next < check->recall.from)
+                transaction_recall_learn(&check->recall, &record);
             markers->last_born_ms = record.born_timestamp_ms;
             log_range_release(&range);
         }
@@ -522,7 +531,7 @@ static enum walked give_up(struct transaction_check *check, const struct record 
         return WALKED_END;
     copy.topic = SLICE_LITERAL(TOPIC_TRANS_CHECK_MAX_TIME);
     copy.queue_id = 0;
-    copy.prepared_transaction_offset = 0;
+    copy.prepared_transaction_offset = half_origin_name(half);
     struct append_result result = append(check, &copy);
     if (result.status != PUT_OK)
         return not_appended(half, TOPIC_TRANS_CHECK_MAX_TIME, result.status);
@@ -587,7 +596,8 @@ static enum walked decide(struct transaction_check *check, const struct transact
         return WALKED_END; /* too young, and so are those behind it */
     if (!knows_markers(check, limits))
         return read_markers(check) ? WALKED_AGAIN : WALKED_END;
-    if (marker_take(&check->markers, wishes.prepared_offset)) {
+    if (marker_take(&check->markers, wishes.prepared_offset) ||
+        transaction_ends_has(check->parts.ends, half_origin(half))) {
         check->counts.done++;
         return WALKED_PASSED;
     }
@@ -655,6 +665,12 @@ int64_t transaction_check_step(struct transaction_check *check,
 {
     int64_t wait_ms = 0;
     switch (check->phase) {
+    case PHASE_RECALLING:
+        if (transaction_recall_step(&check->recall, wall_ms, now_ms))
+            check->phase = PHASE_WAITING;
+        else if (store_dispatched_pos(check->parts.store) < check->recall.settle_pos)
+            return SETTLE_MS;
+        return 0;
     case PHASE_WAITING:
         wait_ms = check->due_ms - now_ms;
         if (wait_ms <= 0) {

@@ -15,6 +15,7 @@
 #include "broker/state/stats.h"
 #include "broker/state/topic_stats.h"
 #include "broker/state/topics.h"
+#include "broker/state/transaction_ends.h"
 #include "broker/store/store.h"
 
 /* Whom the check needs; all borrowed. */
@@ -22,6 +23,7 @@ struct transaction_check_parts {
     struct store *store;
     struct topics *topics;
     struct offsets *offsets;
+    struct transaction_ends *ends;   /* read back from the log first of all, then made ready */
     struct stats *stats;             /* may be NULL */
     struct topic_stats *topic_stats; /* may be NULL */
     void *ctx;

@@ -311,6 +311,8 @@ static void pull_entries(struct pull *pull, struct slice entries, int64_t queue_
             break;
         if (!wanted)
             continue;
+        if (request->offsets != NULL)
+            request->offsets[out->count] = queue_offset + (int64_t)(at / QUEUE_ENTRY_BYTES);
         pull_take(pull, pos, size);
         out->status = GET_FOUND;
         skip_to_pos = INT64_MIN;

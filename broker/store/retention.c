@@ -194,23 +194,25 @@ static bool first_segment_done(struct store *store)
     return false;
 }
 
-/* The reason why the oldest segment may go now, or NULL. */
-static const char *reason_to_remove(struct retention *retention)
+/* The reason why the oldest segment may go now, or NULL.
+ * forced  out: even with what is still to be delivered */
+static const char *reason_to_remove(struct retention *retention, bool *forced)
 {
     struct store *store = retention->store;
     char delete_when[80];
     struct store_options limits = limits_of(retention, delete_when);
-    if (log_too_large(store, &limits))
-        return "the log is larger than commitLogBytesMax";
     int log_percent = atomic_load(&retention->commit_log_percent);
     int queues_percent = atomic_load(&retention->queues_percent);
     int worse = log_percent > queues_percent ? log_percent : queues_percent;
+    *forced = limits.clean_forcibly && worse > retention_force_percent(&limits);
+    if (log_too_large(store, &limits))
+        return "the log is larger than commitLogBytesMax";
     bool full = log_percent < 0 || queues_percent < 0 || worse > limits.disk_max_used_percent;
     int64_t now_ms = clock_wall_ms(store->clock);
     bool hour = retention_hour_matches(limits.delete_when, now_ms);
     if (!hour && !full && !retention->manual)
         return NULL;
-    if (limits.clean_forcibly && worse > retention_force_percent(&limits))
+    if (*forced)
         return "the disk is nearly full";
     if (!first_segment_old(store, &limits, now_ms))
         return NULL;
@@ -219,20 +221,74 @@ static const char *reason_to_remove(struct retention *retention)
                   : "it has expired and an administrator asked for it";
 }
 
+/* --- what is still to be delivered --- */
+
+/* Is it the time for a line? At once, then once a minute. */
+static bool may_tell(int64_t *told_ms, int64_t now_ms)
+{
+    if (*told_ms != 0 && now_ms - *told_ms < RETENTION_TELL_MS)
+        return false;
+    *told_ms = now_ms;
+    return true;
+}
+
+static void tell_lost(struct retention *retention, int64_t now_ms)
+{
+    char delete_when[80];
+    if (retention->lost_files == 0 || !may_tell(&retention->told_lost_ms, now_ms))
+        return;
+    struct store_options limits = limits_of(retention, delete_when);
+    log_error("store", "commit log files with undelivered messages were deleted",
+              "files=%lld what=\"%s\" why=\"a disk of the store is fuller than %d %% "
+              "(diskSpaceCleanForciblyRatio)\" mend=\"free disk space; with "
+              "cleanFileForciblyEnable=false nothing is deleted then, and messages are refused\"",
+              (long long)retention->lost_files, retention->lost_what,
+              retention_force_percent(&limits));
+    retention->lost_files = 0;
+}
+
+/* Does the oldest segment stay, because messages of it are still to be delivered?
+ * what  out: which messages, also when it goes with them; NULL: none */
+static bool is_kept(struct retention *retention, const char *reason, bool forced, int64_t now_ms,
+                    const char **what)
+{
+    struct store *store = retention->store;
+    int64_t base;
+    *what = NULL;
+    if (store->listener.undelivered == NULL)
+        return false;
+    (void)commitlog_segments(&store->log, &base);
+    *what = store->listener.undelivered(store->listener.ctx, base + store->options.segment_bytes);
+    if (*what == NULL || forced)
+        return false;
+    if (may_tell(&retention->told_kept_ms, now_ms))
+        log_warn("store", "an old commit log file stays: it has messages still to be delivered",
+                 "what=\"%s\" would_go_because=\"%s\" log_begins=%lld", *what, reason,
+                 (long long)base);
+    return true;
+}
+
 /* --- a round --- */
 
 /* Delete the oldest segment, if it may go. */
 static bool remove_one(struct retention *retention, int64_t now_ms)
 {
     struct store *store = retention->store;
-    const char *reason = reason_to_remove(retention);
-    if (reason == NULL || health_has(&store->health, REFUSAL_FAILED) || !first_segment_done(store))
+    bool forced = false;
+    const char *what;
+    const char *reason = reason_to_remove(retention, &forced);
+    if (reason == NULL || health_has(&store->health, REFUSAL_FAILED) ||
+        !first_segment_done(store) || is_kept(retention, reason, forced, now_ms, &what))
         return false;
     enum status status = commitlog_remove_first(&store->log);
     retention->stuck_ms = status == STATUS_IO ? now_ms : 0;
     if (status != STATUS_OK)
         return false;
     retention->removed++;
+    if (what != NULL) {
+        retention->lost_files++;
+        (void)snprintf(retention->lost_what, sizeof retention->lost_what, "%s", what);
+    }
     log_info("store", "an old commit log file was deleted", "why=\"%s\" log_begins=%lld", reason,
              (long long)atomic_load(&store->log.min_pos));
     return true;
@@ -330,6 +386,7 @@ int64_t retention_step(struct retention *retention, int64_t now_ms)
         retention->watch_ms = now_ms;
         retention_watch_disk(retention);
     }
+    tell_lost(retention, now_ms);
     bool busy = retention->in_round || retention->in_walk;
     if (!busy && round_due(retention, &limits, now_ms))
         round_begin(retention, now_ms);

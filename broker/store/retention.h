@@ -6,7 +6,9 @@
  * the log is larger than commitLogBytesMax; or when it is the hour (deleteWhen), the disk is fuller
  * than diskMaxUsedSpaceRatio or an administrator asked for it, and the file was last written
  * fileReservedTime ago. When the disk is fuller than diskSpaceCleanForciblyRatio as well, the age
- * does not matter (cleanFileForciblyEnable). At most RETENTION_FILES_PER_ROUND go in a round, with
+ * does not matter (cleanFileForciblyEnable), and a file goes even with messages that the broker has
+ * still to deliver (store_listener.undelivered), which otherwise stay whatever the reason; an error
+ * tells of it. At most RETENTION_FILES_PER_ROUND go in a round, with
  * a pause between them; the queue entries and index files that pointed only there go at its end.
  * The disks are looked at every RETENTION_WATCH_MS: above diskSpaceWarningLevelRatio, or with less
  * than diskFreeBytesMin free, messages are refused.
@@ -29,6 +31,7 @@
 #define RETENTION_FILES_PER_ROUND 10
 #define RETENTION_MANUAL_ROUNDS 20
 #define RETENTION_WATCH_MS 1000
+#define RETENTION_TELL_MS 60000   /* between two lines about undelivered messages */
 #define RETENTION_ASK_MS 500      /* whether the listener still needs a file */
 #define RETENTION_WALK_QUEUES 256 /* looked at in one step */
 
@@ -43,10 +46,15 @@ struct retention {
     int64_t stuck_ms; /* a file could not be deleted; 0: none */
 
     bool in_round;
-    bool manual;  /* this round was asked for */
-    bool waits;   /* it ended for want of a checkpoint, and goes on in the next one */
-    bool asks;    /* it ended because the listener still needs the file: soon again */
-    int removed;  /* files in this round */
+    bool manual; /* this round was asked for */
+    bool waits;  /* it ended for want of a checkpoint, and goes on in the next one */
+    bool asks;   /* it ended because the listener still needs the file: soon again */
+    int removed; /* files in this round */
+
+    int64_t lost_files; /* with undelivered messages, since the last line about it */
+    char lost_what[80]; /* in the last one */
+    int64_t told_lost_ms;
+    int64_t told_kept_ms;
     bool in_walk; /* through the queues, after a round that deleted something */
     struct queue_walk walk;
     int64_t walk_pos; /* entries of records before it go */

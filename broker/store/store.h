@@ -115,6 +115,10 @@ struct store_listener {
     /* May everything before end_pos leave the log, as retention wants? Asked again soon
      * when not. NULL: always. */
     bool (*may_expire)(void *ctx, int64_t end_pos);
+    /* What lies before end_pos, was acknowledged and is still to be delivered by the broker itself,
+     * in words; NULL: nothing. A file with such messages stays until the disk is so full that it
+     * must go. May read from disk. NULL: never anything. */
+    const char *(*undelivered)(void *ctx, int64_t end_pos);
 };
 void store_set_listener(struct store *store, struct store_listener listener);
 enum status store_start(struct store *store, struct err *err);
@@ -429,6 +433,9 @@ struct get_request {
     void *filter_ctx;
     properties_filter properties_filter;
     void *properties_filter_ctx;
+    /* Room for max_messages: the queue offset of each message that is found. NULL: not asked for.
+     */
+    int64_t *offsets;
 };
 
 /* Pull from a queue with 4.9.2's limits and corrections (PL-12 to PL-15), for threads that must not

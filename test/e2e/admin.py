@@ -8,6 +8,7 @@ import json
 import time
 import unittest
 
+import broker_pop as pops
 from broker import (Broker, BrokerTest, CONSUMER_NOT_ONLINE, HEARTBEAT, NOT_SUPPORTED,
                     RUNTIME_INFO, SEND_BACK, SUCCESS, SYSTEM_ERROR, UPDATE_CONFIG, UPDATE_OFFSET,
                     batch_body, decode_records, heartbeat)
@@ -17,7 +18,7 @@ RESET_CLIENT, STATUS_OF_CLIENT, RESET, STATUS = 220, 221, 222, 223
 CONSUME_STATS, CLEAN_EXPIRED, CORRECTION, STATS, ALL_CONSUME_STATS = 208, 306, 308, 315, 317
 DELETE_GROUP, DELETE_TOPIC, SEND_BATCH = 207, 215, 320
 ALL_OFFSETS, CLONE = 43, 314
-END_TRANSACTION, POP = 37, 200050
+END_TRANSACTION = 37
 CPP = "CPP"
 
 
@@ -246,7 +247,7 @@ class ExpiredQueues(unittest.TestCase):
         revive_log = "rmq_sys_REVIVE_LOG_DefaultCluster"
         broker = Broker(mappedFileSizeCommitLog=1 << 20, maxMessageSize=65536,
                         commitLogBytesMax=4 << 20, cleanResourceInterval=200,
-                        deleteCommitLogFilesInterval=1, transactionCheckInterval=3600000)
+                        deleteCommitLogFilesInterval=1, transactionCheckInterval=500)
         self.addCleanup(broker.remove)
         broker.start()
         with broker.client() as client:
@@ -258,10 +259,9 @@ class ExpiredQueues(unittest.TestCase):
                 "producerGroup": "PG", "tranStateTableOffset": half.ext["queueOffset"],
                 "commitLogOffset": int(half.ext["msgId"][-16:], 16),
                 "commitOrRollback": 12}).code, SUCCESS)
-            wait_until(lambda: client.call(POP, {
-                "consumerGroup": "G", "topic": "U", "queueId": -1, "maxMsgNums": 1,
-                "invisibleTime": 600000, "pollTime": 0, "bornTime": 0, "initMode": 0,
-                "expType": "TAG", "exp": "*"}).code == SUCCESS, "the message is dispatched")
+            answer = client.call(pops.POP, pops.pop_header("U", count=1, poll_ms=600000))
+            self.assertEqual(answer.code, SUCCESS, answer)
+            message, = pops.read_popped(answer)
 
             def ends():
                 places = [("RMQ_SYS_TRANS_HALF_TOPIC", 0), ("RMQ_SYS_TRANS_OP_HALF_TOPIC", 0)]
@@ -269,6 +269,11 @@ class ExpiredQueues(unittest.TestCase):
                 return [client.max_offset(*place) for place in places]
 
             wait_until(lambda: sum(ends()[2:]) >= 1, "the pop's checkpoint")
+            # What is not acknowledged would stay.
+            self.assertEqual(client.call(pops.ACK, {
+                "consumerGroup": "G", "topic": "U", "queueId": 0, "extraInfo": message.handle,
+                "offset": 0}).code, SUCCESS)
+            wait_until(lambda: sum(ends()[2:]) >= 2, "the acknowledgement")
             before = ends()
             self.assertEqual(before[:2], [1, 1])
             deadline = time.monotonic() + 300

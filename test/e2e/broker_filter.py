@@ -12,7 +12,7 @@ import json
 import time
 
 import rocketmq
-from broker import (Broker, BrokerTest, CHECK_CLIENT, FILTER_NOT_EXIST,
+from broker import (Broker, BrokerTest, CHECK_CLIENT, FILTER_NOT_EXIST, FILTER_NOT_LATEST,
                     HEARTBEAT, PARSE_FAILED, PULL_NOT_FOUND, PULL_RETRY, QUERY_CONSUME_QUEUE,
                     SEND_BATCH, SUBSCRIPTION_NOT_EXIST, SUCCESS, SYSTEM_ERROR, UNREGISTER_CLIENT,
                     UPDATE_CONFIG, batch_body, decode_records, heartbeat, subscription_body)
@@ -158,6 +158,32 @@ class Groups(FilterTest):
         self.assertEqual(self.bodies(self.of_group(topic, "W", 6)), [b"1"])
         self.beat("W", (topic, "n >", 7, "SQL92"))
         self.assertEqual(self.of_group(topic, "W", 7).code, FILTER_NOT_EXIST)
+
+    def test_a_filter_that_is_behind_its_subscription(self):
+        """One heartbeat has 256 KiB of expressions compiled (common/base/limits.h): with more, the
+        subscriptions are newer than the filters of the last ones. Those are not used in place of
+        the new ones; the consumer is told, and asks again after its next heartbeat."""
+        topics = [self.numbered(3) for _ in range(6)]
+
+        def beat(number, version):
+            self.beat("Behind", *((topic, f"n = {number}".ljust(60000), version, "SQL92")
+                                  for topic in topics))
+
+        for _ in range(3):
+            beat(1, 5)
+        for topic in topics:
+            self.assertEqual(self.bodies(self.of_group(topic, "Behind", 5)), [b"1"])
+        beat(2, 6)
+        self.assertEqual(self.bodies(self.of_group(topics[0], "Behind", 6)), [b"2"])
+        answer = self.of_group(topics[-1], "Behind", 6)
+        self.assertEqual((answer.code, answer.remark),
+                         (FILTER_NOT_LATEST, "the consumer's consumer filter data not latest"))
+        # A member of the group that has not heard of the new one goes on with the old.
+        self.assertEqual(self.bodies(self.of_group(topics[-1], "Behind", 5)), [b"1"])
+        for _ in range(2):
+            beat(2, 6)
+        for topic in topics:
+            self.assertEqual(self.bodies(self.of_group(topic, "Behind", 6)), [b"2"])
 
     def test_a_filter_grows_only(self):
         """A filter's version only grows, also when the subscription has begun anew."""

@@ -9,6 +9,7 @@ says where we differ.
 
 import base64
 import json
+import os
 import random
 import socket
 import threading
@@ -100,6 +101,23 @@ class PopTest(BrokerTest):
             return []
         self.assertEqual((answer.code, answer.remark), (SUCCESS, "FOUND"), answer)
         return read_popped(answer)
+
+    def pop_in_order(self, topic, **other):
+        """The answer's messages, with the counts that the Java client takes for reconsumeTimes."""
+        answer = self.pop_answer(topic, order="true", **other)
+        if answer.code == POLLING_TIMEOUT:
+            return []
+        self.assertEqual(answer.code, SUCCESS, answer)
+        self.assertEqual(answer.ext["reviveQid"], "999")
+        counts = {}
+        for part in answer.ext["orderCountInfo"].split(";"):
+            _, key, times = part.split(" ")
+            counts[key] = int(times)
+        popped = read_popped(answer)
+        for message in popped:
+            key = f"qo{message.queue_id}%{message.offset}"
+            message.times = counts.get(key, counts[str(message.queue_id)])
+        return popped
 
     def pop_all(self, topic, **other):
         popped = []
@@ -628,23 +646,6 @@ class WaitingOnOneLoop(PopTest):
 
 
 class InOrder(PopTest):
-    def pop_in_order(self, topic, **other):
-        """The answer's messages, with the counts that the Java client takes for reconsumeTimes."""
-        answer = self.pop_answer(topic, order="true", **other)
-        if answer.code == POLLING_TIMEOUT:
-            return []
-        self.assertEqual(answer.code, SUCCESS, answer)
-        self.assertEqual(answer.ext["reviveQid"], "999")
-        counts = {}
-        for part in answer.ext["orderCountInfo"].split(";"):
-            _, key, times = part.split(" ")
-            counts[key] = int(times)
-        popped = read_popped(answer)
-        for message in popped:
-            key = f"qo{message.queue_id}%{message.offset}"
-            message.times = counts.get(key, counts[str(message.queue_id)])
-        return popped
-
     def test_nothing_more_before_all_is_acknowledged(self):
         topic = self.topic()
         self.fill(topic, 6)
@@ -746,6 +747,76 @@ class InOrder(PopTest):
         self.assertEqual(self.bodies(self.pop_in_order(topic)), [4, 5])
 
 
+class RetryTopicV2(PopTest):
+    """enableRetryTopicV2 of 5.3.3: another name for the topics that messages come again through."""
+
+    options = {"enableRetryTopicV2": "true", "serverSelectorThreads": 1}
+
+    def new_topic(self, topic):
+        return f"%RETRY%G+{topic}"
+
+    def place_again(self, topic, message):
+        return {**self.place(topic, message), "topic": self.new_topic(topic)}
+
+    def comes_again(self, topic, count, **other):
+        """All that comes again, popped as it comes."""
+        popped = []
+        while len(popped) < count:
+            popped += self.pop(topic, poll_ms=60000, **other)
+        return popped
+
+    def test_what_comes_again(self):
+        topic = self.topic()
+        self.fill(topic, 3)
+        self.assertEqual(len(self.pop(topic, invisible_ms=200)), 3)
+        again = self.comes_again(topic, 3)
+        self.assertEqual(sorted(self.bodies(again)), [0, 1, 2])
+        self.assertEqual({(message.retry, message.record.topic, message.record.reconsume_times)
+                          for message in again}, {("2", topic, 1)})
+        self.assertEqual(self.client.max_offset(self.new_topic(topic)), 3)
+        self.assertNotIn(retry_topic(topic), self.client.call(21).json()["topicConfigTable"])
+        answer = self.client.call(ACK, self.place_again(topic, again[0]))
+        self.assertEqual(answer.code, SUCCESS, answer)
+        parts = {}
+        for message in again[1:]:
+            key = message.start, message.pop_ms
+            parts[key] = parts.get(key, 0) | 1 << message.offset - message.start
+        body = {"brokerName": "broker-a", "acks": [{
+            "c": "G", "t": topic, "r": "2", "so": start, "q": 0,
+            "rq": again[1].revive_queue, "pt": pop_ms, "it": LONG_MS,
+            "b": base64.b64encode(bits.to_bytes(1, "little")).decode()}
+            for (start, pop_ms), bits in parts.items()]}
+        answer = self.client.call(BATCH_ACK, {}, json.dumps(body).encode())
+        self.assertEqual(answer.code, SUCCESS, answer)
+        wait_until(lambda: self.offset(self.new_topic(topic)) == 3, "all are acknowledged")
+
+    def test_what_is_left_under_the_old_name_comes_too(self):
+        """Also while there is always something new."""
+        topic = self.topic()
+        self.assertEqual(self.client.create_topic(retry_topic(topic), 1).code, SUCCESS)
+        for i in range(3):
+            self.sent(retry_topic(topic), b"%d" % (100 + i), j=1, l=16)
+        wait_until(lambda: self.client.max_offset(retry_topic(topic)) == 3, "they are there")
+        found = []
+        for i in range(1000):
+            self.sent(topic, b"%d" % i)
+            found += [message for message in self.pop(topic, count=1) if message.retry == "1"]
+            if len(found) == 3:
+                break
+        self.assertEqual(self.bodies(found), [100, 101, 102])
+        self.ack(topic, found[0])
+
+    def test_it_can_be_left_out(self):
+        topic = self.topic()
+        self.assertEqual(self.client.create_topic(retry_topic(topic), 1).code, SUCCESS)
+        self.sent(retry_topic(topic), b"7", j=1, l=16)
+        wait_until(lambda: self.client.max_offset(retry_topic(topic)) == 1, "it is there")
+        for value, count in (("false", 0), ("true", 1)):
+            self.client.call(UPDATE_CONFIG, {},
+                             b"retrieveMessageFromPopRetryTopicV1=" + value.encode())
+            self.assertEqual(len(self.pop(topic, poll_ms=500)), count)
+
+
 class Outliving(PopTest):
     """Each test has a broker that it ends."""
 
@@ -784,6 +855,71 @@ class Outliving(PopTest):
     @with_times(8000, 60000)
     def test_stop(self, time_ms):
         self.check(False, time_ms)
+
+    def await_ready(self, topic, done):
+        """`done` was acknowledged before."""
+        wait_until(lambda: self.client.call(ACK, self.place(topic, done)).code == SUCCESS,
+                   "the broker knows its checkpoints")
+
+    def check_order(self, kill):
+        """Nothing is given before what is in front of it is acknowledged, or its time is over."""
+        topic = self.topic()
+        self.fill(topic, 6)
+        first = self.pop_in_order(topic, count=3)
+        for message in (first[0], first[2]):
+            self.ack(topic, message)
+        if kill:
+            time.sleep(0.3)  # the journal has the offset
+        self.restart(kill)
+        self.await_ready(topic, first[0])
+        answer = self.pop_in_order(topic, count=2)
+        if kill and answer:  # the answer was not on disk yet: what is open comes again, in order
+            self.assertEqual(self.bodies(answer), [1, 2])
+            self.ack(topic, answer[1])
+            self.assertEqual(self.offset(topic), 1)
+            self.ack(topic, first[1])  # the old handle is worth nothing
+            self.assertEqual(self.offset(topic), 1)
+            self.ack(topic, answer[0])
+        else:
+            self.assertEqual(answer, [])
+            self.ack(topic, first[1])
+        self.assertEqual(self.offset(topic), 3)
+        rest = self.pop_in_order(topic)
+        self.assertEqual(self.bodies(rest), [3, 4, 5])
+        self.assertEqual([message.times for message in rest], [0, 0, 0])
+
+    def test_order_after_a_stop(self):
+        self.check_order(False)
+
+    def test_order_after_a_kill(self):
+        """At once: by the group's offset alone."""
+        self.check_order(True)
+
+    def test_order_after_a_kill_later(self):
+        """The file has the answer: its time goes on."""
+        topic = self.topic()
+        self.fill(topic, 4)
+        first = self.pop_in_order(topic, count=2)
+        self.ack(topic, first[1])
+        self.client.call(CHANGE, {**self.place(topic, first[0]), "invisibleTime": LONG_MS})
+        path = self.broker.path("store/config/consumerOrderInfo.json")
+        wait_until(lambda: os.path.exists(path) and '"cm":2' in open(path).read() and
+                   '"ot":{' in open(path).read(), "the answer is saved")
+        self.restart(kill=True)
+        self.await_ready(topic, first[1])
+        self.assertEqual(self.pop_in_order(topic), [])
+        self.ack(topic, first[0])
+        self.assertEqual(self.bodies(self.pop_in_order(topic)), [2, 3])
+
+    def test_counts_after_a_stop(self):
+        topic = self.topic()
+        self.fill(topic, 1)
+        self.pop_in_order(topic, invisible_ms=100)
+        self.assertEqual([message.times for message in
+                          self.pop_in_order(topic, invisible_ms=100, poll_ms=LONG_MS)], [1])
+        self.restart(kill=False)
+        self.assertEqual([message.times for message in self.pop_in_order(topic, poll_ms=LONG_MS)],
+                         [2])
 
     @with_times(5000, 60000)
     def test_handles_from_before(self, time_ms):

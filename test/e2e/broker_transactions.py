@@ -161,13 +161,35 @@ class Ends(TransactionTest):
         self.ended(half, COMMIT)
 
     def test_twice(self):
-        """Nothing remembers the first end: what is committed twice comes twice, as from 4.9.2."""
+        """The first end counts: who says the same again is told that it is done, who says the
+        contrary is refused. From 4.9.2 what is committed twice comes twice."""
         topic = self.topic()
         half = self.half(topic)
         self.ended(half, COMMIT)
         self.ended(half, COMMIT)
+        self.refused(SYSTEM_ERROR, "the transaction has been committed already", half.end(ROLLBACK))
+        half = self.half(topic, b"never")
         self.ended(half, ROLLBACK)
-        self.assertEqual([record.body for record in self.stored(topic, 0, 2)], [b"half"] * 2)
+        self.ended(half, ROLLBACK)
+        self.refused(SYSTEM_ERROR, "the transaction has been rolled back already", half.end(COMMIT))
+        for _ in range(3):
+            self.client.oneway(END, half.end(COMMIT))
+        self.ended(self.half(topic, b"last"), COMMIT)
+        self.assertEqual([record.body for record in self.stored(topic, 0, 2)], [b"half", b"last"])
+
+    def test_twice_in_one_turn(self):
+        """Many at once, of which the first is not in the log yet when the others are read."""
+        topic = self.topic()
+        for i in range(20):
+            half = self.half(topic, b"%d" % i)
+            one = {name: str(value) for name, value in half.end(COMMIT).items()}
+            self.client.send_bytes(b"".join(Command(END, one, b"", 20000 + 100 * i + n).encode()
+                                            for n in range(10)))
+            codes = {self.client.read_answer(20000 + 100 * i + n).code for n in range(10)}
+            self.assertIn(SUCCESS, codes)
+            self.assertLessEqual(codes, {SUCCESS, SYSTEM_BUSY})
+        self.assertEqual([record.body for record in self.stored(topic, 0, 20)],
+                         [b"%d" % i for i in range(20)])
 
     def test_wrong_ends(self):
         topic = self.topic()
@@ -402,6 +424,23 @@ class Checks(TransactionTest):
         is_left_alone(producer, 1)
         self.assertLessEqual({Record(check.body).body for check in producer.pushed}, late)
 
+    def test_the_first_end_comes_late(self):
+        """It is about the first half message, the answer to the question about its copy: either
+        ends the transaction, and both together end it once."""
+        topic, group = self.topic(), self.group()
+        producer = self.producer(group)
+        for first, second in ((0, 1), (1, 0)):
+            half = self.half(topic, b"%d" % first, group, producer)
+            check = self.question(producer, group, b"%d" % first)
+            ends = [half.end(COMMIT), end_of_check(check, COMMIT, group)]
+            for which in (first, second):
+                answer = producer.call(END, ends[which])
+                self.assertEqual(answer.code, SUCCESS, answer)
+            answer = producer.call(END, end_of_check(check, ROLLBACK, group))
+            self.assertEqual(answer.code, SYSTEM_ERROR, answer)
+        self.settle(producer, group)
+        self.assertEqual([record.body for record in self.stored(topic, 0, 2)], [b"0", b"1"])
+
     def test_asked_until_it_knows(self):
         topic, group = self.topic(), self.group()
         producer = self.producer(group)
@@ -595,7 +634,7 @@ class Restarts(unittest.TestCase):
         return silent
 
     def test_killed_while_asking(self):
-        """Again and again: nothing is lost, whatever was under way; something may come twice."""
+        """Again and again: nothing is lost, whatever was under way, and nothing comes twice."""
         broker = self.broker(transactionCheckInterval=1000, mappedFileSizeCommitLog=1 << 20,
                              maxMessageSize=65536)
         with broker.client() as client:
@@ -621,6 +660,44 @@ class Restarts(unittest.TestCase):
                 return wanted <= there
 
             wait_until(all_there, "all that was open is committed", 300)
+            wait_until(lambda: self.has_no_questions(client), "nobody is asked any more")
+            self.assertEqual(sorted(self.bodies(client, "T", 500)), sorted(wanted))
+
+    def has_no_questions(self, client):
+        silent = is_left_alone(client, 2)
+        while client.pushed:
+            client.oneway(END, end_of_check(client.read_push(), COMMIT, "PG"))
+        return silent
+
+    def ended_before(self, flush, kill):
+        """The answer to an end is lost with the broker: the producer sends it again."""
+        broker = self.broker(flushDiskType=flush, transactionCheckInterval=NEVER_MS)
+        with broker.client() as client:
+            self.assertEqual(client.create_topic("T").code, SUCCESS)
+            halves = [self.open_half(client, "T", b"%d" % i) for i in range(6)]
+            outcomes = [COMMIT, ROLLBACK] * 3
+            for half, outcome in zip(halves, outcomes):
+                self.assertEqual(client.call(END, half.end(outcome)).code, SUCCESS)
+        for _ in range(2):
+            broker.kill() if kill else broker.stop()
+            broker.start()
+            with broker.client() as client:
+                for half, outcome in zip(halves, outcomes):
+                    self.assertEqual(client.call(END, half.end(outcome)).code, SUCCESS)
+                    answer = client.call(END, half.end(COMMIT + ROLLBACK - outcome))
+                    self.assertEqual(answer.code, SYSTEM_ERROR, answer)
+                last = self.open_half(client, "T", b"last")
+                self.assertEqual(client.call(END, last.end(COMMIT)).code, SUCCESS)
+                halves, outcomes = halves + [last], outcomes + [COMMIT]
+        with broker.client() as client:
+            self.assertEqual(self.bodies(client, "T", 5), [b"0", b"2", b"4", b"last", b"last"])
+
+    def test_ended_before_a_kill(self):
+        self.ended_before("ASYNC_FLUSH", True)
+        self.ended_before("SYNC_FLUSH", True)
+
+    def test_ended_before_a_stop(self):
+        self.ended_before("ASYNC_FLUSH", False)
 
     def test_a_producer_that_does_not_read(self):
         """Questions to it pile up to a bound; the others of its group and other groups are asked

@@ -20,6 +20,7 @@ import time
 import unittest
 import zlib
 
+import broker_transactions as transactions
 import rocketmq
 from broker import (ALL_TOPIC_CONFIG, Broker, COMMIT, DELETE_TOPIC, HEARTBEAT, LOCK,
                     PULL_NOT_FOUND, PULL_OFFSET_MOVED, PULL_RETRY, Record, SUBSCRIPTION, SUCCESS,
@@ -262,15 +263,17 @@ class OwnMaster(SlaveTest):
         self.assertIn("is a slave itself", answer.remark)
 
 
-class Pair(SlaveTest):
+class PairTest(SlaveTest):
     """With the log: the slave learns from the name server where to get it."""
+
+    options = {}
 
     def setUp(self):
         self.server = self.name_server()
-        self.master = self.broker(self.server).start()
+        self.master = self.broker(self.server, **self.options).start()
         self.at_master = self.connect(self.master)
         self.assertEqual(self.at_master.create_topic("T").code, SUCCESS)
-        self.slave_broker = self.slave(self.server).start()
+        self.slave_broker = self.slave(self.server, **self.options).start()
         self.at_slave = self.connect(self.slave_broker)
 
     def same_log(self):
@@ -287,6 +290,8 @@ class Pair(SlaveTest):
         self.slave_broker.start()
         self.at_slave = self.connect(self.slave_broker)
 
+
+class Pair(PairTest):
     def test_changes_are_told(self):
         """One after the other, each made when the one before has arrived: by a look every ten
         seconds alone each would take about as long as that. A busy machine may be slow with some."""
@@ -336,6 +341,65 @@ class Pair(SlaveTest):
         wait_until(lambda: self.at_slave.max_offset("T") >= 12, "all are delivered")
         time.sleep(2)
         self.assertEqual(sorted(r.body for r in self.at_slave.read_queue("T")), expected)
+
+
+class OpenTransactions(PairTest):
+    options = {"transactionCheckInterval": 300, "transactionTimeOut": 300,
+               "transactionCheckMax": 1000000}
+
+    def half(self, body):
+        answer = self.at_master.produce("T", body, 0, {
+            "TRAN_MSG": "true", "PGROUP": "PG", "UNIQ_KEY": body.decode()})
+        self.assertEqual(answer.code, SUCCESS, answer)
+        return transactions.Half(answer.ext, "PG", body.decode())
+
+    def test_they_end_once(self):
+        """What has ended on the master, through a copy or not, does not end again on the new one; what
+        is open is asked about there, whatever the master knew last."""
+        transactions.beat(self.at_master, "PG")
+        ended = [self.half(b"%d" % i) for i in range(4)]
+        self.half(b"open")
+        for half, outcome in zip(ended[:2], (transactions.COMMIT, transactions.ROLLBACK)):
+            self.at_master.oneway(transactions.END, half.end(outcome))
+        outcomes = {b"2": transactions.COMMIT, b"3": transactions.ROLLBACK}
+        while outcomes:
+            check = self.at_master.read_push()
+            body = decode_record(check)
+            if body in outcomes:
+                self.at_master.oneway(transactions.END, transactions.end_of_check(
+                    check, outcomes.pop(body), "PG"))
+        wait_until(lambda: self.at_master.max_offset("T") == 2, "what is committed is there")
+        wait_until(lambda: self.at_slave.max_offset("T") == 2, "on the slave, too")
+        wait_until(lambda: "T" in topics_of(self.at_slave), "the topic")
+        self.master.kill()
+        self.become_master()
+        transactions.beat(self.at_slave, "PG")
+        for half, outcome in zip(ended[:2], (transactions.COMMIT, transactions.ROLLBACK)):
+            answer = self.at_slave.call(transactions.END, half.end(outcome))
+            self.assertEqual(answer.code, SUCCESS, answer)
+        self.at_slave.pushed.clear()
+        check = self.at_slave.read_push()
+        self.assertEqual(decode_record(check), b"open")
+        self.at_slave.oneway(transactions.END,
+                             transactions.end_of_check(check, transactions.COMMIT, "PG"))
+
+        def is_at_rest():
+            silent = transactions.is_left_alone(self.at_slave, 2)
+            while self.at_slave.pushed:
+                check = self.at_slave.read_push()
+                self.assertEqual(decode_record(check), b"open")
+                self.at_slave.oneway(transactions.END, transactions.end_of_check(
+                    check, transactions.COMMIT, "PG"))
+            return silent
+
+        wait_until(is_at_rest, "nobody is asked any more")
+        self.assertEqual(sorted(record.body for record in self.at_slave.read_queue("T")),
+                         [b"0", b"2", b"open"])
+
+
+def decode_record(check):
+    """The body of the message that a question is about."""
+    return decode_records(check.body)[0].body
 
 
 class OtherMaster(SlaveTest):

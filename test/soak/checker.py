@@ -118,11 +118,9 @@ class Checker:
                 self.groups[one["group"]] = one
 
     def _take_in_send(self, send):
-        """A message that was consumed twice can be sent back twice, under the same name; half
-        messages are sent, and then each commit is."""
+        """A message that was consumed twice can be sent back twice, under the same name."""
         before = self.sends.get(send["id"])
-        self.sends[send["id"]] = dict(send, times=send.get("times", 1) +
-                                      (before["times"] if before else 0))
+        self.sends[send["id"]] = dict(send, times=1 + (before["times"] if before else 0))
         if before and "due" in send:
             self.sends[send["id"]]["due"] = min(before["due"], send["due"])
 

@@ -4,8 +4,7 @@ process did it. `at` is the wall clock in seconds; all processes are on one mach
 
     group      group, topics, model      who consumes them; model: see checker.MODELS; retry: the topic
                                          in which a popping group gets its messages again
-    send       id, topic, sum, promise   about to be sent; due: not before; key, seq: order of a key;
-                                         times: how often it may be stored because of this (1)
+    send       id, topic, sum, promise   about to be sent; due: not before; key, seq: order of a key
     acked      id                        the broker said yes; queue, offset: where; promise: the final
                                          one, where only the answer decides it
     took       member, group, topic, queue, offset, asked

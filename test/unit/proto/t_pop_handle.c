@@ -79,10 +79,10 @@ static void the_lists_of_an_answer(void **state)
     static const int64_t second[] = {0};
     struct buf start = BUF_EMPTY;
     struct buf messages = BUF_EMPTY;
-    pop_start_info_append(&start, true, 0, 5);
-    pop_start_info_append(&start, false, 12, 0);
-    pop_message_info_append(&messages, true, 0, first, 3);
-    pop_message_info_append(&messages, false, 12, second, 1);
+    pop_start_info_append(&start, POP_RETRY_V1, 0, 5);
+    pop_start_info_append(&start, POP_RETRY_NONE, 12, 0);
+    pop_message_info_append(&messages, POP_RETRY_V1, 0, first, 3);
+    pop_message_info_append(&messages, POP_RETRY_NONE, 12, second, 1);
     assert_true(slice_is(buf_slice(&start), "1 0 5;0 12 0"));
     assert_true(slice_is(buf_slice(&messages), "1 0 5,7,8;0 12 0"));
     buf_release(&start);
@@ -117,7 +117,10 @@ static void retry_topics(void **state)
 {
     (void)state;
     struct buf name = BUF_EMPTY;
-    pop_retry_topic(SLICE_LITERAL("T"), SLICE_LITERAL("G"), &name);
+    pop_retry_topic(SLICE_LITERAL("T"), SLICE_LITERAL("G"), POP_RETRY_V2, &name);
+    assert_true(slice_is(buf_slice(&name), "%RETRY%G+T"));
+    buf_clear(&name);
+    pop_retry_topic(SLICE_LITERAL("T"), SLICE_LITERAL("G"), POP_RETRY_V1, &name);
     assert_true(slice_is(buf_slice(&name), "%RETRY%G_T"));
     buf_release(&name);
 }

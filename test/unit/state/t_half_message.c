@@ -114,15 +114,16 @@ static void the_marker(void **state)
     struct record half = half_with("TAGS\1x");
     struct record marker;
     half.queue_id = 1;
-    half_mark(&half, &host, 5000, text, &marker);
+    half_mark(&half, SYS_FLAG_TRANSACTION_COMMIT, &host, 5000, text, &marker);
     assert_true(slice_is(marker.topic, TOPIC_TRANS_OP_HALF));
     assert_true(slice_is(marker.body, "42"));
     assert_true(slice_is(marker.properties, "WAIT\1true\2TAGS\1"
                                             "d")); /* txn.op.1 */
     assert_int_equal(marker.queue_id, 1);
     assert_int_equal(marker.born_timestamp_ms, 5000);
-    assert_int_equal(marker.sys_flag | marker.flag | marker.reconsume_times, 0);
-    assert_int_equal(marker.prepared_transaction_offset, 0);
+    assert_int_equal(marker.sys_flag | marker.reconsume_times, 0);
+    assert_int_equal(half_marked_origin(&marker), 9); /* the half message is a copy of that one */
+    assert_int_equal(half_marked_outcome(&marker), SYS_FLAG_TRANSACTION_COMMIT);
     assert_int_equal(half_marked(&marker), 42);
     static const char *const bodies[] = {"", "x", "-1", "42 ", "99999999999999999999"};
     for (size_t i = 0; i < sizeof bodies / sizeof bodies[0]; i++) {
@@ -152,7 +153,7 @@ static void copies(void **state)
                                          "4"));
     assert_int_equal(out.flag, 5);
     assert_int_equal(out.reconsume_times, 2);
-    assert_int_equal(out.prepared_transaction_offset, 0);
+    assert_int_equal(out.prepared_transaction_offset, 9); /* it is a copy of that one already */
     half_renew(&half, -1, 42, &properties, &out);
     assert_true(slice_is(out.properties, "TRANSACTION_CHECK_TIMES\1"
                                          "3\2A\1"
@@ -167,6 +168,39 @@ static void copies(void **state)
                                          "40\2TRANSACTION_CHECK_TIMES\1"
                                          "0"));
     buf_release(&properties);
+}
+
+/* By the position of the first half message, which is 0 at the begin of a log. */
+static void which_transaction(void **state)
+{
+    (void)state;
+    char text[I64_TEXT_BYTES];
+    struct buf properties = BUF_EMPTY;
+    struct record marker;
+    static const int64_t positions[] = {0, 4096};
+    for (size_t i = 0; i < sizeof positions / sizeof positions[0]; i++) {
+        struct record half = half_with("");
+        half.physical_offset = positions[i];
+        half.prepared_transaction_offset = 0;
+        for (int copies = 0; copies < 3; copies++) {
+            struct record copy;
+            assert_int_equal(half_origin(&half), positions[i]);
+            half_mark(&half, SYS_FLAG_TRANSACTION_ROLLBACK, &host, 5000, text, &marker);
+            assert_int_equal(half_marked_origin(&marker), positions[i]);
+            assert_int_equal(half_marked_outcome(&marker), SYS_FLAG_TRANSACTION_ROLLBACK);
+            half_renew(&half, copies, -1, &properties, &copy);
+            half = copy;
+            half.physical_offset = 8000 + copies;
+        }
+    }
+    buf_release(&properties);
+    marker.flag = 0; /* as 4.9.2 writes it */
+    marker.prepared_transaction_offset = 0;
+    assert_int_equal(half_marked_origin(&marker), -1);
+    assert_int_equal(half_marked_outcome(&marker), 0);
+    struct record strange = half_with(""); /* it names what lies behind it */
+    strange.prepared_transaction_offset = 5000;
+    assert_int_equal(half_origin(&strange), 4096);
 }
 
 static struct half_wishes wishes_of(const char *properties)
@@ -212,6 +246,7 @@ int main(void)
         cmocka_unit_test(what_can_go_nowhere),
         cmocka_unit_test(the_marker),
         cmocka_unit_test(copies),
+        cmocka_unit_test(which_transaction),
         cmocka_unit_test(wishes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

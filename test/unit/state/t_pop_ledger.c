@@ -501,6 +501,53 @@ static void due_in_order(void **state)
     assert_int_equal(pop_ledger_points(f->ledger), 0);
 }
 
+struct oldest {
+    int64_t offset; /* of queue 0 of T; -1: none */
+    int others;
+};
+
+static void on_oldest(void *ctx, struct slice name, int32_t queue_id, int64_t queue_offset)
+{
+    struct oldest *oldest = ctx;
+    if (slice_equal(name, topic) && queue_id == 0)
+        oldest->offset = queue_offset;
+    else
+        oldest->others++;
+}
+
+static int64_t oldest_of(struct fixture *f)
+{
+    struct oldest oldest = {.offset = -1};
+    pop_ledger_oldest(f->ledger, on_oldest, &oldest);
+    assert_int_equal(oldest.others, 0);
+    return oldest.offset;
+}
+
+/* In whatever order they are acknowledged, among many. */
+static void the_oldest_open_message(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(oldest_of(f), -1);
+    for (int64_t i = 0; i < 3000; i++)
+        (void)pop(f, 2, START_MS + i, 60000);
+    assert_int_equal(oldest_of(f), 0);
+    for (int64_t i = 2999; i > 1000; i--) {
+        (void)ack(f, 2 * i, START_MS + i, 2 * i);
+        (void)ack(f, 2 * i, START_MS + i, 2 * i + 1);
+    }
+    assert_int_equal(oldest_of(f), 0);
+    for (int64_t i = 0; i < 1000; i++) {
+        assert_int_equal(ack(f, 2 * i, START_MS + i, 2 * i), 1);
+        if (i % 100 == 0)
+            assert_int_equal(oldest_of(f), 2 * i + 1);
+        assert_int_equal(ack(f, 2 * i, START_MS + i, 2 * i + 1), 1);
+    }
+    assert_int_equal(oldest_of(f), 2000);
+    assert_int_equal(ack(f, 2000, START_MS + 1000, 2000), 1);
+    assert_int_equal(ack(f, 2000, START_MS + 1000, 2001), 1);
+    assert_int_equal(oldest_of(f), -1);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -522,6 +569,7 @@ int main(void)
         TEST(stopping_stores_everything),
         TEST(a_queue_has_bounds),
         TEST(due_in_order),
+        TEST(the_oldest_open_message),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

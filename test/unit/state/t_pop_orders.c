@@ -2,7 +2,8 @@
  *
  * Answers of ordered pops: one of a queue at a time; acknowledgements move the group's offset to
  * the first open message; what was given before is counted as 5.3.3 prints it; old answers are
- * forgotten.
+ * forgotten; all of it outlives the process, in 5.3.3's file, also when that is older than the
+ * group's offset.
  */
 #include "broker/state/pop_orders.h"
 
@@ -20,6 +21,15 @@ struct fixture {
     struct pop_orders *orders;
 };
 
+static void load_orders(struct fixture *f)
+{
+    char path[PATH_BYTES];
+    struct err err = {.text = ""};
+    if (pop_orders_load(folder_file(&f->folder, "consumerOrderInfo.json", path), vfs_posix(),
+                        f->offsets, &f->orders, &err) != STATUS_OK)
+        fail_msg("%s", err.text);
+}
+
 static int setup(void **state)
 {
     struct fixture *f = xcalloc(1, sizeof *f);
@@ -30,7 +40,7 @@ static int setup(void **state)
     if (offsets_load(folder_file(&f->folder, "offsets.json", path), vfs_posix(), &f->offsets,
                      &err) != STATUS_OK)
         fail_msg("%s", err.text);
-    f->orders = pop_orders_new(f->offsets);
+    load_orders(f);
     *state = f;
     return 0;
 }
@@ -151,13 +161,108 @@ static void old_answers_are_forgotten(void **state)
     give(f, 0, 1, START_MS + 90000000, "", "0 2 0");
 }
 
+static void live_again(struct fixture *f)
+{
+    pop_orders_free(f->orders);
+    load_orders(f);
+}
+
+static void persist(struct fixture *f)
+{
+    struct err err = {.text = ""};
+    if (pop_orders_persist(f->orders, &err) != STATUS_OK)
+        fail_msg("%s", err.text);
+}
+
+static void commit_offset(struct fixture *f, int64_t offset)
+{
+    assert_int_equal(offsets_commit(f->offsets, queue.topic, queue.group, queue.queue_id, offset),
+                     STATUS_OK);
+}
+
+static void answers_outlive_the_process(void **state)
+{
+    struct fixture *f = *state;
+    give(f, 5, 3, START_MS - 1000, "", "0 2 0");
+    give(f, 5, 4, START_MS, "try", "0 qo2%5 1;0 qo2%6 1;0 qo2%7 1;0 2 0");
+    assert_false(ack(f, 5, START_MS));
+    pop_orders_change(f->orders, &queue, 7, START_MS, START_MS + 9000);
+    persist(f);
+    persist(f); /* nothing new */
+    live_again(f);
+    assert_int_equal(held_until(f, 6, "", START_MS), START_MS + 9000);
+    assert_int_equal(held_until(f, 6, "try", START_MS), 0);
+    assert_false(ack(f, 7, START_MS));
+    assert_int_equal(held_until(f, 6, "", START_MS), START_MS + 1000);
+    assert_false(ack(f, 8, START_MS));
+    assert_int_equal(committed(f), 6);
+    give(f, 6, 3, START_MS + 1000, "", "0 qo2%6 2;0 qo2%7 2;0 qo2%8 1;0 2 1");
+}
+
+/* After a crash: what the offset has passed is not brought back, and an answer that it has passed
+ * as a whole says nothing of those that followed. */
+static void a_file_that_is_older_than_the_offset(void **state)
+{
+    struct fixture *f = *state;
+    give(f, 0, 4, START_MS, "", "0 2 0");
+    persist(f);
+    commit_offset(f, 2);
+    live_again(f);
+    assert_int_equal(held_until(f, 2, "", START_MS), START_MS + 1000);
+    assert_false(ack(f, 3, START_MS));
+    assert_int_equal(committed(f), 2);
+    assert_true(ack(f, 2, START_MS));
+    assert_int_equal(committed(f), 4);
+    commit_offset(f, 4);
+    live_again(f);
+    assert_int_equal(held_until(f, 4, "", START_MS), 0);
+    assert_true(ack(f, 4, START_MS + 500)); /* of an answer that the file does not have */
+    assert_int_equal(committed(f), 5);
+}
+
+static void write_file(const struct fixture *f, const char *text)
+{
+    char path[PATH_BYTES];
+    FILE *file = fopen(folder_file(&f->folder, "consumerOrderInfo.json", path), "w");
+    assert_non_null(file);
+    assert_true(fputs(text, file) >= 0);
+    assert_int_equal(fclose(file), 0);
+}
+
+/* As 5.3.3 writes it, and with answers that can not be. */
+static void the_file_of_5_3_3(void **state)
+{
+    struct fixture *f = *state;
+    write_file(f, "{\n\t\"table\":{\"T@G\":{2:{\"cm\":2,\"i\":60000,\"l\":1700000000000,"
+                  "\"o\":[5,1,3],\"oc\":{5:1},\"ot\":{8:1700000009000},"
+                  "\"popTime\":1700000000000},3:{\"cm\":0,\"l\":1,\"o\":[],\"popTime\":1},"
+                  "4:{\"cm\":0,\"l\":1,\"o\":[5,1,1],\"popTime\":1},"
+                  "5:{\"cm\":0,\"l\":1,\"o\":[-1],\"popTime\":1},"
+                  "6:{\"cm\":0,\"l\":1,\"o\":[9223372036854775807,1],\"popTime\":1}},"
+                  "\"none\":{0:{\"cm\":0,\"l\":1,\"o\":[1],\"popTime\":1}}}\n}");
+    log_set_level((enum log_level) - 1);
+    live_again(f);
+    log_set_level(LOG_ERROR);
+    assert_int_equal(held_until(f, 5, "", START_MS), START_MS + 60000);
+    assert_false(ack(f, 5, START_MS));
+    assert_int_equal(committed(f), 8);
+    assert_int_equal(held_until(f, 8, "", START_MS), START_MS + 9000);
+    give(f, 8, 1, START_MS + 9000, "", "0 qo2%8 1;0 2 1");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(one_answer_at_a_time), TEST(counts_as_java_prints_them), TEST(another_time),
-        TEST(after_a_start),        TEST(old_answers_are_forgotten),
+        TEST(one_answer_at_a_time),
+        TEST(counts_as_java_prints_them),
+        TEST(another_time),
+        TEST(after_a_start),
+        TEST(old_answers_are_forgotten),
+        TEST(answers_outlive_the_process),
+        TEST(a_file_that_is_older_than_the_offset),
+        TEST(the_file_of_5_3_3),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -34,6 +34,7 @@
 #define HOUR_MS 3600000
 #define MANY 100000
 #define QUESTIONS 64
+#define FAR (INT64_C(1) << 50) /* nothing lies there in the log */
 
 struct question {
     char body[32];
@@ -46,6 +47,7 @@ struct fixture {
     struct kit kit;
     struct topics *topics;
     struct offsets *offsets;
+    struct transaction_ends *ends;
     struct transaction_check *check;
     struct transaction_limits limits;
     int64_t now_ms; /* monotonic */
@@ -93,6 +95,7 @@ static void start_check(struct fixture *f)
         .store = f->kit.store,
         .topics = f->topics,
         .offsets = f->offsets,
+        .ends = f->ends = transaction_ends_new(),
         .ctx = f,
         .ask = on_ask,
         .may_ask = on_may_ask,
@@ -143,6 +146,7 @@ static int setup(void **state)
 static void stop(struct fixture *f)
 {
     transaction_check_free(f->check);
+    transaction_ends_free(f->ends);
     offsets_free(f->offsets);
     topics_free(f->topics);
 }
@@ -226,14 +230,20 @@ static int64_t put_half(struct fixture *f, const char *body, int64_t age_ms, con
     return put(f, &record).queue_offset;
 }
 
-static void put_marker(struct fixture *f, int64_t half_offset)
+static void put_marker_of(struct fixture *f, const struct record *half, int32_t outcome)
 {
     char text[I64_TEXT_BYTES];
-    struct record half = {.queue_offset = half_offset};
     struct record marker;
     struct host host = {.ip = {127, 0, 0, 1}, .ip_bytes = 4, .port = 10911};
-    half_mark(&half, &host, wall(f), text, &marker);
+    half_mark(half, outcome, &host, wall(f), text, &marker);
     (void)put(f, &marker);
+}
+
+/* One that tells no more than where the half message is in its queue. */
+static void put_marker(struct fixture *f, int64_t half_offset)
+{
+    const struct record half = {.queue_offset = half_offset, .physical_offset = FAR + half_offset};
+    put_marker_of(f, &half, SYS_FLAG_TRANSACTION_COMMIT);
 }
 
 static int64_t kept(const struct fixture *f, const char *topic)
@@ -576,6 +586,57 @@ static void offsets_from_elsewhere(void **state)
     assert_int_equal(kept(f, TOPIC_TRANS_OP_HALF), 1);
 }
 
+static void live_again(struct fixture *f)
+{
+    stop(f);
+    kit_close(&f->kit);
+    kit_start(&f->kit);
+    load_tables(f);
+    f->now_ms = 1000;
+    start_check(f);
+}
+
+/* The progress of a broker that was killed may be a second old: the round that made the copy is
+ * gone, its copy and the end of that are there. Nobody is asked about the first one once more, for
+ * that would be committed, too. */
+static void the_copys_end_counts_for_the_first_one(void **state)
+{
+    struct fixture *f = *state;
+    (void)put_half(f, "ended through its copy", 0, "");
+    (void)put_half(f, "open", 0, "");
+    next_round(f);
+    assert_int_equal(f->asked, 2);
+    struct record copy = message_at(f, TOPIC_TRANS_HALF, 2);
+    assert_true(slice_is(copy.body, "ended through its copy"));
+    put_marker_of(f, &copy, SYS_FLAG_TRANSACTION_COMMIT);
+    kit_dispatched(&f->kit);
+    live_again(f); /* with the offsets of before: none */
+    assert_int_equal(kept(f, TOPIC_TRANS_HALF), -1);
+    next_round(f); /* about the open one, and about its copy */
+    next_round(f);
+    assert_int_equal(f->asked, 2 + 2 + 2);
+    for (int i = 2; i < 6; i++)
+        assert_string_equal(f->questions[i].body, "open");
+}
+
+/* The end that was sent first comes late, when a copy has been made: that is not asked about. */
+static void the_first_ones_end_counts_for_its_copy(void **state)
+{
+    struct fixture *f = *state;
+    (void)put_half(f, "late", 0, "");
+    struct record half = message_at(f, TOPIC_TRANS_HALF, 0);
+    next_round(f);
+    assert_int_equal(f->asked, 1);
+    put_marker_of(f, &half, SYS_FLAG_TRANSACTION_ROLLBACK);
+    kit_dispatched(&f->kit);
+    live_again(f);
+    commit_offset(f, TOPIC_TRANS_HALF, 1);
+    next_round(f);
+    next_round(f);
+    assert_int_equal(f->asked, 1);
+    assert_int_equal(count_of(f, TOPIC_TRANS_HALF), 2);
+}
+
 /* A later life goes on where this one has got to. */
 static void another_life(void **state)
 {
@@ -694,6 +755,8 @@ int main(void)
         TEST(ended_before_it_is_given_up),
         TEST(its_own_time),
         TEST(the_first_ones_marker_counts_for_its_copy),
+        TEST(the_copys_end_counts_for_the_first_one),
+        TEST(the_first_ones_end_counts_for_its_copy),
         TEST(the_step_stops_while_enough_is_asked),
         TEST(appends_that_fail),
         TEST(a_damaged_half_message),

@@ -3,7 +3,8 @@
  * The power goes at any moment of half messages being sent, committed, rolled back and checked,
  * with any part of what was not synced lost. Then of each transaction whose half message was on
  * disk the outcome is there, or it is still asked for: it is never lost. A committed message that
- * was on disk stays. No message comes that nobody has committed.
+ * was on disk stays. No message comes that nobody has committed, and none twice, though ends are
+ * sent again and again, for the first half message and for its newest copy.
  *
  * Source of the rules: TX-04 to TX-08; the invariants at the top of transaction_check.c and
  * end_transaction.c.
@@ -43,6 +44,7 @@ struct transaction {
     int64_t commit_end_pos; /* 0: not committed */
     int64_t half_offset;    /* the newest that its producer knows, and where it lies */
     int64_t half_pos;
+    int64_t first_pos;
     enum outcome outcome;
     bool durable; /* its half message was on disk at some end */
 };
@@ -51,6 +53,7 @@ struct fixture {
     struct crash crash;
     struct topics *topics;
     struct offsets *offsets;
+    struct transaction_ends *ends;
     struct transaction_check *check;
     struct transaction transactions[TRANSACTIONS];
     size_t count;
@@ -103,6 +106,7 @@ static void open_all(struct fixture *f)
         .store = f->crash.store,
         .topics = f->topics,
         .offsets = f->offsets,
+        .ends = f->ends = transaction_ends_new(),
         .ctx = f,
         .ask = on_ask,
         .may_ask = on_may_ask,
@@ -117,6 +121,7 @@ static void cut(struct fixture *f)
     struct sim_cut cut = {keeps[random_below(&f->crash.random, 6)], random_u64(&f->crash.random),
                           (int64_t)random_below(&f->crash.random, 3)};
     transaction_check_free(f->check);
+    transaction_ends_free(f->ends);
     offsets_free(f->offsets);
     topics_free(f->topics);
     crash_cut(&f->crash, &cut);
@@ -161,6 +166,7 @@ static void send_half(struct fixture *f)
         .half_end_pos = result->end_pos,
         .half_offset = result->queue_offset,
         .half_pos = result->pos,
+        .first_pos = result->pos,
     };
     buf_release(&properties);
 }
@@ -176,20 +182,27 @@ static void end_one(struct fixture *f)
     struct record half;
     struct record records[2];
     char text[I64_TEXT_BYTES];
+    struct transaction_end end = {0};
     int count = 0;
-    if (transaction->outcome != OUTCOME_OPEN ||
-        store_read_record(f->crash.store, transaction->half_pos, &range) != STATUS_OK)
+    int64_t pos =
+        random_below(&f->crash.random, 2) == 0 ? transaction->first_pos : transaction->half_pos;
+    if (store_read_record(f->crash.store, pos, &range) != STATUS_OK)
         return;
     bool is_it =
         record_decode(slice_of(range.data, range.size), RECORD_CHECK_CRC, &half) == STATUS_OK &&
         slice_is(half.topic, TOPIC_TRANS_HALF) &&
         &f->transactions[number_of(half.body)] == transaction;
-    if (is_it) { /* not another one's, behind a cut */
+    if (is_it && transaction_ends_claim(f->ends, half_origin(&half), &end) ==
+                     TRANSACTION_YOURS) { /* not another one's, behind a cut */
         bool commit = random_below(&f->crash.random, 3) != 0;
         if (commit)
             CHECK(half_commit(&half, &records[count++]) == NULL);
-        half_mark(&half, &host, f->crash.now_ms, text, &records[count++]);
+        end.outcome = commit ? SYS_FLAG_TRANSACTION_COMMIT : SYS_FLAG_TRANSACTION_ROLLBACK;
+        half_mark(&half, end.outcome, &host, f->crash.now_ms, text, &records[count++]);
         const struct append_result *results = append(f, records, count);
+        end.pos = results[0].pos;
+        end.end_pos = results[count - 1].end_pos;
+        transaction_ends_settle(f->ends, half_origin(&half), &end);
         transaction->outcome = commit ? OUTCOME_COMMITTED : OUTCOME_ROLLED_BACK;
         if (commit)
             transaction->commit_end_pos = results[0].end_pos;
@@ -254,6 +267,8 @@ static void look_at(struct fixture *f, const char *topic, int64_t from, uint8_t 
             store_read_record(f->crash.store, entry.pos, &range) != STATUS_OK ||
             record_decode(slice_of(range.data, range.size), RECORD_CHECK_CRC, &record) != STATUS_OK)
             crash_fail(&f->crash, "%s has no message at %lld", topic, (long long)i);
+        if (bit == 1 && (f->found[number_of(record.body)] & 1) != 0)
+            crash_fail(&f->crash, "transaction %zu was delivered twice", number_of(record.body));
         f->found[number_of(record.body)] |= bit;
         log_range_release(&range);
     }
@@ -321,6 +336,7 @@ static void nothing_is_lost(void **state)
             check_all(&f);
         }
         transaction_check_free(f.check);
+        transaction_ends_free(f.ends);
         offsets_free(f.offsets);
         topics_free(f.topics);
         crash_release(&f.crash);

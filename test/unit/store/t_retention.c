@@ -17,8 +17,12 @@
 #include "broker/store/store_internal.h"
 #include "test/unit/support/store_kit.h"
 
+#include "common/sys/log.h"
+
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 /* The next moment at which the local hour is `hour`, some days from now. */
@@ -57,7 +61,7 @@ static bool queue_begins_late(void *ctx)
     return queue_min_offset(kit_queue(ctx, "A", 0)) > 30;
 }
 
-static void fill(struct kit *kit)
+static void fill_with(struct kit *kit, struct store_listener listener)
 {
     kit_init(kit, "retention");
     kit->options.segment_bytes = 8192;
@@ -65,12 +69,19 @@ static void fill(struct kit *kit)
     kit->options.flush_interval_ms = 5;
     kit->options.flush_thorough_interval_ms = 5;
     atomic_store(&kit->wall_ms, at_hour(12, 0));
-    kit_start(kit);
+    kit_open(kit);
+    store_set_listener(kit->store, listener);
+    assert_int_equal(store_start(kit->store, &(struct err){0}), STATUS_OK);
     kit_put_many(kit, "A", 0, 900, 40); /* six files of 8 */
     kit_put_many(kit, "Old", 0, 1, 1);
     kit_put_many(kit, "A", 0, 900, 10);
     kit_dispatched(kit);
     assert_int_equal(store_min_pos(kit->store), 0);
+}
+
+static void fill(struct kit *kit)
+{
+    fill_with(kit, (struct store_listener){0});
 }
 
 static void old_files_go_at_the_hour(void **state)
@@ -146,6 +157,116 @@ static void full_disk_forces(void **state)
     assert_int_equal(kit_put(&kit, "A", 0, "b", "").queue_offset, 50);
     kit_dispatched(&kit);
     kit_release(&kit);
+}
+
+/* Messages that the broker has still to deliver: before that position. */
+struct needs {
+    struct kit kit; /* first */
+    _Atomic int64_t pos;
+    _Atomic int asked;
+};
+
+static const char *undelivered(void *ctx, int64_t end_pos)
+{
+    struct needs *needs = ctx;
+    atomic_fetch_add(&needs->asked, 1);
+    return atomic_load(&needs->pos) < end_pos ? "delayed messages" : NULL;
+}
+
+static void fill_needs(struct needs *needs, int64_t pos)
+{
+    atomic_store(&needs->pos, pos);
+    atomic_store(&needs->asked, 0);
+    fill_with(&needs->kit, (struct store_listener){.ctx = needs, .undelivered = undelivered});
+}
+
+static bool was_asked_often(void *ctx)
+{
+    return atomic_load(&((struct needs *)ctx)->asked) > 3;
+}
+
+static bool begins_at_the_third(void *ctx)
+{
+    const struct kit *kit = ctx;
+    return store_min_pos(kit->store) >= 2 * kit->options.segment_bytes;
+}
+
+/* Neither a limit in bytes nor age takes what is still to be delivered; what lies before it goes,
+ * and the rest when it is delivered. */
+static void what_is_undelivered_stays(void **state)
+{
+    (void)state;
+    static struct needs needs;
+    struct kit *kit = &needs.kit;
+    fill_needs(&needs, 2 * 8192 + 100);
+    struct store_options limits = kit->options;
+    limits.commit_log_bytes_max = 2 * limits.segment_bytes;
+    store_set_retention(kit->store, &limits);
+    atomic_store(&kit->vfs.space_percent, 85); /* not above diskSpaceCleanForciblyRatio yet */
+    kit_wait(begins_at_the_third, kit);
+    atomic_store(&needs.asked, 0);
+    kit_wait(was_asked_often, &needs);
+    atomic_store(&kit->wall_ms, at_hour(4, 10)); /* expired as well */
+    store_clean_now(kit->store);
+    atomic_store(&needs.asked, 0);
+    kit_wait(was_asked_often, &needs);
+    assert_int_equal(store_min_pos(kit->store), 2 * kit->options.segment_bytes);
+    atomic_store(&needs.pos, INT64_MAX);
+    kit_wait(log_begins_late, kit);
+    kit_release(kit);
+}
+
+/* The words that the log must have by now or soon. */
+struct words {
+    const char *path;
+    const char *text;
+};
+
+static bool are_told(void *ctx)
+{
+    const struct words *words = ctx;
+    char bytes[65536];
+    FILE *file = fopen(words->path, "r");
+    size_t size = file == NULL ? 0 : fread(bytes, 1, sizeof bytes - 1, file);
+    if (file != NULL)
+        (void)fclose(file);
+    bytes[size] = '\0';
+    return strstr(bytes, words->text) != NULL;
+}
+
+/* It goes with the others when the disk is nearly full, and an error counts the files; unless
+ * nothing may be deleted forcibly. */
+static void a_full_disk_takes_what_is_undelivered(void **state)
+{
+    (void)state;
+    static struct needs needs;
+    struct kit *kit = &needs.kit;
+    char path[256];
+    struct words words = {path, "commit log files with undelivered messages were deleted files="};
+    fill_needs(&needs, 100);
+    kit_path(kit, "log", path);
+    assert_int_equal(log_open(&(struct log_options){.path = path,
+                                                    .file_bytes = 1 << 20,
+                                                    .kept_files = 1,
+                                                    .level = LOG_ERROR},
+                              &(struct err){0}),
+                     STATUS_OK);
+    struct store_options limits = kit->options;
+    limits.clean_forcibly = false;
+    limits.commit_log_bytes_max = limits.segment_bytes;
+    store_set_retention(kit->store, &limits);
+    atomic_store(&kit->vfs.space_percent, 89);
+    kit_wait(was_asked_often, &needs);
+    assert_int_equal(store_min_pos(kit->store), 0);
+    limits.clean_forcibly = true;
+    limits.commit_log_bytes_max = 0;
+    store_set_retention(kit->store, &limits);
+    kit_wait(log_begins_late, kit);
+    kit_wait(are_told, &words);
+    words.text = "what=\"delayed messages\" why=\"a disk of the store is fuller than 85 %";
+    assert_true(are_told(&words));
+    log_close();
+    kit_release(kit);
 }
 
 /* Over diskMaxUsedSpaceRatio only what is old enough goes. */
@@ -402,6 +523,8 @@ int main(void)
         cmocka_unit_test(hours),
         cmocka_unit_test(old_files_go_at_the_hour),
         cmocka_unit_test(full_disk_forces),
+        cmocka_unit_test(what_is_undelivered_stays),
+        cmocka_unit_test(a_full_disk_takes_what_is_undelivered),
         cmocka_unit_test(used_disk_takes_old_files),
         cmocka_unit_test(the_log_has_a_limit_in_bytes),
         cmocka_unit_test(a_queue_keeps_its_last_durable_file),
