@@ -157,6 +157,8 @@ public class Commands {
     }
 
     private void cluster() throws Exception {
+        /* A Java machine that has just begun may be too slow for the client's time limit. */
+        await("clusterList", "#Cluster Name");
         check("clusterList", "#Cluster Name +#Broker Name +#BID +#Addr +#Version",
             "^DefaultCluster +broker-a +0 +\\S+ +V4_9_2 +[0-9.]+\\(0,0ms\\)");
         check("clusterList -m", "#InTotalYest", "^DefaultCluster +broker-a +0 +0 ");
