@@ -536,6 +536,19 @@ class Alone(SlaveTest):
 
     def setUp(self):
         self.server = self.name_server()
+        for level, self.delay_s in ((1, 1), (2, 5), (3, 10), (4, 30)):
+            master = self.stopped_master(level)
+            # The delayed message must still be pending: in the log once, not as a message of T, too.
+            with open(master.path("store/commitlog/" + "0" * 20), "rb") as log:
+                if log.read().count(b"not yet due") == 1:
+                    break
+        self.slave_broker = self.slave(self.server, slaveReadEnable="true")
+        shutil.copytree(master.path("store"), self.slave_broker.path("store"))
+        self.slave_broker.start()
+        self.client = self.connect(self.slave_broker)
+        wait_until(lambda: self.client.max_offset("T") == 20, "the queue is read in")
+
+    def stopped_master(self, level):
         master = self.broker(self.server, slaveReadEnable="true").start()
         client = master.client()
         self.assertEqual(client.create_topic("T").code, SUCCESS)
@@ -547,17 +560,12 @@ class Alone(SlaveTest):
         half = client.produce("T", b"half", properties={"TRAN_MSG": "true", "PGROUP": "PG"}, f=4)
         self.assertEqual(half.code, SUCCESS)
         self.half = half.ext
-        client.produce("T", b"late", properties={"DELAY": "1"})
+        client.produce("T", b"not yet due", properties={"DELAY": level})
         commit(client, "T", "G", 0, 4)
         client.call(UPDATE_GROUP, body=json.dumps(group_config("G")).encode())
-        # The delayed message is still pending when the store is copied.
         client.close()
         master.stop()
-        self.slave_broker = self.slave(self.server, slaveReadEnable="true")
-        shutil.copytree(master.path("store"), self.slave_broker.path("store"))
-        self.slave_broker.start()
-        self.client = self.connect(self.slave_broker)
-        wait_until(lambda: self.client.max_offset("T") == 20, "the queue is read in")
+        return master
 
     def test_it_refuses_what_would_append(self):
         before = self.log_end()
@@ -620,7 +628,7 @@ class Alone(SlaveTest):
             self.assertEqual(self.client.call(code, header).code, SUCCESS, code)
         # What a master does with the log, nobody does here: the delayed message stays where it is,
         # the half message's producer is not asked.
-        time.sleep(3)
+        time.sleep(self.delay_s + 2)
         self.assertEqual(self.client.max_offset("T"), 20)
         self.assertEqual(self.client.max_offset("RMQ_SYS_TRANS_HALF_TOPIC"), 1)
 
