@@ -10,6 +10,7 @@
  */
 #include "broker/proc/slave_sync.h"
 
+#include "broker/proc/pending_table.h"
 #include "broker/repl/replication.h"
 #include "broker/state/request_modes.h"
 #include "broker/state/timer_copy.h"
@@ -42,21 +43,11 @@
 /* Full tables of offsets with the longest names are some 70 MB. */
 #define ANSWER_BYTES_MAX ((size_t)128 * 1024 * 1024)
 
-/* The progress of delays or of timers, while the log has not come so far. As JSON. */
-struct pending {
-    bool set;
-    int64_t proof_pos;
-    struct buf json;
-};
-
-/* Consumer offsets in the same case. */
+/* Consumer offsets that wait for the log. */
 struct pending_offsets {
-    bool set;
+    struct pending_table table;
     bool whole;
-    bool more; /* newer ones came meanwhile, and were not taken */
-    int64_t proof_pos;
     int64_t version; /* what is known once they are taken */
-    struct buf json;
 };
 
 struct question {
@@ -103,8 +94,8 @@ struct slave_sync {
     uint64_t commits; /* offsets_commits when they were merged */
     int64_t whole_ms; /* when all of them were, last */
 
-    struct pending delay;
-    struct pending timers;
+    struct pending_table delay;
+    struct pending_table timers;
     struct pending_offsets offsets;
     struct buf delay_json; /* 4.9.2: until it is known how far the log must be */
     struct buf offsets_json;
@@ -164,28 +155,15 @@ static void tell_outcome(struct slave_sync *sync)
 
 /* --- progress that the log has to reach --- */
 
-static void set_pending(struct pending *pending, const ProtobufCMessage *body, int64_t proof_pos)
-{
-    /* A newer one waits for more of the log: with a slave that is always a little behind, nothing
-     * would ever be taken. One that waits for less is of a master that has lost the end of its log.
-     */
-    if (pending->set && pending->proof_pos <= proof_pos)
-        return;
-    pending->set = true;
-    pending->proof_pos = proof_pos;
-    buf_clear(&pending->json);
-    body_encode(body, BODY_COMPACT, &pending->json);
-}
-
 /* It is about a log that the master does not have any more. */
 static void forget_pending(struct slave_sync *sync)
 {
-    sync->delay.set = sync->timers.set = sync->offsets.set = false;
+    sync->delay.set = sync->timers.set = sync->offsets.table.set = false;
 }
 
-static bool is_ripe(const struct slave_sync *sync, const struct pending *pending)
+static bool is_ripe(const struct slave_sync *sync, const struct pending_table *pending)
 {
-    return pending->set && store_appended_pos(sync->broker->store) >= pending->proof_pos;
+    return pending_table_is_ripe(pending, store_appended_pos(sync->broker->store));
 }
 
 static void take_delay(struct slave_sync *sync, struct arena *arena)
@@ -193,9 +171,8 @@ static void take_delay(struct slave_sync *sync, struct arena *arena)
     DelayOffsetSerializeWrapper body;
     if (!is_ripe(sync, &sync->delay))
         return;
-    sync->delay.set = false;
     delay_offset_serialize_wrapper__init(&body);
-    if (body_decode(buf_slice(&sync->delay.json), arena, &body.base, NULL) != STATUS_OK ||
+    if (pending_table_take(&sync->delay, arena, &body.base, NULL) != STATUS_OK ||
         delay_adopt(sync->broker->delay, &body, sync->delay.proof_pos) != STATUS_OK)
         complain(sync, "delay offsets", "a level or an offset is impossible");
 }
@@ -206,9 +183,8 @@ static void take_timers(struct slave_sync *sync, struct arena *arena)
     struct err err = {.text = "it is malformed"};
     if (!is_ripe(sync, &sync->timers))
         return;
-    sync->timers.set = false;
     timer_progress__init(&body);
-    if (body_decode(buf_slice(&sync->timers.json), arena, &body.base, NULL) != STATUS_OK ||
+    if (pending_table_take(&sync->timers, arena, &body.base, NULL) != STATUS_OK ||
         timer_copy_save(sync->timer_copy, &body, sync->timers.proof_pos, &err) != STATUS_OK)
         complain(sync, "timers", err.text);
     else
@@ -233,42 +209,32 @@ static void take_held_offsets(struct slave_sync *sync, struct arena *arena)
     struct pending_offsets *held = &sync->offsets;
     ConsumerOffsetSerializeWrapper body;
     struct err err = {0};
-    if (!held->set || store_appended_pos(sync->broker->store) < held->proof_pos)
+    if (!is_ripe(sync, &held->table))
         return;
-    held->set = false;
     consumer_offset_serialize_wrapper__init(&body);
-    if (body_decode(buf_slice(&held->json), arena, &body.base, &err) == STATUS_OK)
+    if (pending_table_take(&held->table, arena, &body.base, &err) == STATUS_OK)
         take_offsets(sync, &body, held->whole, held->version);
     else
         complain(sync, "consumer offsets", err.text);
-    buf_release(&held->json); /* it may be large */
-    if (held->more)
+    if (held->table.more)
         hurry(sync);
 }
 
 /* What a group has dealt with may have gone into the master's log once more, to be tried again, and
- * the offset says that it is done: it is true of a log that has come as far as the master's had. Of
- * newer ones and of those for less of the log as in set_pending.
+ * the offset says that it is done: it is true of a log that has come as far as the master's had.
  * version  of the master's table, which is known when they have been taken */
 static void hold_offsets(struct slave_sync *sync, const ConsumerOffsetSerializeWrapper *body,
                          bool whole, int64_t version, int64_t proof_pos)
 {
     struct pending_offsets *held = &sync->offsets;
-    if (held->set && held->proof_pos <= proof_pos) {
-        held->more = true;
-        return;
-    }
-    held->set = held->more = false;
-    if (store_appended_pos(sync->broker->store) >= proof_pos) {
+    bool waits = held->table.set && held->table.proof_pos <= proof_pos;
+    if (!waits && store_appended_pos(sync->broker->store) >= proof_pos) {
+        held->table.set = held->table.more = false;
         take_offsets(sync, body, whole, version);
-        return;
+    } else if (pending_table_put(&held->table, &body->base, proof_pos)) {
+        held->whole = whole;
+        held->version = version;
     }
-    held->set = true;
-    held->whole = whole;
-    held->version = version;
-    held->proof_pos = proof_pos;
-    buf_clear(&held->json);
-    body_encode(&body->base, BODY_COMPACT, &held->json);
 }
 
 static void take_pending(struct slave_sync *sync)
@@ -354,12 +320,12 @@ static void take_all(struct slave_sync *sync, const ReplicatedTables *body)
     if (body->offsets != NULL)
         hold_offsets(sync, body->offsets, body->offsets_whole, body->offsets_version,
                      body->offsets_proof);
-    else if (!sync->offsets.set)
+    else if (!sync->offsets.table.set)
         sync->offsets_version = body->offsets_version;
     if (body->delay != NULL)
-        set_pending(&sync->delay, &body->delay->base, body->delay_proof);
+        (void)pending_table_put(&sync->delay, &body->delay->base, body->delay_proof);
     if (body->timer != NULL)
-        set_pending(&sync->timers, &body->timer->base, body->timer_proof);
+        (void)pending_table_put(&sync->timers, &body->timer->base, body->timer_proof);
     else
         atomic_store(&sync->broker->master_timer_floor, INT64_MAX);
     (void)snprintf(sync->boot_id, sizeof sync->boot_id, "%s", body->boot_id);
@@ -369,7 +335,8 @@ static void take_all(struct slave_sync *sync, const ReplicatedTables *body)
  * asked for again: the master's count, as with 4.9.2. */
 static int64_t known_offsets(struct slave_sync *sync)
 {
-    if (sync->offsets.set) /* what is newer than these is not taken now, and need not be much */
+    if (sync->offsets.table
+            .set) /* what is newer than these is not taken now, and need not be much */
         return sync->offsets.version;
     if (offsets_commits(sync->broker->offsets) != sync->commits &&
         now_ms(sync) - sync->whole_ms >= WHOLE_PERIOD_MS)
@@ -402,7 +369,7 @@ static void set_timer(struct slave_sync *sync)
     int64_t wait_ms = sync->due_ms - now_ms(sync);
     if ((sync->delay.set || sync->timers.set) && wait_ms > PENDING_PERIOD_MS)
         wait_ms = PENDING_PERIOD_MS;
-    if (sync->offsets.set && wait_ms > OFFSETS_PERIOD_MS)
+    if (sync->offsets.table.set && wait_ms > OFFSETS_PERIOD_MS)
         wait_ms = OFFSETS_PERIOD_MS;
     loop_timer_set(sync->timer, wait_ms < 1 ? 1 : wait_ms);
 }
@@ -549,7 +516,7 @@ static void read_log_end(struct slave_sync *sync, struct slice body, struct aren
     if (sync->delay_json.size != 0) {
         if (known &&
             body_decode(buf_slice(&sync->delay_json), arena, &delay.base, &err) == STATUS_OK)
-            set_pending(&sync->delay, &delay.base, end_pos);
+            (void)pending_table_put(&sync->delay, &delay.base, end_pos);
         else
             complain(sync, "delay offsets", err.text);
     }
@@ -766,11 +733,11 @@ void slave_sync_stop(struct slave_sync *sync)
     loop_timer_free(sync->timer);
     loop_free(sync->loop);
     timer_copy_free(sync->timer_copy);
-    buf_release(&sync->delay.json);
-    buf_release(&sync->timers.json);
+    pending_table_release(&sync->delay);
+    pending_table_release(&sync->timers);
+    pending_table_release(&sync->offsets.table);
     buf_release(&sync->delay_json);
     buf_release(&sync->offsets_json);
-    buf_release(&sync->offsets.json);
     CHECK(pthread_mutex_destroy(&sync->lock) == 0);
     free(sync);
 }
