@@ -193,10 +193,10 @@ class Acknowledged(SyncTest):
 
     def test_transactions_and_messages_sent_back(self):
         pair = self.pair()
-        half = self.send(b"half", TRAN_MSG="true", PGROUP="PG", UNIQ_KEY="K")
-        self.assertEqual(half.code, SUCCESS, half)
-        self.assertTrue(self.is_on_slave(pair, position_of(half)))
         for outcome, records in ((COMMIT, 2), (ROLLBACK, 1)):
+            half = self.send(b"half", TRAN_MSG="true", PGROUP="PG", UNIQ_KEY="K")
+            self.assertEqual(half.code, SUCCESS, half)
+            self.assertTrue(self.is_on_slave(pair, position_of(half)))
             before = int(runtime_info(pair.master)["commitLogMaxOffset"])
             self.assertEqual(self.end(half, outcome).code, SUCCESS)
             for _ in range(records):
