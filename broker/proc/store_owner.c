@@ -77,8 +77,8 @@ static void look_at(struct walk *walk, struct arena *arena, const struct offset_
 }
 
 /* How far the checks of transactions have come. What ended half messages that the log still has may
- * be lost with its end, a marker as well as a copy: whichever queue is too short, they are looked at
- * again from the first one that is kept on. */
+ * be lost with its end, a marker as well as a copy: whichever queue is too short, they are looked
+ * at again from the first one that is kept on. */
 static void look_at_transactions(struct walk *walk)
 {
     const struct slice group = SLICE_LITERAL(GROUP_TRANSACTIONS);
