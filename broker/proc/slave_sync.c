@@ -91,8 +91,8 @@ struct slave_sync {
     char boot_id[BOOT_ID_BYTES];
     int64_t offsets_version;
     int64_t modes_version;
-    uint64_t commits; /* offsets_commits when they were merged */
-    int64_t whole_ms; /* when all of them were, last */
+    uint64_t commits; /* offsets_commits when all of them were merged */
+    int64_t whole_ms; /* when that was, last */
 
     struct pending_table delay;
     struct pending_table timers;
@@ -198,10 +198,11 @@ static void take_offsets(struct slave_sync *sync, const ConsumerOffsetSerializeW
     uint64_t commits = offsets_commits(sync->broker->offsets);
     if (offsets_merge(sync->broker->offsets, body, whole) != STATUS_OK)
         complain(sync, "consumer offsets", "there are more than this broker may keep");
-    sync->commits = commits;
     sync->offsets_version = version;
-    if (whole)
-        sync->whole_ms = now_ms(sync);
+    if (!whole)
+        return; /* what clients have committed here since is still there */
+    sync->commits = commits;
+    sync->whole_ms = now_ms(sync);
 }
 
 static void take_held_offsets(struct slave_sync *sync, struct arena *arena)

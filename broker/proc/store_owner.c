@@ -77,7 +77,8 @@ static void look_at(struct walk *walk, struct arena *arena, const struct offset_
 }
 
 /* How far the checks of transactions have come. What ended half messages that the log still has may
- * be lost with its end: they are looked at again from the first one that is kept on. */
+ * be lost with its end, a marker as well as a copy: whichever queue is too short, they are looked
+ * at again from the first one that is kept on. */
 static void look_at_transactions(struct walk *walk)
 {
     const struct slice group = SLICE_LITERAL(GROUP_TRANSACTIONS);
@@ -89,10 +90,8 @@ static void look_at_transactions(struct walk *walk)
         offsets_get(broker->offsets, markers, group, 0) - end_of(broker, markers, 0);
     if (half_ahead <= 0 && marker_ahead <= 0)
         return;
-    if (half_ahead > 0) {
-        set(walk, halves, group, 0, begin_of(broker, TOPIC_TRANS_HALF));
-        say(walk, group, halves, 1, half_ahead);
-    }
+    set(walk, halves, group, 0, begin_of(broker, TOPIC_TRANS_HALF));
+    say(walk, group, halves, 1, half_ahead < 0 ? 0 : half_ahead);
     set(walk, markers, group, 0, begin_of(broker, TOPIC_TRANS_OP_HALF));
     say(walk, group, markers, 1, marker_ahead < 0 ? 0 : marker_ahead);
 }

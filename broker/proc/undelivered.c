@@ -9,6 +9,7 @@
 #include "broker/state/pop_ledger.h"
 
 #define POPPED_PERIOD_MS 10000
+#define POPPED_MS_MAX (3 * 86400000LL) /* as long as a timer may take, if nothing else is set */
 
 /* Where the message at an offset, or the first one behind it, lies; INT64_MAX: there is none. */
 static int64_t pos_from(struct broker *broker, struct slice topic, int32_t queue_id, int64_t offset)
@@ -53,7 +54,9 @@ static void take_oldest(void *ctx, struct slice topic, int32_t queue_id, int64_t
         broker->popped_pos = pos;
 }
 
-/* Looked up now and then: it moves on by itself, as what is not acknowledged comes again. */
+/* Looked up now and then: it moves on by itself, as what is not acknowledged comes again. What a
+ * client has taken for longer than POPPED_MS_MAX does not keep the log: else any could have the
+ * disk filled with a single pop. */
 static bool has_popped_before(struct broker *broker, int64_t end_pos)
 {
     int64_t now_ms = clock_monotonic_ms(broker->clock);
@@ -64,7 +67,8 @@ static bool has_popped_before(struct broker *broker, int64_t end_pos)
     if (broker->popped_ms == 0 || now_ms - broker->popped_ms >= POPPED_PERIOD_MS) {
         broker->popped_pos = INT64_MAX;
         broker->popped_ms = now_ms;
-        pop_ledger_oldest(broker->pop_ledger, take_oldest, broker);
+        pop_ledger_oldest(broker->pop_ledger, clock_wall_ms(broker->clock) + POPPED_MS_MAX,
+                          take_oldest, broker);
     }
     return broker->popped_pos < end_pos;
 }

@@ -101,8 +101,9 @@ int64_t pop_ledger_next_offset(struct pop_ledger *ledger, struct slice topic, st
 bool pop_ledger_ready(const struct pop_ledger *ledger);
 
 /* The oldest message of each queue that is not acknowledged, as far as it has not changed while
- * this looks: `each` is called without the lock. Any one thread, which may take its time. */
-void pop_ledger_oldest(struct pop_ledger *ledger,
+ * this looks: `each` is called without the lock. Any one thread, which may take its time.
+ * until_ms  those that come again later than that do not count */
+void pop_ledger_oldest(struct pop_ledger *ledger, int64_t until_ms,
                        void (*each)(void *ctx, struct slice topic, int32_t queue_id,
                                     int64_t queue_offset),
                        void *ctx);

@@ -18,10 +18,10 @@ static int64_t first_open(const struct pop_point *point)
     return point->start_offset + point->offsets[i];
 }
 
-static void look_at(struct pop_ledger *ledger, const struct pop_point *point)
+static void look_at(struct pop_ledger *ledger, const struct pop_point *point, int64_t until_ms)
 {
     struct pop_queue *queue = point->queue;
-    if (pop_is_done(point))
+    if (pop_is_done(point) || point->due_ms > until_ms)
         return;
     int64_t offset = first_open(point);
     if (queue->walk != ledger->walk || offset < queue->oldest)
@@ -42,7 +42,7 @@ static void go_on(const struct map *map, struct place *place)
         *place = (struct place){.entries = map->entries};
 }
 
-static void walk_points(struct pop_ledger *ledger)
+static void walk_points(struct pop_ledger *ledger, int64_t until_ms)
 {
     struct place place = {NULL, 0};
     pop_lock(ledger);
@@ -53,7 +53,7 @@ static void walk_points(struct pop_ledger *ledger)
             entry = map_next(&ledger->points, &place.at);
             if (entry == NULL)
                 break;
-            look_at(ledger, entry->value);
+            look_at(ledger, entry->value, until_ms);
         }
         if (entry == NULL)
             break;
@@ -95,7 +95,7 @@ static int collect(struct pop_ledger *ledger, struct place *place, struct oldest
     return count;
 }
 
-void pop_ledger_oldest(struct pop_ledger *ledger,
+void pop_ledger_oldest(struct pop_ledger *ledger, int64_t until_ms,
                        void (*each)(void *ctx, struct slice topic, int32_t queue_id,
                                     int64_t queue_offset),
                        void *ctx)
@@ -103,7 +103,7 @@ void pop_ledger_oldest(struct pop_ledger *ledger,
     struct oldest some[QUEUES_AT_ONCE];
     struct place place = {NULL, 0};
     bool last = false;
-    walk_points(ledger);
+    walk_points(ledger, until_ms);
     while (!last) {
         int count = collect(ledger, &place, some, &last);
         for (int i = 0; i < count; i++)

@@ -10,6 +10,8 @@
 
 #include <stdlib.h>
 
+#define COPIED_AT_ONCE 128 /* answers: 100 KB */
+
 /* --- reading --- */
 
 /* The offsets; false when there can be no such answer. */
@@ -186,12 +188,11 @@ static OrderInfosEntry *wrap_group(struct slice names, size_t room, struct arena
     return entry;
 }
 
-/* With the lock held. Sorted, so that the queues of a group follow one another. */
-static void wrap(const struct pop_orders *orders, struct arena *arena,
-                 ConsumerOrderInfoManager *out)
+/* Sorted, so that the queues of a group follow one another. */
+static void wrap(const struct map *table, struct arena *arena, ConsumerOrderInfoManager *out)
 {
-    size_t count = orders->table.count;
-    struct map_entry **entries = map_sorted(&orders->table, arena);
+    size_t count = table->count;
+    struct map_entry **entries = map_sorted(table, arena);
     consumer_order_info_manager__init(out);
     out->table = arena_alloc(arena, (count + 1) * sizeof *out->table);
     for (size_t i = 0; i < count;) {
@@ -207,19 +208,77 @@ static void wrap(const struct pop_orders *orders, struct arena *arena,
     }
 }
 
+struct copied {
+    struct slice key;
+    struct answer *answer;
+};
+
+/* Some answers, copied into the arena; how many, fewer than COPIED_AT_ONCE when those were the last
+ * ones. With the lock held. */
+static size_t copy_some(const struct pop_orders *orders, size_t *cursor, struct arena *arena,
+                        struct copied *out)
+{
+    size_t count = 0;
+    while (count < COPIED_AT_ONCE) {
+        const struct map_entry *entry = map_next(&orders->table, cursor);
+        if (entry == NULL)
+            break;
+        struct answer *answer = arena_alloc(arena, sizeof *answer);
+        memcpy(answer, entry->value, sizeof *answer);
+        out[count++] = (struct copied){arena_copy(arena, entry->key), answer};
+    }
+    return count;
+}
+
+/* Copy the table in pieces, so that loops wait for the lock no longer than for anything else. What
+ * comes or goes meanwhile may be missed: it is one more change, which the next save has. A map that
+ * was arranged anew is walked again.
+ * out  its values are the arena's
+ * returns  orders->changes before */
+static uint64_t copy_table(struct pop_orders *orders, struct arena *arena, struct map *out)
+{
+    struct copied some[COPIED_AT_ONCE];
+    const struct map_entry *entries = NULL;
+    uint64_t changes = 0;
+    size_t cursor = 0;
+    size_t count;
+    do {
+        CHECK(pthread_mutex_lock(&orders->lock) == 0);
+        if (entries == NULL)
+            changes = orders->changes;
+        if (orders->table.entries != entries)
+            cursor = 0;
+        entries = orders->table.entries;
+        count = copy_some(orders, &cursor, arena, some);
+        CHECK(pthread_mutex_unlock(&orders->lock) == 0);
+        for (size_t i = 0; i < count; i++)
+            (void)map_put(out, some[i].key, some[i].answer);
+    } while (count == COPIED_AT_ONCE);
+    return changes;
+}
+
+static bool has_changed(struct pop_orders *orders, uint64_t saved_changes)
+{
+    CHECK(pthread_mutex_lock(&orders->lock) == 0);
+    bool changed = orders->changes != saved_changes;
+    CHECK(pthread_mutex_unlock(&orders->lock) == 0);
+    return changed;
+}
+
 static enum status snapshot(const void *table, struct arena *arena, uint64_t saved_changes,
                             uint64_t *changes, const ProtobufCMessage **message, struct err *err)
 {
     (void)err;
     struct pop_orders *orders = (struct pop_orders *)(uintptr_t)table;
-    CHECK(pthread_mutex_lock(&orders->lock) == 0);
-    *changes = orders->changes;
-    if (*changes != saved_changes) {
-        ConsumerOrderInfoManager *body = arena_alloc(arena, sizeof *body);
-        wrap(orders, arena, body);
-        *message = &body->base;
-    }
-    CHECK(pthread_mutex_unlock(&orders->lock) == 0);
+    struct map copy = MAP_EMPTY;
+    *changes = saved_changes;
+    if (!has_changed(orders, saved_changes))
+        return STATUS_OK;
+    *changes = copy_table(orders, arena, &copy);
+    ConsumerOrderInfoManager *body = arena_alloc(arena, sizeof *body);
+    wrap(&copy, arena, body);
+    *message = &body->base;
+    map_release(&copy);
     return STATUS_OK;
 }
 

@@ -40,7 +40,8 @@ struct transaction_ends {
     pthread_mutex_t lock; /* docs/locks.md: transaction_ends */
     struct generation young;
     struct generation old;
-    uint64_t seed; /* positions can be chosen by nobody, but this costs nothing */
+    uint64_t seed;     /* positions can be chosen by nobody, but this costs nothing */
+    int64_t begin_pos; /* not changed once claims are made */
     atomic_bool ready;
 };
 
@@ -48,6 +49,7 @@ struct transaction_ends *transaction_ends_new(void)
 {
     struct transaction_ends *ends = xcalloc(1, sizeof *ends);
     CHECK(pthread_mutex_init(&ends->lock, NULL) == 0);
+    ends->begin_pos = INT64_MAX;
     ends->seed = ((uint64_t)arc4random() << 32 | arc4random()) | 1;
     return ends;
 }
@@ -123,11 +125,16 @@ static struct slot *need(struct transaction_ends *ends, int64_t origin)
     return slot;
 }
 
+void transaction_ends_begin_at(struct transaction_ends *ends, int64_t pos)
+{
+    ends->begin_pos = pos;
+}
+
 enum transaction_claim transaction_ends_claim(struct transaction_ends *ends, int64_t origin,
                                               struct transaction_end *end)
 {
     enum transaction_claim claim = TRANSACTION_YOURS;
-    if (!transaction_ends_ready(ends))
+    if (origin < ends->begin_pos && !transaction_ends_ready(ends))
         return TRANSACTION_NOT_READY;
     lock(ends);
     struct slot *slot = need(ends, origin);

@@ -6,7 +6,8 @@
  * (half_origin).
  *
  * Bounded: at least the last TRANSACTION_ENDS_KEPT ends are remembered. After a start they are read
- * back from the markers in the log (transaction_check.h); until then nobody can be told.
+ * back from the markers in the log (transaction_check.h); until then only those can be ended that
+ * have begun since: most producers send an end one-way, and would not learn of a refusal.
  *
  * Any thread; one lock (docs/locks.md: transaction_ends).
  */
@@ -16,7 +17,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define TRANSACTION_ENDS_KEPT 262144 /* some 8 MiB */
+#define TRANSACTION_ENDS_KEPT 262144 /* 12 MiB; twice that with those before them */
 
 struct transaction_ends;
 struct transaction_ends *transaction_ends_new(void);
@@ -35,6 +36,10 @@ enum transaction_claim {
     TRANSACTION_ENDED,     /* *end says how */
     TRANSACTION_NOT_READY, /* the log has not been read back yet */
 };
+
+/* Where the log ended at the start: no end of what began behind it was there. Before the first
+ * claim; without it, any may have been. */
+void transaction_ends_begin_at(struct transaction_ends *ends, int64_t pos);
 
 /* Who may append the end of a transaction: one only. */
 enum transaction_claim transaction_ends_claim(struct transaction_ends *ends, int64_t origin,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Backwards from the newest marker: what ended last is most likely to be ended again. Bounded by
- * number and time, for nobody can end a transaction meanwhile.
+ * number and time, for nobody can end a transaction of before the start meanwhile.
  */
 #include "broker/state/transaction_recall.h"
 
@@ -22,6 +22,7 @@ void transaction_recall_init(struct transaction_recall *recall, struct store *st
         .settle_pos = store_appended_pos(store),
         .last_pos = store_name_end(store, &last) == STATUS_OK ? last.pos : -1,
     };
+    transaction_ends_begin_at(ends, recall->settle_pos);
 }
 
 void transaction_recall_learn(struct transaction_recall *recall, const struct record *marker)

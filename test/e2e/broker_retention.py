@@ -105,6 +105,17 @@ class Retention(unittest.TestCase):
             self.acknowledge(again, still)
             wait_until(lambda: log_bounds(again)[0] >= 4 * MIB, "then the files go")
 
+    def test_what_is_popped_for_very_long_keeps_nothing(self):
+        """Or one pop of one client could have the disk filled."""
+        client = self.start()
+        self.assertEqual(client.produce("T", b"mine").code, SUCCESS)
+        wait_until(lambda: client.max_offset("T") == 1, "it is readable")
+        taken, = read_popped(client.call(POP, pop_header(
+            "T", invisible_ms=10 * 365 * 86400000)))
+        self.assertEqual(taken.body, b"mine")
+        fill(client, 8)
+        wait_until(lambda: log_bounds(client)[0] >= 4 * MIB, "the files go")
+
     def acknowledge(self, client, message):
         wait_until(lambda: client.call(ACK, {
             "consumerGroup": "G", "topic": "T", "queueId": 0, "extraInfo": message.handle,

@@ -4,6 +4,7 @@ had: nothing that is sent from then on may be passed over by a consumer whose of
 The same for a master that has lost the end of its log. broker/proc/store_owner.h tells the rules.
 """
 
+import glob
 import json
 import os
 import socket
@@ -210,6 +211,18 @@ class MasterAlone(PromotionTest):
                   encoding="utf-8") as file:
             file.write('{"offsetTable":{"T@G":{0:%d}}}' % offset)
 
+    def is_kept(self, offset):
+        """In the table of offsets or a journal of it."""
+        for name in glob.glob(self.master.path("store/config/consumerOffset.*")):
+            try:
+                with open(name, "rb") as file:
+                    data = file.read()
+            except FileNotFoundError:  # a save has just taken it away
+                continue
+            if offset.to_bytes(8, "big") in data or b":%d" % offset in data:
+                return True
+        return False
+
     def test_the_machine_was_switched_off(self):
         commit(self.client, "T", "G", 0, 5)
         self.master.kill()
@@ -225,6 +238,27 @@ class MasterAlone(PromotionTest):
         self.assertNotEqual(self.identity(self.master)["machineBoot"], "another")
         self.assertEqual(self.identity(self.master)["id"], identity["id"])
 
+    def test_the_end_of_a_transaction_is_lost(self):
+        """With its marker, but not the half message, which the check has passed: it is asked about."""
+        answer = self.client.produce("T", b"half", 0, {"TRAN_MSG": "true", "PGROUP": "PG",
+                                                       "UNIQ_KEY": "K"})
+        self.assertEqual(answer.code, SUCCESS, answer)
+        self.master.kill()
+        with open(self.master.path("store/config/consumerOffset.json"), "w",
+                  encoding="utf-8") as file:
+            file.write('{"offsetTable":{"RMQ_SYS_TRANS_HALF_TOPIC@CID_RMQ_SYS_TRANS":{0:1},'
+                       '"RMQ_SYS_TRANS_OP_HALF_TOPIC@CID_RMQ_SYS_TRANS":{0:1}}}')
+        identity = self.identity(self.master)
+        identity["machineBoot"] = "another"
+        with open(self.master.path("store/storeIdentity.json"), "w", encoding="utf-8") as file:
+            json.dump(identity, file)
+        os.unlink(self.master.config_file)
+        self.master.options.update(transactionCheckInterval=200, transactionTimeOut=0)
+        self.master.start()
+        self.client = self.connect(self.master)
+        wait_until(lambda: self.client.max_offset("RMQ_SYS_TRANS_HALF_TOPIC") > 1,
+                   "it is appended again, to be asked about")
+
     def test_the_broker_was_killed(self):
         """The log is what it was, so another cause has made the offset: the topic was deleted and made
         anew, and its group has not pulled since. At the end of the queue it would miss what is there."""
@@ -234,6 +268,7 @@ class MasterAlone(PromotionTest):
         self.client.create_topic("T")
         self.send(self.client, 2)
         wait_until(lambda: self.client.max_offset("T") == 2, "the new ones")
+        wait_until(lambda: self.is_kept(9), "the offset outlives a kill")
         self.master.kill()
         self.master.start()
         self.client = self.connect(self.master)

@@ -309,6 +309,16 @@ class Pair(PairTest):
                 wait_until(lambda n=i: offsets_of(self.at_slave).get("T@G") == {0: n}, "the offset")
             seconds.append(time.monotonic() - begin)
 
+    def test_what_was_committed_here_does_not_stay(self):
+        """The master's offsets count, also of a group that nobody commits there, while others do."""
+        commit(self.at_master, "T", "Still", 0, 1)
+        wait_until(lambda: offsets_of(self.at_slave).get("T@Still") == {0: 1}, "the offset")
+        commit(self.at_slave, "T", "Still", 0, 7)
+        for i in range(1, 4):
+            commit(self.at_master, "T", "G", 0, i)
+            wait_until(lambda n=i: offsets_of(self.at_slave).get("T@G") == {0: n}, "the offset")
+        wait_until(lambda: offsets_of(self.at_slave).get("T@Still") == {0: 1}, "the master's")
+
     def test_a_held_pull_is_woken(self):
         self.at_master.produce("T", b"first")
         wait_until(lambda: self.at_slave.max_offset("T") == 1, "the first message")

@@ -250,6 +250,36 @@ static void the_file_of_5_3_3(void **state)
     give(f, 8, 1, START_MS + 9000, "", "0 qo2%8 1;0 2 1");
 }
 
+/* More than are copied at once: all of them are in the file. */
+static void very_many(void **state)
+{
+    struct fixture *f = *state;
+    struct buf counts = BUF_EMPTY;
+    struct err err = {.text = ""};
+    const int queues = 1000;
+    for (int i = 0; i < queues; i++) {
+        const int64_t offsets[] = {i};
+        const struct pop_order_queue one = {queue.topic, queue.group, i};
+        const struct pop_taken taken = {.start_offset = i,
+                                        .next_offset = i + 1,
+                                        .pop_time_ms = START_MS,
+                                        .invisible_ms = 60000,
+                                        .count = 1,
+                                        .offsets = offsets};
+        assert_int_equal(pop_orders_given(f->orders, &one, SLICE_EMPTY, &taken, &counts),
+                         STATUS_OK);
+    }
+    buf_release(&counts);
+    assert_int_equal(pop_orders_persist(f->orders, &err), STATUS_OK);
+    pop_orders_free(f->orders);
+    load_orders(f);
+    for (int i = 0; i < queues; i++) {
+        const struct pop_order_queue one = {queue.topic, queue.group, i};
+        assert_int_equal(pop_orders_held_until(f->orders, &one, i, SLICE_EMPTY, START_MS),
+                         START_MS + 60000);
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -263,6 +293,7 @@ int main(void)
         TEST(answers_outlive_the_process),
         TEST(a_file_that_is_older_than_the_offset),
         TEST(the_file_of_5_3_3),
+        TEST(very_many),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

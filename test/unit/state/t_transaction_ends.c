@@ -89,6 +89,23 @@ static void nobody_before_it_is_ready(void **state)
     transaction_ends_free(ends);
 }
 
+/* No end of it can be in the log that is being read. */
+static void what_began_since_the_start_need_not_wait(void **state)
+{
+    (void)state;
+    struct transaction_ends *ends = transaction_ends_new();
+    transaction_ends_begin_at(ends, 100);
+    assert_int_equal(claim(ends, 99), TRANSACTION_NOT_READY);
+    assert_int_equal(claim(ends, 100), TRANSACTION_YOURS);
+    settle(ends, 100, COMMITTED);
+    settle(ends, 99, COMMITTED); /* read back */
+    assert_int_equal(claim(ends, 100), TRANSACTION_ENDED);
+    assert_int_equal(claim(ends, 99), TRANSACTION_NOT_READY);
+    transaction_ends_set_ready(ends);
+    assert_int_equal(claim(ends, 99), TRANSACTION_ENDED);
+    transaction_ends_free(ends);
+}
+
 /* The newest TRANSACTION_ENDS_KEPT, and at most as many again. */
 static void the_newest_are_kept(void **state)
 {
@@ -152,6 +169,7 @@ int main(void)
         cmocka_unit_test(one_ends_it),
         cmocka_unit_test(what_the_log_did_not_take_is_open),
         cmocka_unit_test(nobody_before_it_is_ready),
+        cmocka_unit_test(what_began_since_the_start_need_not_wait),
         cmocka_unit_test(the_newest_are_kept),
         cmocka_unit_test(many_threads),
     };

@@ -108,7 +108,10 @@ static void live_again(struct fixture *f)
     kit_start(&f->kit);
     f->ends = transaction_ends_new();
     transaction_recall_init(&f->recall, f->kit.store, f->ends);
+    int64_t begin_pos = store_appended_pos(f->kit.store);
     assert_int_equal(transaction_ends_claim(f->ends, 0, &end), TRANSACTION_NOT_READY);
+    assert_int_equal(transaction_ends_claim(f->ends, begin_pos - 1, &end), TRANSACTION_NOT_READY);
+    assert_int_equal(transaction_ends_claim(f->ends, begin_pos, &end), TRANSACTION_YOURS);
     while (!transaction_recall_step(&f->recall, NOW_MS, 1000)) {
         const struct timespec pause = {.tv_nsec = 1000000};
         (void)nanosleep(&pause, NULL);
