@@ -6,7 +6,7 @@
  * log before it goes (broker_may_expire).
  *
  * On a slave it is what its copies of the master's progress say: the log is to be good for taking
- * over.
+ * over. What was popped is not among them, so a slave keeps nothing for it.
  */
 #ifndef BROKER_PROC_UNDELIVERED_H
 #define BROKER_PROC_UNDELIVERED_H
