@@ -14,8 +14,6 @@
 
 #include <fcntl.h>
 #include <openssl/err.h>
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
 #include <sys/uio.h>
 
 static char folder[FOLDER_BYTES];
@@ -408,105 +406,6 @@ static void the_end_comes_behind_what_was_sent(void **state)
     fixture_stop(&f);
 }
 
-/* --- half a message of TLS's own --- */
-
-/* Records of TLS_AES_128_GCM_SHA256 by hand: OpenSSL never cuts a message in two. */
-struct sealer {
-    uint8_t secret[32];
-    uint8_t key[16];
-    uint8_t iv[12];
-    uint8_t next; /* number of the next record */
-};
-
-static struct sealer sealer;
-
-static void take_secret(const SSL *ssl, const char *line)
-{
-    static const char label[] = "CLIENT_TRAFFIC_SECRET_0 ";
-    (void)ssl;
-    if (strncmp(line, label, sizeof label - 1) != 0)
-        return;
-    const char *hex = strrchr(line, ' ') + 1;
-    for (size_t i = 0; i < sizeof sealer.secret; i++)
-        assert_int_equal(sscanf(hex + 2 * i, "%2hhx", &sealer.secret[i]), 1);
-}
-
-/* HKDF-Expand-Label of RFC 8446 for what one block holds. */
-static void expand(const char *label, uint8_t *out, size_t size)
-{
-    uint8_t info[32];
-    uint8_t digest[32];
-    int end = snprintf((char *)info + 3, sizeof info - 3, "tls13 %s", label) + 3;
-    info[0] = 0;
-    info[1] = (uint8_t)size;
-    info[2] = (uint8_t)(end - 3);
-    info[end] = 0;
-    info[end + 1] = 1;
-    assert_non_null(HMAC(EVP_sha256(), sealer.secret, sizeof sealer.secret, info, (size_t)end + 2,
-                         digest, NULL));
-    memcpy(out, digest, size);
-}
-
-static size_t seal(const char *data, size_t size, uint8_t type, uint8_t *out)
-{
-    uint8_t nonce[12];
-    int n = 0;
-    size_t inner = size + 1;
-    const uint8_t head[] = {0x17, 3, 3, 0, (uint8_t)(inner + 16)};
-    memcpy(nonce, sealer.iv, sizeof nonce);
-    nonce[11] ^= sealer.next++;
-    memcpy(out, head, sizeof head);
-    EVP_CIPHER_CTX *cipher = EVP_CIPHER_CTX_new();
-    assert_int_equal(EVP_EncryptInit_ex(cipher, EVP_aes_128_gcm(), NULL, sealer.key, nonce), 1);
-    assert_int_equal(EVP_EncryptUpdate(cipher, NULL, &n, head, sizeof head), 1);
-    uint8_t *at = out + sizeof head;
-    assert_int_equal(EVP_EncryptUpdate(cipher, at, &n, (const uint8_t *)data, (int)size), 1);
-    assert_int_equal(EVP_EncryptUpdate(cipher, at + size, &n, &type, 1), 1);
-    assert_int_equal(EVP_EncryptFinal_ex(cipher, at + inner, &n), 1);
-    assert_int_equal(EVP_CIPHER_CTX_ctrl(cipher, EVP_CTRL_AEAD_GET_TAG, 16, at + inner), 1);
-    EVP_CIPHER_CTX_free(cipher);
-    return sizeof head + inner + 16;
-}
-
-/* With half of "new keys" in its hands OpenSSL can not write: the peer is given up, not us. */
-static void half_a_message_of_tls_costs_its_peer_only(void **state)
-{
-    (void)state;
-    struct fixture f;
-    start_server(&f, 1);
-    for (int whole = 0; whole < 2; whole++) {
-        struct puppet puppet;
-        uint8_t bytes[1024];
-        SSL_CTX_set_keylog_callback(peer_context, take_secret);
-        puppet_open(&puppet, f.port, 0);
-        assert_int_equal(SSL_set_ciphersuites(puppet.ssl, "TLS_AES_128_GCM_SHA256"), 1);
-        puppet_shake(&puppet, 100);
-        SSL_CTX_set_keylog_callback(peer_context, NULL);
-        sealer.next = 0;
-        expand("key", sealer.key, sizeof sealer.key);
-        expand("iv", sealer.iv, sizeof sealer.iv);
-        struct buf frame = BUF_EMPTY;
-        append_request(&frame, CODEC_ROCKETMQ, TEST_ECHO, 1, 0, "one");
-        size_t size = seal((const char *)frame.data, frame.size, 23, bytes);
-        static const char new_keys[] = {24, 0, 0, 1, 0};
-        size += seal(new_keys, whole ? 5 : 4, 22, bytes + size);
-        wire_send(&puppet.wire, bytes, size);
-        if (whole) {
-            char got[100];
-            while (SSL_read(puppet.ssl, got, sizeof got) <= 0)
-                assert_true(puppet_receive(&puppet));
-        } else {
-            while (puppet_receive(&puppet))
-                continue;
-        }
-        assert_int_equal(server_stats(f.server).closed_tls, 1);
-        buf_release(&frame);
-        puppet_close(&puppet);
-    }
-    wait_until(f.closed == 2);
-    fixture_stop(&f);
-}
-
 /* --- handshakes that go wrong --- */
 
 static void garbage_closes_the_connection(void **state)
@@ -804,7 +703,6 @@ int main(void)
         cmocka_unit_test(files_are_read_from_the_disk),
         cmocka_unit_test(records_come_in_pieces),
         cmocka_unit_test(the_end_comes_behind_what_was_sent),
-        cmocka_unit_test(half_a_message_of_tls_costs_its_peer_only),
         cmocka_unit_test(garbage_closes_the_connection),
         cmocka_unit_test(half_handshakes_give_way),
         cmocka_unit_test(slow_handshakes_are_ended),
