@@ -177,6 +177,13 @@ static void open_access(struct broker *broker)
         die_of_files("aclEnable=true, but the accounts can not be loaded", &err);
 }
 
+/* --check */
+static enum status check_files(const void *values, struct err *err)
+{
+    const struct broker_conf *conf = values;
+    return conf->aclEnable ? access_control_check(conf->aclPlainFile, vfs_posix(), err) : STATUS_OK;
+}
+
 static const char *config_path(const struct broker *broker, char out[PATH_BYTES], const char *file)
 {
     (void)snprintf(out, PATH_BYTES, "%s/config/%s", (const char *)broker->conf.storePathRootDir,
@@ -697,7 +704,7 @@ int main(int argc, char **argv)
     int exit_code = 0;
     /* One heap arena per core is enough, and keeps the resident memory small. */
     (void)mallopt(M_ARENA_MAX, 2);
-    if (!broker_conf_boot(argc, argv, &broker.conf, &broker.conf_table, &exit_code))
+    if (!broker_conf_boot(argc, argv, &broker.conf, &broker.conf_table, check_files, &exit_code))
         return exit_code;
     block_signals(&signals);
     broker.clock = clock_real();

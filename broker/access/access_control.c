@@ -100,11 +100,11 @@ static enum status read_file(const struct access_control *control, char **data, 
     return STATUS_OK;
 }
 
-static enum status first_load(struct access_control *control, struct err *err)
+static enum status load(struct access_control *control, struct access_rules **rules,
+                        struct err *err)
 {
     char *data = NULL;
     size_t size = 0;
-    struct access_rules *rules = NULL;
     struct signer *probe = signer_new();
     if (probe == NULL)
         return err_set(err, STATUS_UNSUPPORTED,
@@ -114,10 +114,17 @@ static enum status first_load(struct access_control *control, struct err *err)
     if (status != STATUS_OK)
         return status;
     control->content = hash_bytes(slice_of(data, size));
-    status = acl_file_read(slice_of(data, size), control->path, &rules, err);
+    status = acl_file_read(slice_of(data, size), control->path, rules, err);
     free(data);
-    if (status == STATUS_OK)
-        install(control, rules);
+    return status;
+}
+
+enum status access_control_check(const char *path, struct vfs *vfs, struct err *err)
+{
+    struct access_control control = {.path = (char *)(uintptr_t)path, .vfs = vfs};
+    struct access_rules *rules = NULL;
+    enum status status = load(&control, &rules, err);
+    access_rules_release(rules);
     return status;
 }
 
@@ -130,11 +137,14 @@ enum status access_control_open(const char *path, struct vfs *vfs, const struct 
     control->clock = clock;
     CHECK(pthread_mutex_init(&control->lock, NULL) == 0);
     CHECK(pthread_mutex_init(&control->file_lock, NULL) == 0);
-    enum status status = first_load(control, err);
-    if (status == STATUS_OK)
+    struct access_rules *rules = NULL;
+    enum status status = load(control, &rules, err);
+    if (status == STATUS_OK) {
+        install(control, rules);
         *out = control;
-    else
+    } else {
         access_control_free(control);
+    }
     return status;
 }
 

@@ -25,6 +25,10 @@ MUST_CHECK enum status access_control_open(const char *path, struct vfs *vfs,
                                            struct err *err);
 void access_control_free(struct access_control *control); /* after all views; NULL is fine */
 
+/* Would it open? For a look, without taking anything over.
+ * returns  as access_control_open */
+MUST_CHECK enum status access_control_check(const char *path, struct vfs *vfs, struct err *err);
+
 const char *access_control_path(const struct access_control *control);
 
 /* --- asking --- */

@@ -361,10 +361,12 @@ static const struct conf_program PROGRAM = {
 };
 
 bool broker_conf_boot(int argc, char **argv, struct broker_conf *values, struct conf *conf,
-                      int *exit_code)
+                      enum status (*check)(const void *values, struct err *err), int *exit_code)
 {
+    struct conf_program program = PROGRAM;
+    program.check = check;
     broker_conf_init(values, conf);
-    return conf_boot(&PROGRAM, argc, argv, conf, exit_code);
+    return conf_boot(&program, argc, argv, conf, exit_code);
 }
 
 char *broker_conf_rewrite_path(const struct conf *conf)

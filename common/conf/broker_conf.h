@@ -43,10 +43,11 @@ enum status broker_conf_finish(struct conf *conf, conf_warn warn, void *warn_ctx
 
 /* All of a start: flags, environment, -c file, broker_conf_finish, and what -p, -m, --check, -h and
  * --version print. Messages go to stderr.
+ * check    see conf_program
  * returns  true when the broker shall run; else *exit_code is the process's (0, or 2 for wrong
  * flags and options). conf_release is the caller's business only when true. */
 bool broker_conf_boot(int argc, char **argv, struct broker_conf *values, struct conf *conf,
-                      int *exit_code);
+                      enum status (*check)(const void *values, struct err *err), int *exit_code);
 
 /* What the options say about TLS; the texts live as long as the options. */
 struct tls_settings broker_conf_tls(const struct broker_conf *values);

@@ -115,8 +115,8 @@ void conf_print(const struct conf *conf, bool only_important, struct buf *out);
 /* Write what conf_update has changed back into the file at `path` (old content kept in path.bak):
  * comments and order stay, changed values are replaced, keys that the file does not have are
  * appended, in the file's own grammar. Values that came from flags are not written. A file that
- * does not exist is created, with its folder.
- * returns  OK | IO | MALFORMED (the file was damaged since it was loaded) */
+ * does not exist is created, with its folder; one that does keeps its permissions.
+ * returns  OK | IO | FULL | MALFORMED (the file was damaged since it was loaded) */
 enum status conf_rewrite_file(const struct conf *conf, const char *path, struct err *err);
 
 /* Java properties text, for other users of that format: calls `each` for every pair, in order.

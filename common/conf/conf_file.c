@@ -19,6 +19,7 @@
 #include "common/conf/conf_state.h"
 #include "common/conf/libconfig_file.h"
 #include "common/conf/properties_file.h"
+#include "common/sys/private_file.h"
 #include "common/sys/vfs.h"
 
 #include <ctype.h>
@@ -393,16 +394,16 @@ static void edit_text(const struct conf *conf, struct slice text, struct place *
 
 static enum status replace_file(const char *path, struct slice text, bool existed, struct err *err)
 {
-    if (!existed) {
-        char *folder = xstrdup(path);
-        char *slash = strrchr(folder, '/');
-        if (slash != NULL && slash != folder) {
-            *slash = '\0';
-            (void)vfs_posix()->ops->mkdirs(vfs_posix(), folder);
-        }
-        free(folder);
+    if (existed) /* it may hold the password of a key */
+        return private_file_replace(path, text.data, text.size, err);
+    char *folder = xstrdup(path);
+    char *slash = strrchr(folder, '/');
+    if (slash != NULL && slash != folder) {
+        *slash = '\0';
+        (void)vfs_posix()->ops->mkdirs(vfs_posix(), folder);
     }
-    if (vfs_replace_file(vfs_posix(), path, text.data, text.size, existed) != STATUS_OK)
+    free(folder);
+    if (vfs_replace_file(vfs_posix(), path, text.data, text.size, false) != STATUS_OK)
         return err_set_errno(err, STATUS_IO, "%s: the changed options cannot be written", path);
     return STATUS_OK;
 }

@@ -17,6 +17,8 @@ struct conf_program {
     const char *exit_help;    /* exit statuses, lines of the help text; NULL: nothing to say */
     /* Works out and checks what no single key can tell. */
     enum status (*finish)(struct conf *conf, conf_warn warn, void *warn_ctx, struct err *err);
+    /* For --check: looks at the files that the start reads and `finish` does not; NULL: none. */
+    enum status (*check)(const void *values, struct err *err);
 };
 
 struct conf_options {

@@ -271,6 +271,8 @@ bool conf_boot(const struct conf_program *program, int argc, char **argv, struct
         enum status status = gather(conf, &options, warn_to_stderr, &program, &err);
         if (status == STATUS_OK)
             status = program->finish(conf, warn_to_stderr, &program, &err);
+        if (status == STATUS_OK && options.check && program->check != NULL)
+            status = program->check(conf->values, &err);
         *exit_code = status == STATUS_OK ? 0 : CONF_EXIT_USAGE;
         if (status != STATUS_OK)
             (void)fprintf(stderr, "%s: %s\n", program->name, err.text);

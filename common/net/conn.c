@@ -254,6 +254,21 @@ static enum status write_some(struct conn *conn, size_t *sent, bool *room)
     return status;
 }
 
+static void end_unwritable(struct conn *conn, enum status status)
+{
+    switch (status) {
+    case STATUS_NOT_FOUND:
+        conn_end(conn, CONN_END_FILE, "the file of an answer cannot be read: look at the disk");
+        break;
+    case STATUS_MALFORMED:
+        conn_end(conn, CONN_END_TLS, conn->transport.problem);
+        break;
+    default:
+        conn_end(conn, CONN_END_PEER, "closed by the peer");
+        break;
+    }
+}
+
 /* Up to WRITE_CALLS_MAX calls; false when the connection has ended. */
 static bool write_out(struct conn *conn)
 {
@@ -265,12 +280,8 @@ static bool write_out(struct conn *conn)
             conn_await_disk(conn);
             return !conn->ended;
         }
-        if (status == STATUS_NOT_FOUND) {
-            conn_end(conn, CONN_END_FILE, "the file of an answer cannot be read: look at the disk");
-            return false;
-        }
         if (status != STATUS_OK && status != STATUS_BUSY) {
-            conn_end(conn, CONN_END_PEER, "closed by the peer");
+            end_unwritable(conn, status);
             return false;
         }
         if (status == STATUS_BUSY)

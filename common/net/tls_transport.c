@@ -353,32 +353,46 @@ static enum status tls_readv(struct transport *transport, const struct iovec *pa
 
 /* --- writing --- */
 
-static void encrypt(struct tls_state *tls, const uint8_t *data, size_t size)
+/* Memory takes all of it, but a peer can keep OpenSSL from writing: by half a message of TLS's own,
+ * such as new keys, whose rest it holds back. Nobody honest cuts those in two.
+ * returns  OK | MALFORMED */
+static enum status encrypt(struct transport *transport, const uint8_t *data, size_t size)
 {
+    struct tls_state *tls = transport->state;
     size_t written = 0;
     if (size == 0)
-        return;
+        return STATUS_OK;
     ERR_clear_error();
-    /* Memory takes all of it; the handshake is done, and there is no renegotiation. */
-    CHECK(SSL_write_ex(tls->ssl, data, size, &written) == 1 && written == size);
+    if (SSL_write_ex(tls->ssl, data, size, &written) == 1) {
+        CHECK(written == size);
+        return STATUS_OK;
+    }
+    ERR_clear_error();
+    reset_out(tls->io);
+    transport->problem = "the peer holds back the rest of a message of TLS's own";
+    return tls->end = STATUS_MALFORMED;
 }
 
-/* Encrypt the first WRITE_BYTES of the pieces at most, small ones put together; returns how many.
- */
-static size_t encrypt_pieces(struct tls_state *tls, const struct iovec *parts, int count)
+/* Encrypt the first WRITE_BYTES of the pieces at most, small ones put together.
+ * total    how many
+ * returns  OK | MALFORMED */
+static enum status encrypt_pieces(struct transport *transport, const struct iovec *parts, int count,
+                                  size_t *total)
 {
+    const struct tls_state *tls = transport->state;
     uint8_t *stage = write_memory(tls->io);
     size_t staged = 0;
-    size_t total = 0;
-    for (int i = 0; i < count && total < WRITE_BYTES; i++) {
+    enum status status = STATUS_OK;
+    *total = 0;
+    for (int i = 0; i < count && *total < WRITE_BYTES; i++) {
         const uint8_t *data = parts[i].iov_base;
         size_t left = parts[i].iov_len;
-        if (left > WRITE_BYTES - total)
-            left = WRITE_BYTES - total;
-        total += left;
-        while (left > 0) {
+        if (left > WRITE_BYTES - *total)
+            left = WRITE_BYTES - *total;
+        *total += left;
+        while (left > 0 && status == STATUS_OK) {
             if (staged == 0 && left >= RECORD_BYTES) {
-                encrypt(tls, data, left);
+                status = encrypt(transport, data, left);
                 break;
             }
             size_t take = left < RECORD_BYTES - staged ? left : RECORD_BYTES - staged;
@@ -387,13 +401,12 @@ static size_t encrypt_pieces(struct tls_state *tls, const struct iovec *parts, i
             data += take;
             left -= take;
             if (staged == RECORD_BYTES) {
-                encrypt(tls, stage, staged);
+                status = encrypt(transport, stage, staged);
                 staged = 0;
             }
         }
     }
-    encrypt(tls, stage, staged);
-    return total;
+    return status == STATUS_OK ? encrypt(transport, stage, staged) : status;
 }
 
 /* What comes before anything is encrypted. OK with *go_on: encrypt. */
@@ -422,8 +435,9 @@ static enum status tls_writev(struct transport *transport, const struct iovec *p
     enum status status = before_writing(transport, sent, &go_on);
     if (!go_on)
         return status;
-    size_t plain = encrypt_pieces(transport->state, parts, count);
-    return send_out(transport, plain, more, sent);
+    size_t plain;
+    status = encrypt_pieces(transport, parts, count, &plain);
+    return status == STATUS_OK ? send_out(transport, plain, more, sent) : status;
 }
 
 /* Bytes of a file that are in memory, at most `size`.
@@ -460,10 +474,9 @@ static enum status tls_send_file(struct transport *transport, int fd, int64_t of
     uint8_t *stage = write_memory(tls->io);
     size_t got = 0;
     status = read_cached(fd, offset, stage, size < WRITE_BYTES ? size : WRITE_BYTES, &got);
-    if (status != STATUS_OK)
-        return status;
-    encrypt(tls, stage, got);
-    return send_out(transport, got, false, sent);
+    if (status == STATUS_OK)
+        status = encrypt(transport, stage, got);
+    return status == STATUS_OK ? send_out(transport, got, false, sent) : status;
 }
 
 /* --- the end --- */

@@ -27,7 +27,8 @@ struct transport_ops {
                          size_t *got);
     /* more     further bytes follow at once: none need to be on their way before those
      * returns  OK (*sent bytes have left, perhaps not all; an encrypted one may have made progress
-     *          with none) | BUSY | CLOSED | IO */
+     *          with none) | BUSY | CLOSED | IO | MALFORMED (what the peer has sent of TLS keeps an
+     *          encrypted one from writing; transport->problem has the words) */
     enum status (*writev)(struct transport *transport, const struct iovec *parts, int count,
                           bool more, size_t *sent);
     /* Send bytes of a file, from the page cache.

@@ -18,6 +18,9 @@
 #define FILE_BYTES_MAX ((size_t)1024 * 1024)
 /* What a peer may send as its chain of certificates; bounds the memory of a handshake. */
 #define PEER_CHAIN_BYTES_MAX (64 * 1024)
+/* The same for clients whose certificates are not checked. Parsed they take some eight times that.
+ */
+#define STRANGERS_CHAIN_BYTES_MAX (16 * 1024)
 
 struct names {
     const char *files[TLS_FILES];
@@ -52,7 +55,7 @@ static const char *ssl_reason(void)
 
 static enum status out_of_memory(const struct maker *maker)
 {
-    return err_set(maker->err, STATUS_INVALID, "TLS can not be set up: OpenSSL: %s", ssl_reason());
+    return err_set(maker->err, STATUS_INVALID, "OpenSSL can not set it up: %s", ssl_reason());
 }
 
 /* --- files --- */
@@ -272,18 +275,28 @@ static enum status trust_file(const struct maker *maker)
     return good ? STATUS_OK : bad_certificate(maker, TLS_FILE_TRUST);
 }
 
+/* Certificates of clients are asked for only where they matter: OpenSSL keeps what a client has
+ * shown, parsed, for as long as its connection stands, and anybody can show a long chain. */
+static int verify_mode(const struct maker *maker, bool checks)
+{
+    enum tls_client_auth asked =
+        maker->settings->test_mode ? TLS_CLIENT_AUTH_NONE : maker->settings->client_auth;
+    if (maker->role == TLS_CLIENT)
+        return SSL_VERIFY_PEER;
+    if (asked == TLS_CLIENT_AUTH_REQUIRE)
+        return SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
+    return checks && asked == TLS_CLIENT_AUTH_OPTIONAL ? SSL_VERIFY_PEER : SSL_VERIFY_NONE;
+}
+
 static enum status use_trust(const struct maker *maker)
 {
     SSL_CTX *context = maker->context;
-    enum tls_client_auth asked =
-        maker->settings->test_mode ? TLS_CLIENT_AUTH_OPTIONAL : maker->settings->client_auth;
-    int mode = maker->role == TLS_CLIENT || asked != TLS_CLIENT_AUTH_NONE ? SSL_VERIFY_PEER
-                                                                          : SSL_VERIFY_NONE;
-    if (maker->role == TLS_SERVER && asked == TLS_CLIENT_AUTH_REQUIRE)
-        mode |= SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
-    SSL_CTX_set_verify(context, mode, NULL);
-    if (maker->settings->test_mode || !maker->side->verify) {
+    bool checks = maker->side->verify && !maker->settings->test_mode;
+    SSL_CTX_set_verify(context, verify_mode(maker, checks), NULL);
+    if (!checks) {
         SSL_CTX_set_cert_verify_callback(context, accept_any, NULL);
+        if (maker->role == TLS_SERVER)
+            SSL_CTX_set_max_cert_list(context, STRANGERS_CHAIN_BYTES_MAX);
         return STATUS_OK;
     }
     /* As Java does: any trusted certificate ends a chain, be it a root or not. */

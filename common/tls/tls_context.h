@@ -25,7 +25,7 @@ enum tls_mode {
 /* Order and names of tls.server.need.client.auth. */
 enum tls_client_auth {
     TLS_CLIENT_AUTH_NONE,     /* clients are not asked for a certificate */
-    TLS_CLIENT_AUTH_OPTIONAL, /* those that have one show it */
+    TLS_CLIENT_AUTH_OPTIONAL, /* those that have one show it; as NONE when nobody checks it */
     TLS_CLIENT_AUTH_REQUIRE,
 };
 

@@ -15,7 +15,9 @@ import json
 import os
 import re
 import socket
+import ssl
 import struct
+import subprocess
 import threading
 import unittest
 
@@ -439,6 +441,21 @@ class Rights(AclTest):
         self.refused(client.call(UPDATE_OFFSET, {**commit, "consumerGroup": "closedGroup"}),
                      "No default permission for group:closedGroup")
 
+    def test_over_tls(self):
+        """As without; a certificate gives nobody rights."""
+        for account, allowed in ((USER, True), (None, False)):
+            client = self.connect(account)
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+            client.socket = context.wrap_socket(client.socket)
+            answer = client.produce("mayBoth")
+            if allowed:
+                self.assertEqual(answer.code, SUCCESS, answer)
+                self.refused(client.produce("mayPull"), "No default permission for topic:mayPull")
+            else:
+                self.refused(answer, "No accessKey")
+
     def test_credentials_are_not_passed_on(self):
         """What a broker passes on to a consumer says nothing of who has asked."""
         consumer = self.connect(USER)
@@ -525,8 +542,14 @@ class Start(unittest.TestCase):
             os.unlink(broker.acl_file)
         broker.launch()
         self.assertEqual(broker.wait(), status, broker.output())
+        checked = subprocess.run([broker.binary(), "-c", broker.config_file, "--check"],
+                                 capture_output=True, text=True, timeout=DEADLINE_S,
+                                 env=dict(os.environ, HOME=broker.folder,
+                                          ROCKETMQ_HOME=broker.folder, **broker.environment))
+        self.assertEqual(checked.returncode, 2, checked)
         for part in parts:
             self.assertIn(part, broker.output())
+            self.assertIn(part, checked.stderr)
 
     def test_refusals(self):
         self.fails(None, 5, "conf/plain_acl.yml cannot be read: No such file")

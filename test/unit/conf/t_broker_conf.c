@@ -589,7 +589,7 @@ static void test_boot(void **state)
     char *good[] = {word, c, file, n, addr, NULL};
     char *bad[] = {word, c, absent, NULL};
     assert_int_equal(setenv("NAMESRV_ADDR", "e:9876", 1), 0);
-    assert_true(broker_conf_boot(5, good, &values, &conf, &exit_code));
+    assert_true(broker_conf_boot(5, good, &values, &conf, NULL, &exit_code));
     assert_string_equal(values.namesrvAddr, "h:1");
     assert_string_equal(values.brokerName, "broker-a");
     char *path = broker_conf_rewrite_path(&conf);
@@ -597,7 +597,7 @@ static void test_boot(void **state)
     assert_int_equal(path[0], '/');
     free(path);
     conf_release(&conf);
-    assert_false(broker_conf_boot(3, bad, &values, &conf, &exit_code));
+    assert_false(broker_conf_boot(3, bad, &values, &conf, NULL, &exit_code));
     assert_int_equal(exit_code, 2);
     (void)f;
 }

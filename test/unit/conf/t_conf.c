@@ -19,6 +19,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 struct values {
@@ -495,6 +496,26 @@ static void test_options_of_included_files_are_not_written(void **state)
     assert_file(f->path, TEXT);
 }
 
+/* It may hold the password of a key. */
+static void test_rewriting_keeps_permissions(void **state)
+{
+    struct fixture *f = *state;
+    struct stat st;
+    char backup[128];
+    (void)snprintf(backup, sizeof backup, "%s.bak", f->path);
+    assert_int_equal(load(f, "permission=6\n"), STATUS_OK);
+    assert_int_equal(chmod(f->path, 0600), 0);
+    for (int i = 0; i < 2; i++) { /* a second time, when there is a backup */
+        assert_int_equal(update(f, i == 0 ? "permission=4" : "permission=2"), STATUS_OK);
+        assert_int_equal(conf_rewrite_file(&f->conf, f->path, &f->err), STATUS_OK);
+        assert_file(f->path, i == 0 ? "permission=4\n" : "permission=2\n");
+        assert_int_equal(stat(f->path, &st), 0);
+        assert_int_equal(st.st_mode & 0777, 0600);
+        assert_int_equal(stat(backup, &st), 0);
+        assert_int_equal(st.st_mode & 0777, 0600);
+    }
+}
+
 static void test_rewriting_creates_the_file(void **state)
 {
     struct fixture *f = *state;
@@ -532,6 +553,7 @@ int main(void)
         TEST(test_rewriting_properties),
         TEST(test_rewriting_libconfig),
         TEST(test_options_of_included_files_are_not_written),
+        TEST(test_rewriting_keeps_permissions),
         TEST(test_rewriting_creates_the_file),
     };
 #undef TEST

@@ -99,6 +99,9 @@ static bool shake(SSL *one, SSL *other)
     return false;
 }
 
+/* Of the last agreement: does the server hold a certificate of the client's? */
+static bool server_holds_one;
+
 /* Do they come to terms? name  out: whose certificate the client was shown; may be NULL */
 static bool agree(SSL_CTX *server, SSL_CTX *client, int version, char name[64])
 {
@@ -117,6 +120,7 @@ static bool agree(SSL_CTX *server, SSL_CTX *client, int version, char name[64])
     if (name != NULL && good)
         X509_NAME_get_text_by_NID(X509_get_subject_name(SSL_get0_peer_certificate(connecting)),
                                   NID_commonName, name, 64);
+    server_holds_one = SSL_get0_peer_certificate(accepting) != NULL;
     SSL_free(accepting);
     SSL_free(connecting);
     ERR_clear_error();
@@ -153,6 +157,27 @@ static void test_mode_needs_nothing(void **state)
     assert_true(agree_as(&settings, 0));
     assert_true(agree_as(&settings, TLS1_2_VERSION));
     assert_false(agree_as(&settings, TLS1_1_VERSION));
+}
+
+/* Anybody could have a server keep half a megabyte for each connection. */
+static void test_mode_keeps_no_certificates(void **state)
+{
+    (void)state;
+    struct tls_side none = side(NULL, "", NULL);
+    struct tls_settings with_files = settings_of(none, side("client", "secret", NULL));
+    struct tls_settings in_test_mode = settings_of(none, none);
+    in_test_mode.test_mode = true;
+    struct tls *client = NULL;
+    struct tls *server = make(&in_test_mode);
+    assert_int_equal(tls_new(&with_files, TLS_SIDE_CLIENT, &client, NULL), STATUS_OK);
+    SSL_CTX *accepting = tls_context(server, TLS_SERVER);
+    SSL_CTX *connecting = tls_context(client, TLS_CLIENT);
+    assert_true(agree(accepting, connecting, 0, NULL));
+    assert_false(server_holds_one);
+    SSL_CTX_free(accepting);
+    SSL_CTX_free(connecting);
+    tls_free(client);
+    tls_free(server);
 }
 
 static void certificates_are_checked_where_that_is_wanted(void **state)
@@ -200,6 +225,10 @@ static void clients_are_asked_for_certificates(void **state)
             assert_int_equal(agree_as(&settings, versions[v]), cases[i].without);
             settings.sides[TLS_CLIENT] = known;
             assert_int_equal(agree_as(&settings, versions[v]), cases[i].with_known);
+            /* It is kept only where it matters. */
+            assert_int_equal(server_holds_one,
+                             cases[i].asked == TLS_CLIENT_AUTH_REQUIRE ||
+                                 (cases[i].asked == TLS_CLIENT_AUTH_OPTIONAL && cases[i].checked));
             settings.sides[TLS_CLIENT] = unknown;
             assert_int_equal(agree_as(&settings, versions[v]), cases[i].with_unknown);
         }
@@ -391,6 +420,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_mode_needs_nothing),
+        cmocka_unit_test(test_mode_keeps_no_certificates),
         cmocka_unit_test(certificates_are_checked_where_that_is_wanted),
         cmocka_unit_test(clients_are_asked_for_certificates),
         cmocka_unit_test(words_name_the_file_and_the_mend),
