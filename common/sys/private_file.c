@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The new file is made for its owner alone, and gets the old one's permissions when it is written.
- * The former content is not copied: path.bak becomes another name of the old file, which keeps its
- * permissions and its owner.
+ * Where the file system can do so the former content is not copied: path.bak becomes another name
+ * of the old file, which keeps its permissions and its owner.
  */
 #include "common/sys/private_file.h"
 
@@ -39,8 +39,9 @@ static enum status fail(struct err *err, const char *path, const char *what)
                          path, what);
 }
 
-static enum status write_temporary(const char *path, const struct stat *like, const void *data,
-                                   size_t size, struct err *err)
+/* A file with the permissions of another, and its owner where that is possible. */
+static enum status write_like(const char *path, const struct stat *like, const void *data,
+                              size_t size, struct err *err)
 {
     (void)unlink(path); /* what a crash has left, perhaps with other permissions */
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -59,6 +60,31 @@ static enum status write_temporary(const char *path, const struct stat *like, co
     return status;
 }
 
+#define FORMER_BYTES_MAX ((size_t)64 * 1024 * 1024)
+
+static enum status copy_former(const char *real, const char *backup, const struct stat *like,
+                               struct err *err)
+{
+    char *data = NULL;
+    size_t size = 0;
+    if (vfs_read_file(vfs_posix(), real, FORMER_BYTES_MAX, &data, &size) != STATUS_OK)
+        return fail(err, real, "could not be read");
+    enum status status = write_like(backup, like, data, size, err);
+    free(data);
+    return status;
+}
+
+/* The former content gets its second name; a file system without such gets a copy. */
+static enum status keep_former(const char *real, const char *backup, const struct stat *like,
+                               struct err *err)
+{
+    if ((unlink(backup) == 0 || errno == ENOENT) && link(real, backup) == 0)
+        return STATUS_OK;
+    if (errno == EPERM || errno == EOPNOTSUPP || errno == ENOSYS || errno == EMLINK)
+        return copy_former(real, backup, like, err);
+    return fail(err, backup, "could not be made, which would keep the former content");
+}
+
 enum status private_file_replace(const char *path, const void *data, size_t size, struct err *err)
 {
     char real[PATH_MAX];
@@ -69,12 +95,11 @@ enum status private_file_replace(const char *path, const void *data, size_t size
         return fail(err, path, "cannot be found");
     (void)snprintf(temporary, sizeof temporary, "%s.tmp", real);
     (void)snprintf(backup, sizeof backup, "%s.bak", real);
-    enum status status = write_temporary(temporary, &like, data, size, err);
+    enum status status = write_like(temporary, &like, data, size, err);
     if (status != STATUS_OK)
         return status;
-    if ((unlink(backup) != 0 && errno != ENOENT) || link(real, backup) != 0)
-        status = fail(err, backup, "could not be made, which would keep the former content");
-    else if (rename(temporary, real) != 0)
+    status = keep_former(real, backup, &like, err);
+    if (status == STATUS_OK && rename(temporary, real) != 0)
         status = fail(err, real, "could not be replaced");
     if (status != STATUS_OK) {
         (void)unlink(temporary);
