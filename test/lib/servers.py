@@ -307,10 +307,12 @@ def stop_folder(folder):
 
 
 def is_running(pid):
-    """False for one that has ended and that nobody has asked for yet, too."""
+    """False for one that has ended and that nobody has asked for yet, too. Its first thread may have
+    ended while others still do, and hold its files."""
     try:
         with open("/proc/%d/stat" % pid) as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
+            ended = file.read().rpartition(")")[2].split()[0] == "Z"
+        return not ended or len(os.listdir("/proc/%d/task" % pid)) > 1
     except OSError:
         return False
 
